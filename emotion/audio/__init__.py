@@ -1,0 +1,35 @@
+"""A path, the bytes of a file, or samples in; one clip out: mono float32 at 16 kHz.
+
+    clip = decode("call.m4a")
+    clip = decode(uploaded_bytes, name="call.m4a")
+    clip = clip_from_samples(samples, rate_hz=48_000)
+
+`decoding` opens and judges, `readers` turn files into blocks, `writer` mixes, resamples and holds the limits,
+`clip` is the value that leaves the room. Whatever is wrong with a recording is one error of `emotion.errors`.
+"""
+
+from emotion.audio.clip import (
+    DEFAULT_LIMITS,
+    SAMPLE_RATE_HZ,
+    SOUND_SUFFIXES,
+    Clip,
+    DecodeLimits,
+    Source,
+    wav_bytes,
+    write_wav,
+)
+from emotion.audio.decoding import clip_from_samples, decode, open_source
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "SAMPLE_RATE_HZ",
+    "SOUND_SUFFIXES",
+    "Clip",
+    "DecodeLimits",
+    "Source",
+    "clip_from_samples",
+    "decode",
+    "open_source",
+    "wav_bytes",
+    "write_wav",
+]

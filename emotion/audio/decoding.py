@@ -1,0 +1,149 @@
+"""From a source to a clip: open it safely, let the readers try, judge what they heard."""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from emotion.audio.clip import DEFAULT_LIMITS, SAMPLE_RATE_HZ, Clip, DecodeLimits, Source
+from emotion.audio.readers import BLOCK_SAMPLES, BrokenOff, Unreadable, as_float, pyav_blocks, soundfile_blocks
+from emotion.audio.writer import Block, ClipWriter
+from emotion.errors import ClipEmpty, ClipNotFound, ClipTooLarge, ClipUnreadable, NotSound
+
+AnyArray = NDArray[np.generic]
+# Whole numbers of 64 bits have no full scale, so they are not taken for sound.
+SAMPLE_KINDS = frozenset({"float16", "float32", "float64", "int8", "uint8", "int16", "int32"})
+# Two decoders of one MP3 may differ by the silence that the encoder put around it: 0.15 s at most.
+DECODERS_DIFFER_S = 0.25
+
+
+def decode(source: Source, limits: DecodeLimits = DEFAULT_LIMITS, name: str | None = None) -> Clip:
+    """The clip of a sound file, given by path or as bytes; the content decides what it is, not the name.
+
+    Channels are averaged and the rate becomes 16 kHz with soxr HQ: for everything libsndfile reads, bit for bit what
+    FunASR's own loader makes of it without torchaudio. NaN, infinite and absurdly loud samples count as silence.
+    Damaged or truncated files give the sound that is there. Raises a `ClipError`, or `DiskFull` for long clips.
+    """
+    name = shown_name(source, name)
+    with open_source(source, limits, name) as file:
+        first = _take(soundfile_blocks(file, limits), name, limits)
+        if first.whole and len(first.clip.samples):
+            return first.clip
+        file.seek(0)
+        second = _take(pyav_blocks(file), name, limits)
+    return _better(first, second)
+
+
+def clip_from_samples(
+    samples: ArrayLike, rate_hz: int, name: str = "samples", limits: DecodeLimits = DEFAULT_LIMITS
+) -> Clip:
+    """The clip of an array [n], [n, channels] or [channels, n]: the longer axis is time.
+
+    Floats are taken as they are, integers of 8 to 32 bits by their full scale; the clip never shares memory with them.
+    """
+    array = np.asarray(samples)
+    if array.ndim not in (1, 2) or array.dtype.name not in SAMPLE_KINDS:
+        raise NotSound(shown_name(b"", name))
+    if array.ndim == 1:
+        array = array[:, np.newaxis]
+    elif array.shape[0] < array.shape[1]:
+        array = array.T
+    return _clip_of_array(array, int(rate_hz), shown_name(b"", name), limits)
+
+
+@contextmanager
+def open_source(source: Source, limits: DecodeLimits = DEFAULT_LIMITS, name: str | None = None) -> Iterator[BinaryIO]:
+    """The source as a file object that can seek and knows no name of its own, within `max_file_bytes`.
+
+    Good for a content hash too: `hashlib.file_digest(file, "sha256")`.
+    """
+    name = shown_name(source, name)
+    file = io.BytesIO(source) if isinstance(source, bytes) else _open_path(source, limits, name)
+    with file:
+        size_bytes = file.seek(0, os.SEEK_END)
+        if size_bytes == 0:
+            raise ClipEmpty(name)
+        if size_bytes > limits.max_file_bytes:
+            raise ClipTooLarge(limits.max_file_bytes)
+        file.seek(0)
+        yield file
+
+
+def shown_name(source: Source, name: str | None) -> str:
+    """The base name, fit for messages and file lists: no folders, no control characters."""
+    given = name if name is not None else "" if isinstance(source, bytes) else str(source)
+    base = given.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return "".join(letter for letter in base if letter.isprintable()) or "recording"
+
+
+class _Nameless(io.BufferedReader):
+    """A file whose name neither library sees: a suffix could mislead them, and messages would leak the path."""
+
+    name = ""
+
+
+def _open_path(path: Path | str, limits: DecodeLimits, name: str) -> BinaryIO:
+    try:
+        mode = Path(path).stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ClipNotFound(name)
+        file = _Nameless(io.FileIO(path))
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a zero byte in the path
+        raise ClipNotFound(name) from error
+    except OSError as error:
+        raise ClipUnreadable(name) from error
+    if stat.S_ISREG(mode):
+        return file
+    with file:  # a pipe cannot seek, so it is read into memory, up to the limit
+        return io.BytesIO(file.read(limits.max_file_bytes + 1))
+
+
+@dataclass(frozen=True)
+class _Take:
+    """What one reader heard: whether it knew the format, whether it came to the end, and the clip."""
+
+    clip: Clip
+    known: bool
+    whole: bool
+
+
+def _take(blocks: Iterator[Block], name: str, limits: DecodeLimits) -> _Take:
+    known = whole = True
+    with ClipWriter(name, limits) as writer:
+        try:
+            for block in blocks:
+                writer.write(block)
+        except Unreadable:
+            known = whole = False
+        except BrokenOff:
+            whole = False
+        return _Take(writer.clip(), known, whole)
+
+
+def _better(first: _Take, second: _Take) -> Clip:
+    """The reader that heard clearly more; in doubt the first, which equals FunASR's loader."""
+    ahead = len(second.clip.samples) - len(first.clip.samples)
+    if len(first.clip.samples) and ahead <= DECODERS_DIFFER_S * SAMPLE_RATE_HZ:
+        return first.clip
+    if len(second.clip.samples):
+        return second.clip
+    raise ClipEmpty(first.clip.name) if first.known and first.whole else NotSound(first.clip.name)
+
+
+def _clip_of_array(array: AnyArray, rate_hz: int, name: str, limits: DecodeLimits) -> Clip:
+    step = max(1, BLOCK_SAMPLES // max(1, array.shape[1]))
+    with ClipWriter(name, limits) as writer:
+        for start in range(0, len(array), step):
+            # Copied, since the caller may write into the array later.
+            writer.write(Block(as_float(array[start : start + step]).copy(), rate_hz))
+        clip = writer.clip()
+    if len(clip.samples) == 0:
+        raise ClipEmpty(name)
+    return clip

@@ -1,0 +1,34 @@
+"""The checkpoint room: finds, downloads and converts the weights of a model; knows files and hubs, not sound."""
+
+from emotion.checkpoint.config import NetworkConfig
+from emotion.checkpoint.download import Progress, download, hub_answers, unreachable_message
+from emotion.checkpoint.find import (
+    Checkpoint,
+    ModelEntry,
+    example_clip,
+    find_checkpoint,
+    is_present,
+    list_models,
+)
+from emotion.checkpoint.known import GOLDEN, KNOWN_MODELS, LICENCE, LICENCE_URL, GoldenClip, KnownModel, known_model
+
+__all__ = [
+    "GOLDEN",
+    "KNOWN_MODELS",
+    "LICENCE",
+    "LICENCE_URL",
+    "Checkpoint",
+    "GoldenClip",
+    "KnownModel",
+    "ModelEntry",
+    "NetworkConfig",
+    "Progress",
+    "download",
+    "example_clip",
+    "find_checkpoint",
+    "hub_answers",
+    "is_present",
+    "known_model",
+    "list_models",
+    "unreachable_message",
+]

@@ -1,0 +1,181 @@
+"""Fetches the files of one model from a hub, in a process of its own: `python -m emotion.checkpoint.fetch REQUEST`.
+
+Its own process, because the hubs' clients draw bars on the terminal, retry for minutes and cannot be stopped in the
+middle; and because the process that serves then need not hold them in memory. It costs half a second. Standard output
+has one JSON object per line: `{"done": bytes, "total": bytes}` twice a second, and at the end `{"end": WORD}`.
+"""
+
+import json
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emotion.checkpoint.convert import is_full_disk
+
+REPORT_EVERY_S = 0.5
+END_DONE, END_ABSENT, END_AWAY, END_FULL, END_DAMAGED = "done", "absent", "away", "full", "damaged"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which files of which model, and the folder they go to; a second request goes on where the first one ended."""
+
+    hub: str
+    model_id: str
+    revision: str
+    files: tuple[str, ...]
+    folder: str
+
+    def to_json(self) -> str:
+        return json.dumps(self.__dict__)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Request":
+        fields = json.loads(text)
+        return cls(**{**fields, "files": tuple(fields["files"])})
+
+
+class Meter:
+    """Counts the bytes of all files and writes them to standard output from a thread of its own."""
+
+    def __init__(self) -> None:
+        self.done_bytes = 0
+        self.total_bytes = 0
+        self._stop = threading.Event()
+
+    def add(self, num_bytes: float | None) -> None:
+        self.done_bytes += int(num_bytes or 0)
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._report, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+    def _report(self) -> None:
+        while not self._stop.wait(REPORT_EVERY_S):
+            try:
+                say(done=self.done_bytes, total=self.total_bytes)
+            except OSError:  # nobody reads any more: the program that asked has ended, and so does this
+                os._exit(1)
+        say(done=self.done_bytes, total=self.total_bytes)
+
+
+class NoRoom(Exception):
+    """The disk has less room than the files need."""
+
+
+def main() -> None:
+    """Fetch what the first argument asks for and say how it ended."""
+    request = Request.from_json(sys.argv[1])
+    meter = Meter()
+    try:
+        with meter.reporting():
+            (_fetch_hf if request.hub == "hf" else _fetch_modelscope)(request, meter)
+        end = END_DONE
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        end = _end_of(error)
+    say(end=end, needed=max(0, meter.total_bytes - meter.done_bytes))
+
+
+def say(**words: object) -> None:
+    sys.stdout.write(json.dumps(words) + "\n")
+    sys.stdout.flush()
+
+
+def _fetch_modelscope(request: Request, meter: Meter) -> None:
+    from modelscope_hub import HubApi, ProgressCallback, RepoType
+
+    class Count(ProgressCallback):
+        def update(self, size: int) -> None:
+            meter.add(size)
+
+    api = HubApi()
+    api = HubApi(endpoint=api.resolve_endpoint_for_read(request.model_id))
+    listed = api.list_repo_files(request.model_id, RepoType.MODEL, revision=request.revision)
+    meter.total_bytes = sum(file.size or 0 for file in listed if file.path in request.files)
+    _require_room(request, meter)
+    api.download_repo(
+        request.model_id,
+        RepoType.MODEL,
+        revision=request.revision,
+        local_dir=request.folder,
+        allow_patterns=list(request.files),
+        progress_callbacks=[Count],
+        max_workers=1,
+    )
+
+
+def _fetch_hf(request: Request, meter: Meter) -> None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+    from tqdm import tqdm
+
+    class Count(tqdm):  # type: ignore[type-arg]
+        """A bar that is never drawn; `initial` is what an earlier attempt left."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.pop("name", None)
+            super().__init__(*args, **{**kwargs, "disable": True})
+            meter.add(kwargs.get("initial"))
+
+        def update(self, n: float | None = 1) -> bool | None:
+            meter.add(n)
+            return None
+
+    found = []
+    for file in request.files:
+        try:
+            plan = hf_hub_download(request.model_id, file, revision=request.revision, local_dir=request.folder, dry_run=True)
+        except RemoteEntryNotFoundError:
+            continue
+        found.append(file)
+        meter.total_bytes += plan.file_size or 0
+        meter.add(plan.file_size if plan.is_cached else 0)
+    _require_room(request, meter)
+    for file in found:
+        hf_hub_download(
+            request.model_id, file, revision=request.revision, local_dir=request.folder, tqdm_class=Count
+        )
+
+
+def _require_room(request: Request, meter: Meter) -> None:
+    folder = Path(request.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    here_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if shutil.disk_usage(folder).free < meter.total_bytes - here_bytes:
+        raise NoRoom
+
+
+def _end_of(error: Exception) -> str:
+    if isinstance(error, NoRoom) or is_full_disk(error):
+        return END_FULL
+    names = {kind.__name__ for cause in _chain(error) for kind in type(cause).__mro__}
+    if names & {"FileIntegrityError"}:
+        return END_DAMAGED
+    # Both hubs answer alike for a name that does not exist and one that is not for everybody.
+    if names & {"NotExistError", "RepositoryNotFoundError", "RevisionNotFoundError", "HFValidationError"}:
+        return END_ABSENT
+    return END_AWAY
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        yield from getattr(error, "failed_files", {}).values()
+        error = error.__cause__
+
+
+if __name__ == "__main__":
+    main()

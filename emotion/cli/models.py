@@ -1,0 +1,104 @@
+"""`emotion models`: which there are, where they lie, download and verify."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emotion.cli import flags, terminal
+from emotion.errors import EmotionError
+
+if TYPE_CHECKING:
+    from emotion.analysis import Analysis
+    from emotion.settings import Settings
+
+app = typer.Typer(help="List, download and verify models.", invoke_without_command=True)
+_NAME_HELP = "Short name, or hub id (owner/model)."
+
+
+@app.callback()
+def models(context: typer.Context) -> None:
+    """List the models when no word follows."""
+    if context.invoked_subcommand is None:
+        show_list(offline=None, config=None)
+
+
+@app.command("list")
+def show_list(offline: flags.Offline = None, config: flags.Config = None) -> None:
+    """Which models there are, and which of them are on this machine."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from emotion.checkpoint import LICENCE, list_models
+
+    settings = _settings(config, offline=offline)
+    table = Table(box=None, pad_edge=False)
+    for title in ("model", "parameters", "licence", "on this machine"):
+        table.add_column(title, overflow="fold")
+    table.add_row("compact", _compact_parameters(), "CC BY-NC-SA 4.0", "built in")
+    for entry in list_models(settings.cache_dir):
+        here = str(entry.folder) if entry.folder else "no"
+        table.add_row(entry.model.name, entry.model.parameters, LICENCE, here)
+    Console().print(table)
+
+
+@app.command()
+def download(
+    name: Annotated[str, typer.Argument(help=_NAME_HELP)],
+    hub: flags.Hub = None,
+    config: flags.Config = None,
+) -> None:
+    """Download a model into the cache; an interrupted download goes on where it stopped."""
+    from emotion.checkpoint import download as fetch
+
+    settings = _settings(config, hub=hub)
+    with terminal.download_bar(name) as report:
+        checkpoint = fetch(name, settings.cache_dir, settings.hub, report)
+    terminal.show(f"{checkpoint.name} {checkpoint.fingerprint}")
+    terminal.show(f"  {checkpoint.folder}")
+
+
+@app.command()
+def verify(
+    name: Annotated[str, typer.Argument(help=_NAME_HELP)] = "emotion2vec_plus_large",
+    clip: Annotated[
+        Path | None, typer.Option(help="The official example clip, if it did not come with the model.")
+    ] = None,
+    runtime: flags.Runtime = None,
+    device: flags.Device = None,
+    config: flags.Config = None,
+) -> None:
+    """Run the official example clip and compare with the scores its publishers printed."""
+    from emotion.recognizer import Recognizer
+
+    settings = _settings(config, model=name, offline=True, runtime=runtime, device=device)
+    with Recognizer(settings=settings) as recognizer:
+        example = clip or recognizer.example()
+        if example is None:
+            raise EmotionError(f"{name} came without its example clip. Name it: --clip test.wav")
+        analysis = recognizer.recognize(example)
+    _compare(analysis)
+
+
+def _compare(analysis: "Analysis") -> None:
+    from emotion.checkpoint import GOLDEN
+
+    worst = GOLDEN.worst_log_difference(dict(zip(analysis.model.labels, analysis.scores.tolist(), strict=True)))
+    terminal.show(f"{analysis.model.name} {analysis.model.fingerprint}")
+    terminal.show(f"  {analysis.emotion.key} {analysis.confidence:.6f}")
+    terminal.show(f"  largest difference of log-scores {worst:.4f}; up to {GOLDEN.log_tolerance} is allowed")
+    if worst > GOLDEN.log_tolerance:
+        terminal.say("These are not the published scores: the weights or the clip differ from the official ones.")
+        raise typer.Exit(1)
+
+
+def _settings(config: Path | None, **flags: object) -> "Settings":
+    from emotion.settings import load_settings
+
+    return load_settings(config, **flags)
+
+
+def _compact_parameters() -> str:
+    document = json.loads((Path(__file__).parent.parent / "weights" / "compact.json").read_text(encoding="utf-8"))
+    return f"{document['parameters'] / 1e6:.1f} M"

@@ -1,0 +1,26 @@
+"""`emotion serve`: the page."""
+
+from typing import Annotated
+
+import typer
+
+from emotion.cli import flags
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 7860 by default, 0 for any free one.")] = None,
+    model: flags.Model = None,
+    hub: flags.Hub = None,
+    offline: flags.Offline = None,
+    runtime: flags.Runtime = None,
+    device: flags.Device = None,
+    insecure: Annotated[bool | None, typer.Option("--insecure", help="Allow an address that others can reach.")] = None,
+    config: flags.Config = None,
+) -> None:
+    """Serve the page on this machine."""
+    from emotion.server import serve as run
+    from emotion.settings import load_settings
+
+    chosen = {"host": host, "port": port, "model": model, "hub": hub, "offline": offline}
+    run(load_settings(config, **chosen, runtime=runtime, device=device, insecure=insecure))

@@ -1,0 +1,169 @@
+"""What a person sees in the terminal: result lines, progress, and where the answers come from."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from emotion.errors import EmotionError
+from emotion.labels import Language, emotion_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emotion.analysis import Analysis
+    from emotion.engine import Progress
+    from emotion.recognizer import ModelState
+
+    ProgressOf = Callable[[Future[Analysis]], Progress]
+
+_POLL_S = 0.1
+
+
+def say(line: str) -> None:
+    """A line for the person, beside the results: on standard error."""
+    print(line, file=sys.stderr)  # noqa: T201
+
+
+def show(line: str) -> None:
+    """A line of the result, on standard output."""
+    print(line, flush=True)  # noqa: T201
+
+
+def language() -> Language:
+    """Chinese where the terminal's locale is Chinese, else English."""
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return "zh" if locale.startswith("zh") else "en"
+
+
+def say_model(state: "ModelState") -> None:
+    """Say it when the built-in model answers although nobody chose it."""
+    if state.phase == "built_in":
+        say(
+            "emotion: the built-in model answers (small, less accurate). "
+            "For emotion2vec+ large (1.95 GB): emotion models download emotion2vec_plus_large"
+        )
+
+
+def show_failure(name: str, error: EmotionError, as_json: bool) -> None:
+    say(f"{name}: {error}")
+    if as_json:
+        show(json.dumps({"file": name, "error": {"code": error.code, "message": str(error)}}, ensure_ascii=False))
+
+
+def show_analysis(analysis: "Analysis", folder: Path | None, as_json: bool) -> None:
+    if as_json:
+        show(json.dumps(analysis.record(all_frames=folder is None), ensure_ascii=False))
+        return
+    spoken = language()
+    doubt = f" or {analysis.runner_up.headline(spoken)}" if analysis.uncertain else ""
+    show(
+        f"{analysis.clip.name}: {analysis.emotion.headline(spoken)} {analysis.confidence:.1%}{doubt}"
+        f"  ({analysis.clip.duration_s:.1f} s)"
+    )
+    for segment in analysis.segments:
+        emotion = emotion_of(segment.emotion).headline(spoken)
+        show(f"  {clock(segment.start_s)} - {clock(segment.end_s)}  {emotion} {segment.confidence:.1%}")
+    if folder is not None:
+        show(f"  {folder}")
+
+
+def clock(at_s: float) -> str:
+    """A time as `0:12.8`, of an hour or more as `1:02:12.8`."""
+    tenths = round(at_s * 10)
+    minutes, seconds = divmod(tenths / 10, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{seconds:04.1f}" if hours else f"{minutes}:{seconds:04.1f}"
+
+
+def progress_bar(count: int) -> "QuietBar":
+    """A bar on a terminal, nothing where standard error is a file or a pipe."""
+    return ProgressBar(count) if sys.stderr.isatty() else QuietBar()
+
+
+class QuietBar:
+    """Waits for results and shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def follow(self, name: str, future: "Future[Analysis]", progress: "ProgressOf") -> None:
+        """Wait for a result; the bar shows meanwhile where it is."""
+        del name, progress
+        wait([future])
+
+
+class ProgressBar(QuietBar):
+    """A bar over the files of one call, which also moves with the windows of a long file."""
+
+    def __init__(self, count: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[stage]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=count, stage="")
+        self._finished = 0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def follow(self, name: str, future: "Future[Analysis]", progress: "ProgressOf") -> None:
+        while not wait([future], timeout=_POLL_S).done:
+            now = progress(future)
+            windows = f"{now.stage} {now.windows_done}/{now.windows}" if now.windows > 1 else now.stage
+            done = self._finished + now.windows_done / max(now.windows, 1)
+            self._bar.update(self._task, description=name, completed=done, stage=windows)
+        self._finished += 1
+        self._bar.update(self._task, completed=self._finished)
+
+
+@contextmanager
+def download_bar(name: str) -> Iterator["Callable[[int, int], None]"]:
+    """A bar on a terminal, a line at every tenth elsewhere, for `(done_bytes, total_bytes)`."""
+    if not sys.stderr.isatty():
+        yield _TenthReporter(name)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done_bytes, total_bytes: bar.update(task, completed=done_bytes, total=total_bytes or None)
+
+
+class _TenthReporter:
+    """Says how far a download is at every tenth of it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._said = -1
+
+    def __call__(self, done_bytes: int, total_bytes: int) -> None:
+        tenth = 10 * done_bytes // total_bytes if total_bytes else 0
+        if tenth > self._said:
+            self._said = tenth
+            say(f"{self._name}: {done_bytes / 1e6:.0f} of {total_bytes / 1e6:.0f} MB")

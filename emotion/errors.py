@@ -1,0 +1,171 @@
+"""The one family of errors: each message says what happened and what to do, and names no path of the machine."""
+
+
+class EmotionError(Exception):
+    """Anything that Emotion2Vec+ Studio refuses; the message is fit to be shown to a person.
+
+    `code` is a stable word for programs and translations; `details` holds the numbers of the message.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class SettingsInvalid(EmotionError):
+    """A setting is unknown or has a value that cannot be used."""
+
+    code = "settings_invalid"
+
+
+class ClipError(EmotionError):
+    """The recording itself cannot be analysed."""
+
+    code = "clip_error"
+
+
+class ClipNotFound(ClipError):
+    code = "clip_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no file called {name!r}. Check the name.", name=name)
+
+
+class ClipUnreadable(ClipError):
+    code = "clip_unreadable"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name!r} cannot be opened. Check its permissions and its disk.", name=name)
+
+
+class ClipEmpty(ClipError):
+    code = "clip_empty"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name!r} is empty. Record or export it again.", name=name)
+
+
+class NotSound(ClipError):
+    code = "not_sound"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} holds no sound that can be read. Use WAV, MP3, M4A, FLAC, OGG, WEBM, AMR, AIFF, CAF or WMA.",
+            name=name,
+        )
+
+
+class ClipTooLarge(ClipError):
+    code = "clip_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"This file is larger than {limit_bytes / 1e6:.0f} MB. Cut or compress it, or raise max_file_bytes.",
+            limit_bytes=limit_bytes,
+        )
+
+
+class ClipTooLong(ClipError):
+    code = "clip_too_long"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(
+            f"This recording lasts longer than {limit_s:.0f} s. Cut it, or raise max_clip_s.", limit_s=limit_s
+        )
+
+
+class ClipTooShort(ClipError):
+    code = "clip_too_short"
+
+    def __init__(self, duration_s: float, limit_s: float) -> None:
+        super().__init__(
+            f"This recording lasts {duration_s * 1000:.0f} ms; at least {limit_s * 1000:.0f} ms are needed.",
+            duration_s=duration_s,
+            limit_s=limit_s,
+        )
+
+
+class RateOutOfRange(ClipError):
+    code = "rate_out_of_range"
+
+    def __init__(self, rate_hz: int, low_hz: int, high_hz: int) -> None:
+        super().__init__(
+            f"This recording claims {rate_hz} samples per second; {low_hz} to {high_hz} can be read. Export it again.",
+            rate_hz=rate_hz,
+            low_hz=low_hz,
+            high_hz=high_hz,
+        )
+
+
+class TooManyChannels(ClipError):
+    code = "too_many_channels"
+
+    def __init__(self, channels: int, limit: int) -> None:
+        super().__init__(
+            f"This recording has {channels} channels; at most {limit} can be read. Mix it down.",
+            channels=channels,
+            limit=limit,
+        )
+
+
+class ModelError(EmotionError):
+    """The model cannot be found, fetched, read or run."""
+
+    code = "model_error"
+
+
+class ModelNotFound(ModelError):
+    code = "model_not_found"
+
+
+class HubUnreachable(ModelError):
+    code = "hub_unreachable"
+
+
+class CheckpointBroken(ModelError):
+    code = "checkpoint_broken"
+
+
+class DiskFull(EmotionError):
+    code = "disk_full"
+
+    def __init__(self, needed_bytes: int) -> None:
+        super().__init__(
+            f"The disk is full: {_size(needed_bytes)} are needed. Free some space, or point EMOTION_CACHE "
+            "or --output at another disk.",
+            needed_bytes=needed_bytes,
+        )
+
+
+class FolderNotWritable(EmotionError):
+    code = "folder_not_writable"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"The folder {name!r} cannot be written: {reason}. Choose another with --output.", name=name, reason=reason
+        )
+
+
+class EngineBusy(EmotionError):
+    code = "engine_busy"
+
+    def __init__(self, queue_length: int) -> None:
+        super().__init__(
+            f"{queue_length} recordings are waiting already, which is the limit. Try again in a few seconds.",
+            queue_length=queue_length,
+        )
+
+
+class EngineClosed(EmotionError):
+    code = "engine_closed"
+
+    def __init__(self) -> None:
+        super().__init__("The recogniser is shutting down and takes no new work. Start it again.")
+
+
+def _size(size_bytes: int) -> str:
+    giga = 10**9
+    return f"{size_bytes / giga:.1f} GB" if size_bytes >= giga else f"{size_bytes / 1e6:.1f} MB"

@@ -1,0 +1,76 @@
+"""The model room: normalised waveforms in, predictions out, whatever runtime, device and precision compute them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+FRAME_RATE_HZ = 50
+FRAME_STEP_SAMPLES = 320
+# The convolutions' receptive field (config.yaml, feature_encoder_spec): a shorter waveform yields no frame.
+FRAME_SPAN_SAMPLES = 400
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What computed a prediction: the `model` object of result.json, and what its output means.
+
+    `labels` are the columns of the logits, `embedding_size` is D, `untold` the labels whose score is always 0.
+    """
+
+    name: str
+    fingerprint: str
+    runtime: str
+    device: str
+    precision: str
+    labels: tuple[str, ...]
+    embedding_size: int
+    untold: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, str]:
+        """The five facts that result.json keeps."""
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "runtime": self.runtime,
+            "device": self.device,
+            "precision": self.precision,
+        }
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one waveform, frame by frame: logits [T, C] and embeddings [T, D], both float32."""
+
+    logits: FloatArray
+    embeddings: FloatArray
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.logits)
+
+
+class SpeechModel(Protocol):
+    """What the engine needs of a model, so that a fake of ten lines fits."""
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    def predict(self, waveforms: Sequence[FloatArray]) -> list[Prediction]:
+        """One prediction per waveform [n], n >= 400, each normalised with the statistics of its clip."""
+        ...
+
+    def free_memory(self) -> None:
+        """Give back what is only cached."""
+        ...
+
+
+def num_frames(num_samples: int) -> int:
+    """Frames that the model makes of so many samples: floor((N - 400) / 320) + 1, and 0 below 400."""
+    if num_samples < FRAME_SPAN_SAMPLES:
+        return 0
+    return (num_samples - FRAME_SPAN_SAMPLES) // FRAME_STEP_SAMPLES + 1

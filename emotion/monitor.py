@@ -1,0 +1,51 @@
+"""What this machine has: cores a process may use, and the thread counts that follow."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Cores this process may use, after affinity and the container's quota; physical counts no hyper-threads."""
+
+    logical: int
+    physical: int
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Thread counts of one start: recordings decoded at once, and threads of the network."""
+
+    decode: int
+    inference: int
+
+
+def usable_cores() -> Cores:
+    import psutil  # only here: the page and the command line ask once
+
+    logical = min(len(os.sched_getaffinity(0)), _container_quota() or 1_000_000)
+    machine_logical = psutil.cpu_count(logical=True) or logical
+    machine_physical = psutil.cpu_count(logical=False) or machine_logical
+    physical = max(1, round(logical * machine_physical / machine_logical))
+    return Cores(logical, physical)
+
+
+def plan_threads(cores: Cores, on_gpu: bool, decode: int = 0, inference: int = 0) -> Threads:
+    """Half the logical cores decode; the network gets every physical core, or half the logical ones beside a GPU.
+
+    A count above 0 overrides, and so does OMP_NUM_THREADS for the network.
+    """
+    half = max(1, cores.logical // 2)
+    by_environment = os.environ.get("OMP_NUM_THREADS", "")
+    fallback = int(by_environment) if by_environment.isdigit() else (half if on_gpu else cores.physical)
+    return Threads(decode or half, inference or max(1, fallback))
+
+
+def _container_quota() -> int | None:
+    """Whole cores that cgroup v2 grants, None without a limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if quota == "max" else max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return None

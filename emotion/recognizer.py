@@ -1,0 +1,231 @@
+"""Joins settings, model and engine: the Python face, and what command line and page are built on."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotion.analysis import Analysis, Granularity, Options, Plan
+from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, Source, clip_from_samples
+from emotion.checkpoint import find_checkpoint, is_present
+from emotion.engine import Engine, EnginePlan, Progress
+from emotion.errors import CheckpointBroken, EmotionError, HubUnreachable, ModelNotFound
+from emotion.model import ModelCard, SpeechModel
+from emotion.model.opening import open_model
+from emotion.monitor import plan_threads, usable_cores
+from emotion.settings import Settings, load_settings
+
+AUTO = "auto"
+BUILT_IN = "compact"
+LARGE = "emotion2vec_plus_large"
+# Enough to keep the decode pool busy; more would only hold recordings in memory.
+_AHEAD = 8
+ReportDownload = Callable[[int, int], None]
+Phase = Literal["ready", "asking", "downloading", "loading", "built_in"]
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """Which model answers now, and what becomes of the one that was wished for.
+
+    `phase`: `ready` (the wished model answers), `asking` the hub, `downloading` (`done_bytes` of `total_bytes`),
+    `loading`, or `built_in` (the compact model answers for good; `reason` says why, fit to be shown).
+    """
+
+    card: ModelCard
+    wanted: str
+    phase: Phase
+    done_bytes: int = 0
+    total_bytes: int = 0
+    reason: EmotionError | None = None
+
+
+class Recognizer:
+    """emotion2vec+ in three lines of Python; opens the model once and keeps it.
+
+    `model` is `auto`, `compact`, a short name, a hub id or a folder; every setting can be given by its name. `auto`
+    takes the large model if it is on this machine, else the built-in one; with `take_over` it then also asks the hub
+    in the background, and the large model replaces the built-in one when it is there. A model that is named is
+    downloaded first if it is not here; `on_download(done_bytes, total_bytes)` follows that.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        settings: Settings | None = None,
+        take_over: bool = False,
+        on_download: ReportDownload | None = None,
+        **flags: Any,
+    ) -> None:
+        self.settings = settings or load_settings(model=model, **flags)
+        first, reason = _first_model(self.settings, on_download)
+        self.engine = Engine(first, engine_plan(self.settings))
+        self._state = ModelState(first.card, self.settings.model, "built_in" if reason else "ready", reason=reason)
+        self._closing = threading.Event()
+        if take_over and reason and not self.settings.offline:
+            self._change_state(wanted=LARGE, phase="asking")
+            threading.Thread(target=self._take_over, name="model", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def state(self) -> ModelState:
+        """Which model answers, and whether another is on its way; cheap, to be asked as often as one likes."""
+        return self._state
+
+    def submit(
+        self,
+        source: Source | Clip,
+        granularity: Granularity = "utterance",
+        embedding: bool = False,
+        name: str | None = None,
+    ) -> Future[Analysis]:
+        """Queue a path, the bytes of a file or a clip; raises EngineBusy at once when the queue is full."""
+        return self.engine.submit(source, Options(granularity, embedding), name)
+
+    def submit_all(
+        self, sources: Iterable[Source | Clip], granularity: Granularity = "utterance", embedding: bool = False
+    ) -> Iterator[Future[Analysis]]:
+        """One future per source, in their order, submitted only a few ahead so that the queue never fills."""
+        ahead = min(_AHEAD, self.settings.queue_size)
+        waiting: deque[Future[Analysis]] = deque()
+        for source in sources:
+            waiting.append(self.submit(source, granularity, embedding))
+            if len(waiting) == ahead:
+                yield waiting.popleft()
+        yield from waiting
+
+    def progress(self, future: Future[Analysis]) -> Progress:
+        """Stage, place in the queue and windows done of a submitted recording."""
+        return self.engine.progress(future)
+
+    def recognize(
+        self,
+        source: Source | Clip | NDArray[np.generic],
+        granularity: Granularity = "utterance",
+        embedding: bool = False,
+        *,
+        rate_hz: int = SAMPLE_RATE_HZ,
+        name: str | None = None,
+    ) -> Analysis:
+        """The analysis of a path, the bytes of a file, a clip, or samples [n] or [n, channels] at `rate_hz`.
+
+        Raises an EmotionError that says what is wrong with the recording.
+        """
+        if isinstance(source, np.ndarray):
+            source = clip_from_samples(source, rate_hz, name or "samples", decode_limits(self.settings))
+        return self.submit(source, granularity, embedding, name).result()
+
+    def example(self) -> Path | None:
+        """The example clip that came with the model that answers now, None where it has none."""
+        name = self.state.card.name
+        if not is_present(name, self.settings.cache_dir):
+            return None
+        return find_checkpoint(name, self.settings.cache_dir).example_clip
+
+    def close(self) -> None:
+        """Finish accepted work and end the threads."""
+        self._closing.set()
+        self.engine.close()
+
+    def _take_over(self) -> None:
+        """Put the large model in the built-in one's place, or keep the reason why that could not be."""
+        try:
+            self.engine.use(self._fetch_large())
+        except _Closing:
+            return
+        except EmotionError as error:
+            self._change_state(phase="built_in", reason=error)
+            return
+        self._change_state(card=self.engine.card, phase="ready", reason=None)
+
+    def _fetch_large(self) -> SpeechModel:
+        from emotion.checkpoint import download, hub_answers, unreachable_message
+
+        if not hub_answers(self.settings.hub, self.settings.hub_timeout_s):
+            raise HubUnreachable(unreachable_message(self.settings.hub))
+        self._change_state(phase="downloading")
+        download(LARGE, self.settings.cache_dir, self.settings.hub, self._report_download)
+        self._change_state(phase="loading")
+        return _open(LARGE, self.settings)
+
+    def _report_download(self, done_bytes: int, total_bytes: int) -> None:
+        if self._closing.is_set():
+            raise _Closing
+        self._change_state(done_bytes=done_bytes, total_bytes=total_bytes)
+
+    def _change_state(self, **changes: Any) -> None:
+        self._state = replace(self._state, **changes)
+
+
+class _Closing(Exception):
+    """Ends a download when the program ends; what was fetched is kept and resumed."""
+
+
+def engine_plan(settings: Settings) -> EnginePlan:
+    """The settings that the engine works by."""
+    return EnginePlan(
+        analysis=Plan(
+            exact_limit_s=settings.exact_limit_s,
+            window_s=settings.window_s,
+            context_s=settings.context_s,
+            smoothing_s=settings.smoothing_s,
+            min_segment_s=settings.min_segment_s,
+            uncertain_margin=settings.uncertain_margin,
+        ),
+        limits=decode_limits(settings),
+        decode_threads=plan_threads(usable_cores(), on_gpu=False, decode=settings.decode_threads).decode,
+        queue_size=settings.queue_size,
+    )
+
+
+def decode_limits(settings: Settings) -> DecodeLimits:
+    """The settings that recordings are held to."""
+    return DecodeLimits(
+        max_file_bytes=settings.max_file_bytes,
+        max_clip_s=settings.max_clip_s,
+        max_channels=settings.max_channels,
+        min_rate_hz=settings.min_rate_hz,
+        max_rate_hz=settings.max_rate_hz,
+    )
+
+
+def _first_model(settings: Settings, on_download: ReportDownload | None) -> tuple[SpeechModel, EmotionError | None]:
+    """The model to begin with, and for `auto` without the large one why the built-in one answers."""
+    if settings.model == AUTO:
+        try:
+            return _open(LARGE, settings), None
+        except (ModelNotFound, CheckpointBroken) as reason:
+            return _open(BUILT_IN, settings), reason
+    if settings.model != BUILT_IN and not is_present(settings.model, settings.cache_dir) and not settings.offline:
+        from emotion.checkpoint import download
+
+        download(settings.model, settings.cache_dir, settings.hub, on_download)
+    return _open(settings.model, settings), None
+
+
+def _open(name: str, settings: Settings) -> SpeechModel:
+    checkpoint = None if name == BUILT_IN else find_checkpoint(name, settings.cache_dir)
+    on_gpu = settings.device.startswith("cuda")
+    threads = plan_threads(usable_cores(), on_gpu, inference=settings.inference_threads).inference
+    return open_model(
+        checkpoint,
+        runtime=settings.runtime,
+        device=settings.device,
+        precision=settings.precision,
+        threads=threads,
+    )

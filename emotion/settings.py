@@ -1,0 +1,139 @@
+"""Settings: flags over environment (`EMOTION_...`) over TOML file over default; an unknown key stops the program."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from emotion.errors import SettingsInvalid
+from emotion.labels import Language
+
+ENVIRONMENT_PREFIX = "EMOTION_"
+CONFIG_VARIABLE = "EMOTION_CONFIG"
+Hub = Literal["modelscope", "hf"]
+Runtime = Literal["auto", "torch", "funasr"]
+
+
+class Settings(BaseSettings):
+    """Every setting with its one default; the description of each is its help text."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
+
+    # The model
+    model: str = Field("auto", description="auto, compact, emotion2vec_plus_large, _base, _seed, a hub id or a folder")
+    hub: Hub = Field("modelscope", description="where models are downloaded: modelscope or hf (Hugging Face)")
+    offline: bool = Field(False, description="never use the network")
+    hub_timeout_s: float = Field(5.0, gt=0, description="how long a hub may take to answer before it counts as away")
+    runtime: Runtime = Field("auto", description="torch, or funasr (the reference)")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="number format of the network")
+    cache: Path | None = Field(None, description="folder of models; default: the user's cache folder")
+
+    # Threads: 0 means by the machine, see threads.py
+    inference_threads: int = Field(0, ge=0, description="threads of the network; 0: every physical core on a CPU")
+    decode_threads: int = Field(0, ge=0, description="recordings decoded at once; 0: half of the logical cores")
+
+    # Recordings
+    max_file_bytes: int = Field(200_000_000, gt=0, description="largest file that is read")
+    max_clip_s: float = Field(3 * 3600.0, gt=0, description="longest recording, counted while decoding")
+    max_channels: int = Field(32, gt=0, description="most channels that are mixed down")
+    min_rate_hz: int = Field(1_000, gt=0, description="lowest sample rate that is believed")
+    max_rate_hz: int = Field(768_000, gt=0, description="highest sample rate that is believed")
+
+    # Analysis
+    exact_limit_s: float = Field(60.0, gt=0, description="up to here a recording goes through the model at once")
+    window_s: float = Field(30.0, ge=1, description="length of the windows of longer recordings")
+    context_s: float = Field(5.0, ge=0, description="sound on each side of a window that only gives context")
+    smoothing_s: float = Field(0.5, ge=0, description="moving average over frame scores before segments are cut")
+    min_segment_s: float = Field(0.4, ge=0, description="shorter segments join their neighbour")
+    uncertain_margin: float = Field(
+        0.15, ge=0, le=1, description="lead of the first emotion under which a result counts as uncertain"
+    )
+
+    # Engine and output
+    queue_size: int = Field(64, gt=0, description="recordings that may wait; one more is refused at once")
+    outputs: Path = Field(Path("outputs"), description="folder of the runs")
+
+    # Page
+    host: str = Field("127.0.0.1", description="address to listen on")
+    insecure: bool = Field(False, description="allow an address that others can reach, although nothing asks for a key")
+    port: int = Field(7860, ge=0, le=65_535, description="port to listen on; 0: any free one")
+    language: Literal["auto"] | Language = Field("auto", description="language of page and log; auto: by the browser")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library names these parameters
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load_settings` merges the sources itself: the TOML file is chosen at run time and stands below the rest.
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _context_leaves_room(self) -> Self:
+        if self.context_s * 2 >= self.window_s:
+            raise ValueError("context_s must be less than half of window_s")
+        return self
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of downloaded and converted models."""
+        if self.cache is not None:
+            return self.cache.expanduser()
+        import platformdirs  # only here: most starts name a folder or never ask
+
+        return Path(platformdirs.user_cache_dir("emotion2vec-studio", appauthor=False))
+
+
+def load_settings(config: Path | None = None, **flags: Any) -> Settings:
+    """Settings of this start: flags that are not None, then environment, then TOML, then defaults.
+
+    Raises SettingsInvalid for an unknown key, a value that cannot be used or a file that is no TOML.
+    """
+    values = {
+        **_read_toml(config or _default_config()),
+        **_read_environment(),
+        **{key: value for key, value in flags.items() if value is not None},
+    }
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
+        raise SettingsInvalid(f"The setting {key or 'context_s'!r} cannot be used: {said}.", key=key) from None
+
+
+def _default_config() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    beside_package = Path(__file__).parent.parent / "config" / "default.toml"
+    return beside_package if beside_package.is_file() else None
+
+
+def _read_toml(config: Path | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    try:
+        with config.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise SettingsInvalid(f"There is no settings file {config.name!r}. Check the name.", key="config") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsInvalid(f"{config.name!r} is no TOML file: {error}.", key="config") from None
+
+
+def _read_environment() -> dict[str, str]:
+    """Values of `EMOTION_...`; an unknown name is kept, so that validation refuses it."""
+    return {
+        name.removeprefix(ENVIRONMENT_PREFIX).lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and name != CONFIG_VARIABLE
+    }

@@ -1,0 +1,130 @@
+"""Follows one recording through the recogniser for one reader, and shows each step."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emotion.analysis import Analysis, Granularity
+from emotion.errors import EmotionError
+from emotion.outputs import ClipFiles, write_run
+from emotion.recognizer import Recognizer
+from emotion.ui import render
+from emotion.ui.words import Words
+
+POLL_S = 0.1
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one reader asked for."""
+
+    recording: str | None
+    granularity: Granularity = "utterance"
+    embedding: bool = False
+    exports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """One step as it is shown: two pieces of HTML, and the files of the run once they are there.
+
+    `running` says that more steps follow.
+    """
+
+    progress: str
+    result: str
+    running: bool = False
+    files: ClipFiles | None = None
+
+
+class Runs:
+    """The recordings in work, each under the browser session that waits for it."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self.recognizer = recognizer
+        self._futures: dict[str, Future[Analysis]] = {}
+
+    def cancel(self, session: str) -> None:
+        """Stop what this session waits for; does nothing when it waits for nothing."""
+        future = self._futures.get(session)
+        if future is not None:
+            future.cancel()
+
+    async def views(self, wish: Wish, session: str, words: Words) -> AsyncIterator[View]:
+        """Each step of one recording; the last is its result, its error or its cancelling.
+
+        Closing the iterator cancels the work.
+        """
+        if not wish.recording:
+            yield notice_view("hint", "no_recording", words)
+            return
+        try:
+            future = self._submit(wish)
+        except EmotionError as error:
+            yield error_view(error, words)
+            return
+        self._futures[session] = future
+        try:
+            async for view in self._steps(future, wish, words):
+                yield view
+        finally:
+            future.cancel()
+            if self._futures.get(session) is future:
+                del self._futures[session]
+
+    async def record(self, wish: Wish) -> dict[str, Any]:
+        """The record of result.json for a program; raises an EmotionError that says what is wrong."""
+        analysis = await asyncio.wrap_future(self._submit(wish))
+        return analysis.record()
+
+    def _submit(self, wish: Wish) -> "Future[Analysis]":
+        path = Path(wish.recording or "")
+        return self.recognizer.submit(path, wish.granularity, wish.embedding, path.name)
+
+    async def _steps(self, future: "Future[Analysis]", wish: Wish, words: Words) -> AsyncIterator[View]:
+        started_s = time.perf_counter()
+        busy = render.empty_card(words, busy=True)
+        async for progress in self._progress(future, words):
+            yield View(progress, busy, running=True)
+        if future.cancelled():
+            yield notice_view("cancelled", "cancelled", words)
+            return
+        try:
+            analysis = future.result()
+            yield View(render.progress_bar(words("progress.writing"), None), busy, running=True)
+            files = await asyncio.to_thread(self._write, analysis, wish)
+        except Exception as error:  # the reader gets a sentence, whatever went wrong
+            yield error_view(error, words)
+            return
+        done = words("progress.done", seconds=f"{time.perf_counter() - started_s:.1f}")
+        yield View(render.progress_done(done), render.result_card(files.analysis, words), files=files)
+
+    async def _progress(self, future: "Future[Analysis]", words: Words) -> AsyncIterator[str]:
+        """The line of progress, again and again until the future is done."""
+        waiting = asyncio.wrap_future(future)
+        while not waiting.done():
+            yield render.progress_line(self.recognizer.progress(future), words)
+            await asyncio.wait({waiting}, timeout=POLL_S)
+        # The outcome is read from `future`; asyncio would call it forgotten here.
+        waiting.cancelled() or waiting.exception()
+
+    def _write(self, analysis: Analysis, wish: Wish) -> ClipFiles:
+        return write_run(self.recognizer.settings.outputs, analysis, wish.exports)
+
+
+def error_view(error: Exception, words: Words) -> View:
+    """An error of the family in words; any other goes to the log, and the reader learns only that it happened."""
+    if not isinstance(error, EmotionError):
+        log.error("a recording failed unexpectedly", exc_info=error)
+    return View(render.progress_done(""), render.error_card(error, words))
+
+
+def notice_view(kind: str, name: str, words: Words) -> View:
+    card = render.notice_card(kind, words(f"result.{name}_title"), words(f"result.{name}"), words)
+    return View(render.progress_done(""), card)

@@ -1,0 +1,49 @@
+"""The looks of the page: a quiet theme with the fonts of the reader's machine, so that nothing is fetched."""
+
+from importlib.resources import files
+
+import gradio as gr
+
+_FONTS = (
+    "system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei",
+    "Noto Sans CJK SC", "WenQuanYi Zen Hei", "sans-serif",
+)  # fmt: skip
+
+
+def theme() -> gr.themes.Base:
+    """Greys only: the nine emotions are the colours of this page."""
+    base = gr.themes.Base(
+        primary_hue="slate",
+        secondary_hue="slate",
+        neutral_hue="slate",
+        radius_size="lg",
+        font=list(_FONTS),
+        font_mono=["ui-monospace", "Consolas", "monospace"],
+    )
+    return base.set(
+        body_background_fill="#f6f7f9",
+        body_background_fill_dark="#0f141b",
+        block_background_fill="#ffffff",
+        block_background_fill_dark="#171e28",
+        block_border_width="1px",
+        block_shadow="none",
+        button_primary_background_fill="#1f2a3a",
+        button_primary_background_fill_hover="#33445c",
+        button_primary_text_color="#ffffff",
+        button_primary_background_fill_dark="#e6ebf2",
+        button_primary_background_fill_hover_dark="#ffffff",
+        button_primary_text_color_dark="#141b25",
+    )
+
+
+def asset(name: str) -> str:
+    """The text of a file beside the page."""
+    return files("emotion.ui").joinpath(f"assets/{name}").read_text(encoding="utf-8")
+
+
+def css() -> str:
+    return asset("page.css") + asset("timeline.css")
+
+
+def head() -> str:
+    return f"<script>{asset('page.js')}</script>"

@@ -1,0 +1,81 @@
+"""Every text that the page shows, in the reader's language."""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+from emotion.errors import EmotionError
+from emotion.labels import LANGUAGES, Language
+
+Texts = dict[str, dict[str, dict[Language, str]]]
+
+
+class Words:
+    """The texts of one language: `words("result.clear")`, `words("progress.window", window=2, windows=9)`."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+
+    def __call__(self, key: str, **values: object) -> str:
+        group, name = key.split(".")
+        return texts()[group][name][self.language].format(**values)
+
+    def has(self, key: str) -> bool:
+        group, name = key.split(".")
+        return name in texts()[group]
+
+    def group(self, group: str) -> dict[str, str]:
+        """All texts of a group, unfilled."""
+        return {name: by_language[self.language] for name, by_language in texts()[group].items()}
+
+    def error(self, error: BaseException) -> str:
+        """What happened and what to do; an error that is not of the family says nothing of itself."""
+        if not isinstance(error, EmotionError):
+            return self("error.unexpected")
+        key = f"error.{error.code}"
+        return self(key, **_shown(error.details)) if self.has(key) else error.message
+
+
+@cache
+def texts() -> Texts:
+    """The groups of words.toml."""
+    source = files("emotion.ui").joinpath("assets/words.toml").read_text(encoding="utf-8")
+    groups: Texts = tomllib.loads(source)
+    return groups
+
+
+def language_of(accept_language: str, chosen: str = "auto") -> Language:
+    """The chosen language; for `auto`, the first one that the browser names: Chinese if it is Chinese, else English."""
+    if chosen in LANGUAGES:
+        return "zh" if chosen == "zh" else "en"
+    return "zh" if accept_language.strip().lower().startswith("zh") else "en"
+
+
+def percent(share: float) -> str:
+    """One decimal: `85.3%`."""
+    return f"{share * 100:.1f}%"
+
+
+def clock(time_s: float) -> str:
+    """A time as `0:12.8`, or `1:02:03.4` from an hour on."""
+    tenths = round(time_s * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{rest // 10:02d}.{rest % 10}"
+    return f"{hours}:{minutes:02d}:{seconds}" if hours else f"{minutes}:{seconds}"
+
+
+def _shown(details: Mapping[str, object]) -> dict[str, object]:
+    """An error's details and the same numbers in the units that people read."""
+    shown = dict(details)
+    for name, value in details.items():
+        if not isinstance(value, int | float):
+            continue
+        if name.endswith("_bytes"):
+            shown[name.replace("_bytes", "_mb")] = f"{value / 1e6:.0f}"
+            shown[name.replace("_bytes", "_gb")] = f"{value / 1e9:.1f}"
+        elif name.endswith("_s"):
+            shown[name.replace("_s", "_ms")] = f"{value * 1000:.0f}"
+            shown[name.removesuffix("_s")] = clock(value)
+    return shown

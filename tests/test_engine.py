@@ -1,0 +1,203 @@
+import threading
+from concurrent.futures import CancelledError, wait
+
+import numpy as np
+import pytest
+
+from emotion.analysis import Options, Plan
+from emotion.audio import Clip, DecodeLimits, write_wav
+from emotion.engine import Engine, EnginePlan
+from emotion.errors import ClipTooLong, ClipTooShort, EngineBusy, EngineClosed, NotSound
+from tests.fakes import FakeModel, analyze, loud_clip, turning_clip
+
+WINDOWED = EnginePlan(analysis=Plan(exact_limit_s=1.0, window_s=3.0, context_s=0.5))
+PATIENCE_S = 20
+
+
+class HeldModel(FakeModel):
+    """Predicts only when told to, so that a test sees the engine in the middle of its work."""
+
+    def __init__(self):
+        super().__init__("held")
+        self.began = threading.Semaphore(0)
+        self.may_go_on = threading.Semaphore(0)
+
+    def predict(self, waveforms):
+        self.began.release()
+        assert self.may_go_on.acquire(timeout=PATIENCE_S)
+        return super().predict(waveforms)
+
+
+@pytest.fixture
+def held():
+    model = HeldModel()
+    with Engine(model, EnginePlan(queue_size=3, decode_threads=1)) as engine:
+        yield engine, model
+        for _ in range(100):
+            model.may_go_on.release()
+
+
+def test_a_file_becomes_an_analysis(tmp_path):
+    write_wav(loud_clip(), tmp_path / "loud.wav")
+    with Engine(FakeModel()) as engine:
+        analysis = engine.submit(tmp_path / "loud.wav").result(PATIENCE_S)
+    assert analysis.emotion.key == "angry"
+    assert analysis.clip.name == "loud.wav"
+    assert set(analysis.timings_ms) == {"decode", "queue", "inference"}
+
+
+def test_the_same_sound_by_path_by_bytes_and_as_clip_gives_the_same_analysis(tmp_path):
+    path = tmp_path / "call.wav"
+    write_wav(turning_clip(), path)
+    with Engine(FakeModel()) as engine:
+        by_path = engine.submit(path, Options("frame", True)).result(PATIENCE_S)
+        by_bytes = engine.submit(path.read_bytes(), Options("frame", True), "call.wav").result(PATIENCE_S)
+        as_clip = engine.submit(by_path.clip, Options("frame", True)).result(PATIENCE_S)
+    for other in (by_bytes, as_clip):
+        np.testing.assert_array_equal(by_path.frame_scores, other.frame_scores)
+        np.testing.assert_array_equal(by_path.embedding, other.embedding)
+        assert other.clip.name == "call.wav"
+
+
+def test_one_bad_clip_does_not_hurt_its_neighbours(tmp_path):
+    (tmp_path / "bad.wav").write_bytes(b"this is no sound" * 100)
+    with Engine(FakeModel()) as engine:
+        before, bad, after = (engine.submit(s) for s in (loud_clip(), tmp_path / "bad.wav", turning_clip()))
+        assert isinstance(bad.exception(PATIENCE_S), NotSound)
+        assert before.result(PATIENCE_S).emotion.key == "angry"
+        assert after.result(PATIENCE_S).clip.name == "call.wav"
+
+
+def test_a_model_that_fails_fails_only_that_clip():
+    class Picky(FakeModel):
+        def predict(self, waveforms):
+            if len(waveforms[0]) < 10_000:
+                raise MemoryError("no room")
+            return super().predict(waveforms)
+
+    with Engine(Picky()) as engine:
+        failing, good = engine.submit(loud_clip(0.5)), engine.submit(loud_clip(1.0))
+        assert isinstance(failing.exception(PATIENCE_S), MemoryError)
+        assert good.result(PATIENCE_S).emotion.key == "angry"
+
+
+def test_a_clip_that_is_too_short_or_too_long_says_so():
+    with Engine(FakeModel(), EnginePlan(limits=DecodeLimits(max_clip_s=1.0))) as engine:
+        assert isinstance(engine.submit(loud_clip(0.01)).exception(PATIENCE_S), ClipTooShort)
+        long_wav = engine.submit(_wav_bytes(loud_clip(2.0)), name="long.wav")
+        assert isinstance(long_wav.exception(PATIENCE_S), ClipTooLong)
+
+
+def test_a_full_queue_refuses_at_once_and_says_how_many_wait(held):
+    engine, _ = held
+    for _ in range(3):
+        engine.submit(loud_clip())
+    with pytest.raises(EngineBusy, match="3 recordings"):
+        engine.submit(loud_clip())
+
+
+def test_a_cancelled_job_frees_its_place_in_the_queue_at_once(held):
+    engine, model = held
+    futures = [engine.submit(loud_clip()) for _ in range(3)]
+    assert model.began.acquire(timeout=PATIENCE_S)
+    assert futures[2].cancel()
+    assert engine.queue_length == 2
+    last = engine.submit(loud_clip(2.0))
+    for _ in range(3):
+        model.may_go_on.release()
+    assert last.result(PATIENCE_S).clip.duration_s == 2.0
+    assert engine.progress(futures[2]).stage == "cancelled"
+
+
+def test_cancelling_stops_a_long_clip_between_two_windows():
+    model = HeldModel()
+    with Engine(model, WINDOWED) as engine:
+        future = engine.submit(loud_clip(60.0))
+        assert model.began.acquire(timeout=PATIENCE_S)
+        assert engine.progress(future).windows == 30
+        assert future.cancel()
+        model.may_go_on.release()
+        with pytest.raises(CancelledError):
+            future.result(PATIENCE_S)
+    assert len(model.lengths) == 1
+
+
+def test_progress_tells_stage_place_and_windows(held):
+    engine, model = held
+    first, second = engine.submit(loud_clip()), engine.submit(loud_clip())
+    assert model.began.acquire(timeout=PATIENCE_S)
+    assert engine.progress(first).stage == "recognising"
+    assert engine.progress(second).position == 1
+    model.may_go_on.release()
+    assert engine.progress(first).windows in (0, 1)
+    first.result(PATIENCE_S)
+    assert engine.progress(first).stage == "done"
+
+
+def test_a_failed_job_is_told_apart_from_a_done_one():
+    with Engine(FakeModel()) as engine:
+        future = engine.submit(b"", name="nothing.wav")
+        wait([future], PATIENCE_S)
+        assert engine.progress(future).stage == "failed"
+
+
+def test_a_long_clip_lets_a_short_one_pass():
+    model = HeldModel()
+    with Engine(model, WINDOWED) as engine:
+        long = engine.submit(loud_clip(30.0))
+        assert model.began.acquire(timeout=PATIENCE_S)
+        short = engine.submit(loud_clip(0.5))
+        for _ in range(8):
+            model.may_go_on.release()
+        assert short.result(PATIENCE_S).clip.duration_s == 0.5
+        assert not long.done()
+        for _ in range(30):
+            model.may_go_on.release()
+        assert long.result(PATIENCE_S).overall_from == "windows"
+
+
+def test_leaving_the_engine_finishes_what_was_accepted():
+    with Engine(FakeModel(), EnginePlan(queue_size=50)) as engine:
+        futures = [engine.submit(loud_clip()) for _ in range(40)]
+    assert all(future.result(0).emotion.key == "angry" for future in futures)
+    assert engine.clips_done == 40
+    with pytest.raises(EngineClosed):
+        engine.submit(loud_clip())
+
+
+def test_new_work_gets_the_new_model_and_begun_work_keeps_its_own(held):
+    engine, model = held
+    begun = engine.submit(loud_clip())
+    assert model.began.acquire(timeout=PATIENCE_S)
+    engine.use(FakeModel("second"))
+    assert engine.card.name == "second"
+    later = engine.submit(loud_clip())
+    model.may_go_on.release()
+    assert begun.result(PATIENCE_S).model.name == "held"
+    assert later.result(PATIENCE_S).model.name == "second"
+
+
+def test_the_engine_says_exactly_what_a_plain_loop_over_the_windows_says():
+    with Engine(FakeModel(), WINDOWED) as engine:
+        analysis = engine.submit(turning_clip(), Options("frame", True)).result(PATIENCE_S)
+    alone = analyze(turning_clip(), "frame", True, WINDOWED.analysis)
+    np.testing.assert_array_equal(analysis.frame_scores, alone.frame_scores)
+    np.testing.assert_array_equal(analysis.embedding, alone.embedding)
+    assert analysis.segments == alone.segments
+
+
+def test_memory_is_given_back_through_the_model():
+    model = FakeModel()
+    with Engine(model) as engine:
+        engine.free_memory()
+    assert model.times_freed == 1
+
+
+def _wav_bytes(clip: Clip) -> bytes:
+    import io
+
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, clip.samples, 16_000, format="WAV")
+    return buffer.getvalue()

@@ -1,0 +1,114 @@
+"""Laws of the house: who may import whom, and that importing does nothing."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "emotion"
+# Data flows down: a room imports only rooms of the rows above it, or of its own row.
+ROOMS = [
+    {"errors", "labels", "settings"},
+    {"audio"},
+    {"checkpoint", "network", "compact", "model"},
+    {"analysis"},
+    {"engine"},
+    {"outputs"},
+    {"monitor", "evaluation"},
+    {"recognizer"},
+    {"checkup"},
+    {"ui"},
+    {"server"},
+    {"cli"},
+]
+LEVEL_OF = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+ALLOWED = {
+    "gradio": {"ui"},
+    "fastapi": {"ui", "server"},
+    "torch": {"checkpoint", "network", "compact", "model"},
+    "soundfile": {"audio"},
+    "av": {"audio"},
+    "soxr": {"audio"},
+    "typer": {"cli"},
+    "funasr": {"model"},
+    "modelscope": {"checkpoint"},
+    "huggingface_hub": {"checkpoint"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def sources() -> list[Path]:
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if room_of(path) not in ("__init__", "__main__")]
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_room_imports_only_rooms_above_it(path):
+    room = room_of(path)
+    assert room in LEVEL_OF, f"{room} has no place in the house: add it to ROOMS"
+    used = {name.split(".")[1] for name in imports_of(path) if name.startswith("emotion.")} & set(LEVEL_OF)
+    assert all(LEVEL_OF[other] <= LEVEL_OF[room] for other in used), f"{room} imports from below: {used}"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_packages_stay_in_their_rooms(path):
+    used = {name.split(".")[0] for name in imports_of(path)} & set(ALLOWED)
+    assert all(room_of(path) in ALLOWED[package] for package in used), used
+
+
+def test_importing_emotion_imports_neither_torch_nor_numpy_nor_gradio():
+    loaded = run_python("import emotion, sys; print(sorted({'torch', 'numpy', 'gradio', 'av'} & set(sys.modules)))")
+    assert loaded == "[]"
+
+
+def test_the_help_of_the_command_line_imports_neither_torch_nor_gradio_nor_numpy():
+    code = (
+        "import sys\nfrom emotion.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'numpy', 'gradio', 'pydantic'} & set(sys.modules)))"
+    )
+    assert run_python(code).endswith("[]")
+
+
+def test_importing_every_module_changes_no_environment_no_folder_and_no_thread_count(tmp_path):
+    modules = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in sources()]
+    modules = [module.removesuffix(".__init__") for module in modules if ".ui." not in module]
+    code = f"""
+import importlib, logging, os, sys, threading
+import torch
+os.chdir({str(tmp_path)!r})
+def world():
+    return dict(os.environ), os.listdir(), torch.get_num_threads(), threading.active_count(), logging.root.level
+before = world()
+for module in {modules!r}:
+    importlib.import_module(module)
+print(before == world())
+"""
+    assert run_python(code).endswith("True")
+
+
+def test_a_notebook_needs_three_lines():
+    code = (
+        "from emotion import Recognizer, EMOTIONS, Analysis, Clip, EmotionError, Segment\n"
+        "import sys; print('gradio' in sys.modules, len(EMOTIONS))"
+    )
+    assert run_python(code) == "False 9"
