@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emotion.audio import SAMPLE_RATE_HZ, Clip
 from emotion.errors import ClipTooShort
@@ -255,9 +256,9 @@ def is_silent(clip: Clip) -> bool:
     return all(float(np.abs(block).max()) < SILENCE_PEAK for block in _blocks(clip.samples))
 
 
-def frame_times_s(count: int) -> FloatArray:
+def frame_times_s(count: int) -> NDArray[np.float64]:
     """Start of each frame, [T]."""
-    return (np.arange(count) / FRAME_RATE_HZ).astype(np.float32)
+    return np.arange(count) / FRAME_RATE_HZ
 
 
 def _blocks(samples: FloatArray) -> Iterator[FloatArray]:
@@ -318,8 +319,8 @@ def _named_scores(labels: tuple[str, ...], scores: FloatArray) -> dict[str, floa
 
 def _frame_records(labels: tuple[str, ...], frame_scores: FloatArray) -> Iterator[dict[str, Any]]:
     # Six decimals: a frame of float noise costs 200 bytes of JSON, of six decimals 130.
-    for index, row in enumerate(np.round(frame_scores.astype(np.float64), 6).tolist()):
-        best = max(range(len(row)), key=row.__getitem__)
+    rows = np.round(frame_scores.astype(np.float64), 6).tolist()
+    for index, (row, best) in enumerate(zip(rows, frame_scores.argmax(axis=1).tolist(), strict=True)):
         yield {
             "index": index,
             "start": round(index / FRAME_RATE_HZ, 2),

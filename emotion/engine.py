@@ -54,6 +54,10 @@ class _Job:
         self.stitcher: Stitcher | None = None
         self.pending: Iterator[Window] = iter(())
 
+    def drop_if_cancelled(self) -> bool:
+        """Whether the person gave up; those who wait for the future are then told."""
+        return self.future.cancelled() and not self.future.set_running_or_notify_cancel()
+
     def resolve(self, set_outcome: Callable[[], None], stage: Stage) -> None:
         # The future stays pending until here, so that `future.cancel()` works at any time before.
         if self.future.set_running_or_notify_cancel():
@@ -161,7 +165,7 @@ class Engine:
             self._change.notify_all()
 
     def _decode_clip(self, job: _Job) -> bool:
-        if job.future.cancelled():
+        if job.drop_if_cancelled():
             return False
         started_s = time.perf_counter()
         job.stage = "decoding"
@@ -200,7 +204,7 @@ class Engine:
 
     def _advance(self, job: _Job) -> bool:
         """Take one window of a job through the model; True when nothing is left to do for it."""
-        if job.future.cancelled():
+        if job.drop_if_cancelled():
             return True
         stitcher, model = self._begin(job)
         started_s = time.perf_counter()

@@ -168,4 +168,4 @@ class EngineClosed(EmotionError):
 
 def _size(size_bytes: int) -> str:
     giga = 10**9
-    return f"{size_bytes / giga:.1f} GB" if size_bytes >= giga else f"{size_bytes / 1e6:.1f} MB"
+    return f"{size_bytes / giga:.1f} GB" if size_bytes >= giga else f"{max(size_bytes / 1e6, 0.1):.1f} MB"

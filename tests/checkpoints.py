@@ -12,9 +12,29 @@ import yaml
 from emotion.checkpoint.config import network_config
 from emotion.checkpoint.state import ENCODER, StateTensor, state_tensors
 
-TOKENS = ("生气/angry", "厌恶/disgusted", "恐惧/fearful", "开心/happy", "中立/neutral", "其他/other", "难过/sad", "吃惊/surprised", "<unk>")
+TOKENS = (
+    "生气/angry",
+    "厌恶/disgusted",
+    "恐惧/fearful",
+    "开心/happy",
+    "中立/neutral",
+    "其他/other",
+    "难过/sad",
+    "吃惊/surprised",
+    "<unk>",
+)
 # The order of the published checkpoint that was fine-tuned on four emotions.
-TOKENS_WITH_UNUSED = ("生气/angry", "unuse_0", "unuse_1", "开心/happy", "中立/neutral", "unuse_2", "难过/sad", "unuse_3", "<unk>")
+TOKENS_WITH_UNUSED = (
+    "生气/angry",
+    "unuse_0",
+    "unuse_1",
+    "开心/happy",
+    "中立/neutral",
+    "unuse_2",
+    "难过/sad",
+    "unuse_3",
+    "<unk>",
+)
 
 
 @dataclass(frozen=True)
@@ -44,12 +64,13 @@ def config_document(size: Size) -> dict[str, Any]:
     decoder = {"decoder_dim": 16, "decoder_groups": 4, "decoder_kernel": 7, "decoder_layers": 1, "input_dropout": 0.1}
     decoder |= {"add_positions_all": False, "add_positions_masked": False, "decoder_residual": True}
     decoder |= {"projection_layers": 1, "projection_ratio": 2.0}
-    channels = size.channels
+    layer = f"({size.channels}, %s)"
+    spec = f"[{layer % '10, 5'}] + [{layer % '3, 2'}] * 4 + [{layer % '2,2'}] + [{layer % '2,2'}]"
     audio = {
         "alibi_max_pos": None, "alibi_scale": 1.0, "conv_pos_depth": 5, "conv_pos_groups": size.position_groups,
         "conv_pos_pre_ln": False, "conv_pos_width": 95, "decoder": decoder, "end_drop_path_rate": 0.0,
         "extractor_mode": "layer_norm",
-        "feature_encoder_spec": f"[({channels}, 10, 5)] + [({channels}, 3, 2)] * 4 + [({channels},2,2)] + [({channels},2,2)]",
+        "feature_encoder_spec": spec,
         "init_extra_token_zero": True, "learned_alibi": False, "learned_alibi_scale": True,
         "learned_alibi_scale_per_head": size.scale_per_head, "learned_alibi_scale_per_layer": size.scale_per_layer,
         "local_grad_mult": 1.0, "model_depth": size.depth, "num_alibi_heads": size.heads, "num_extra_tokens": 10,
@@ -64,13 +85,15 @@ def config_document(size: Size) -> dict[str, Any]:
         "norm_affine": True, "norm_eps": 1e-5, "normalize": True, "num_heads": size.heads, "post_mlp_drop": 0.1,
         "start_drop_path_rate": 0.0,
     }  # fmt: skip
-    return copy.deepcopy({
-        "model": "Emotion2vec",
-        "model_conf": model_conf,
-        "tokenizer": "CharTokenizer",
-        "tokenizer_conf": {"unk_symbol": "<unk>", "split_with_space": True},
-        "scope_map": ["d2v_model.", "none"],
-    })
+    return copy.deepcopy(
+        {
+            "model": "Emotion2vec",
+            "model_conf": model_conf,
+            "tokenizer": "CharTokenizer",
+            "tokenizer_conf": {"unk_symbol": "<unk>", "split_with_space": True},
+            "scope_map": ["d2v_model.", "none"],
+        }
+    )
 
 
 def random_state(size: Size, tokens: tuple[str, ...] = TOKENS, seed: int = 1) -> dict[str, torch.Tensor]:
@@ -95,7 +118,9 @@ def training_leftovers(size: Size) -> dict[str, torch.Tensor]:
 def _random_tensor(tensor: StateTensor, generator: torch.Generator) -> torch.Tensor:
     noise = torch.randn(tensor.shape, generator=generator)
     if tensor.published == ENCODER + "alibi_scale":
-        return noise * 0.8 + 0.5  # about one head in four is below 0, where the clamp works
+        scales = noise.abs() + 0.3
+        scales.view(-1)[1] = -0.5  # below 0, where the clamp works
+        return scales
     if tensor.name.endswith("bias"):
         return noise * 0.1
     if "norm" in tensor.name:

@@ -12,7 +12,8 @@ from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, FloatArray, Mo
 
 LABELS = tuple(emotion.key for emotion in EMOTIONS)
 LOUD = 0.3
-QUIET = 0.001  # normalisation would lift a quieter half of a clip no higher, and silence stays silence
+# Not silent, and yet the normalisation, which adds 1e-5 to the variance, leaves it quiet.
+QUIET = 0.001
 NOON = datetime(2026, 11, 22, 12, 0, 0)
 
 

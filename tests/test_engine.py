@@ -109,6 +109,15 @@ def test_a_cancelled_job_frees_its_place_in_the_queue_at_once(held):
     assert engine.progress(futures[2]).stage == "cancelled"
 
 
+def test_those_who_wait_for_a_cancelled_job_are_told(held):
+    engine, model = held
+    first, second = engine.submit(loud_clip()), engine.submit(loud_clip())
+    assert model.began.acquire(timeout=PATIENCE_S)
+    second.cancel()
+    model.may_go_on.release()
+    assert wait([first, second], PATIENCE_S).not_done == set()
+
+
 def test_cancelling_stops_a_long_clip_between_two_windows():
     model = HeldModel()
     with Engine(model, WINDOWED) as engine:

@@ -95,6 +95,7 @@ def test_importing_every_module_changes_no_environment_no_folder_and_no_thread_c
     code = f"""
 import importlib, logging, os, sys, threading
 import torch
+sys.path.insert(0, {str(PACKAGE.parent)!r})
 os.chdir({str(tmp_path)!r})
 def world():
     return dict(os.environ), os.listdir(), torch.get_num_threads(), threading.active_count(), logging.root.level

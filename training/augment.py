@@ -1,71 +1,72 @@
-"""Distortions of training batches: rooms, microphones, noises, speed; and hidden stripes of the features."""
+"""Distortions of training clips: rooms, microphones, noises, speed; and hidden stripes of the features.
+
+They are stronger than what the corpora differ by, so that neither a microphone nor a room can stand for an emotion.
+"""
 
 import math
 
 import torch
 from torch import Tensor
 
-SAMPLE_RATE_HZ = 16_000
+from emotion.compact import BAND_FLOOR, SAMPLE_RATE_HZ
 
-
-def distort(waveforms: Tensor, generator: torch.Generator) -> Tensor:
-    """Waveforms [B, n] as other rooms, microphones and lines would give them, normalised each."""
-    size = waveforms.shape[1]
-    length = fast_length(size + 8_000)
-    spectra = torch.fft.rfft(normalise(waveforms), length)
-    spectra = spectra * responses(len(waveforms), length, generator)
-    clean = normalise(torch.fft.irfft(spectra, length)[:, :size])
-    noise = noises(waveforms, generator)
-    # Half of the clips keep a quiet background; the rest go down to 3 dB above the noise.
-    snr_db = 3 + 32 * torch.rand(len(waveforms), 1, generator=generator)
-    heard = torch.rand(len(waveforms), 1, generator=generator) < 0.6
-    return normalise(clean + heard * noise * 10 ** (-snr_db / 20))
+NUM_KNOTS = 10
+ROOM_TAIL = 6_400
 
 
 def normalise(waveforms: Tensor) -> Tensor:
+    """Waveforms [B, n] of mean 0 and variance 1, as the network wants them."""
     mean = waveforms.mean(1, keepdim=True)
     return (waveforms - mean) / (waveforms.var(1, keepdim=True, unbiased=False) + 1e-5).sqrt()
 
 
-def fast_length(size: int) -> int:
-    """The next length that is a small multiple of a power of two."""
-    step = 2 ** (size.bit_length() - 4)
-    return math.ceil(size / step) * step
+def change_speed(waveform: Tensor, rate: float) -> Tensor:
+    """The waveform [B, n] played at another rate: pitch, formants and tempo move together."""
+    size = int(waveform.shape[1] / rate)
+    return torch.nn.functional.interpolate(waveform[:, None], size, mode="linear", align_corners=True)[:, 0]
 
 
-def responses(count: int, length: int, generator: torch.Generator) -> Tensor:
-    """Transfer functions [count, bins]: a smooth random equaliser, sometimes a band limit, sometimes a room."""
-    bins = length // 2 + 1
-    octave_knots_db = torch.randn(count, 1, 10, generator=generator) * 4.5
-    tilt_db = torch.randn(count, 1, 1, generator=generator) * 5 * torch.linspace(-1, 1, 10)
-    positions = torch.log2(torch.arange(bins) * (8000 / (bins - 1)) / 60 + 1) / math.log2(8000 / 60 + 1) * 9
-    lower = positions.floor().clamp(max=8).long()
-    share = positions - lower
-    knots_db = (octave_knots_db + tilt_db)[:, 0]
-    gain_db = knots_db[:, lower] * (1 - share) + knots_db[:, lower + 1] * share
-    gain_db = gain_db + band_limits_db(count, bins, generator)
-    gain = 10 ** (gain_db / 20)
-    return gain * rooms(count, length, generator)
+def distort(waveforms: Tensor, generator: torch.Generator) -> Tensor:
+    """Waveforms [B, n] as other rooms, microphones and lines would give them, normalised."""
+    count, size = waveforms.shape
+    length = fast_length(size + ROOM_TAIL)
+    heard = torch.fft.rfft(normalise(waveforms), length) * microphones(count, length, generator)
+    heard = heard * rooms(count, length, generator)
+    clean = normalise(torch.fft.irfft(heard, length)[:, :size])
+    snr_db = uniform(3, 35, count, generator)
+    loudness = 10 ** (-snr_db / 20) * chosen(0.6, count, generator)
+    return normalise(clean + loudness * noises(waveforms, generator))
 
 
-def band_limits_db(count: int, bins: int, generator: torch.Generator) -> Tensor:
-    frequencies_hz = torch.linspace(0, 8000, bins)
-    top_hz = torch.where(torch.rand(count, 1, generator=generator) < 0.35, 3000 + 4500 * torch.rand(count, 1, generator=generator), torch.tensor(9000.0))
-    low_hz = torch.where(torch.rand(count, 1, generator=generator) < 0.35, 50 + 300 * torch.rand(count, 1, generator=generator), torch.tensor(1.0))
-    above = -60 * torch.log2(frequencies_hz / top_hz + 1e-6).clamp(0, 1)
-    below = -24 * torch.log2(low_hz / (frequencies_hz + 1)).clamp(0, 3)
+def microphones(count: int, length: int, generator: torch.Generator) -> Tensor:
+    """Gains [count, bins]: a smooth random equaliser with a tilt, and sometimes a band limit."""
+    bins_hz = torch.linspace(0, SAMPLE_RATE_HZ / 2, length // 2 + 1)
+    tilt_db = 5 * torch.randn(count, 1, generator=generator) * torch.linspace(-1, 1, NUM_KNOTS)
+    knots_db = 4.5 * torch.randn(count, NUM_KNOTS, generator=generator) + tilt_db
+    octaves = torch.log2(bins_hz / 60 + 1)
+    places = octaves / octaves[-1] * (NUM_KNOTS - 1)
+    lower = places.floor().clamp(max=NUM_KNOTS - 2).long()
+    gain_db = torch.lerp(knots_db[:, lower], knots_db[:, lower + 1], places - lower)
+    return 10 ** ((gain_db + band_limits_db(bins_hz, count, generator)) / 20)
+
+
+def band_limits_db(bins_hz: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Losses [count, bins] of telephones, codecs and high-pass switches, each on a third of the clips."""
+    top_hz = torch.where(chosen(0.35, count, generator), uniform(3_000, 7_500, count, generator), 9_000.0)
+    low_hz = torch.where(chosen(0.35, count, generator), uniform(50, 350, count, generator), 1.0)
+    above = -60 * torch.log2(bins_hz / top_hz + 1e-6).clamp(0, 1)
+    below = -24 * torch.log2(low_hz / (bins_hz + 1)).clamp(0, 3)
     return above + below
 
 
 def rooms(count: int, length: int, generator: torch.Generator) -> Tensor:
-    """Spectra of decaying noise after a direct sound; half of the clips stay dry."""
-    times_s = torch.arange(6_400) / SAMPLE_RATE_HZ
+    """Spectra [count, bins] of a direct sound and decaying noise after it; half of the clips stay dry."""
+    times_s = torch.arange(ROOM_TAIL) / SAMPLE_RATE_HZ
     decay_s = 0.1 + 0.6 * torch.rand(count, 1, generator=generator) ** 1.5
-    tail = torch.randn(count, 6_400, generator=generator) * torch.exp(-6.9 * times_s / decay_s)
-    tail = tail / tail.square().sum(1, keepdim=True).sqrt()
-    level_db = -3 - 17 * torch.rand(count, 1, generator=generator)
-    wet = torch.rand(count, 1, generator=generator) < 0.5
-    impulse = tail * 10 ** (level_db / 20) * wet
+    # exp(-6.9) is -60 dB, by which reverberation times are told.
+    tail = torch.randn(count, ROOM_TAIL, generator=generator) * torch.exp(-6.9 * times_s / decay_s)
+    level_db = uniform(-20, -3, count, generator)
+    impulse = tail / tail.norm(dim=1, keepdim=True) * 10 ** (level_db / 20) * chosen(0.5, count, generator)
     impulse[:, 0] = 1.0
     return torch.fft.rfft(impulse, length)
 
@@ -74,39 +75,52 @@ def noises(waveforms: Tensor, generator: torch.Generator) -> Tensor:
     """Unit noise [B, n]: coloured noise, or a babble of the clip itself, backwards and shifted."""
     count, size = waveforms.shape
     length = fast_length(size)
-    slope = torch.rand(count, 1, generator=generator) * 1.2
-    colour = (torch.arange(1, length // 2 + 2) / 200.0).clamp(min=0.2) ** -slope
+    colour = (torch.arange(1, length // 2 + 2) / 200).clamp(min=0.2) ** -uniform(0, 1.2, count, generator)
     white = torch.randn(count, length, generator=generator)
-    noise = normalise(torch.fft.irfft(torch.fft.rfft(white) * colour, length)[:, :size])
+    noise = torch.fft.irfft(torch.fft.rfft(white) * colour, length)[:, :size]
     backwards = waveforms.flip(1)
     babble = backwards + backwards.roll(size // 3, 1) + backwards.roll(size // 2, 1)
-    is_babble = torch.rand(count, 1, generator=generator) < 0.15
-    return torch.where(is_babble, normalise(babble), noise)
+    return normalise(torch.where(chosen(0.15, count, generator), normalise(babble), normalise(noise)))
 
 
-def change_speed(waveform: Tensor, rate: float) -> Tensor:
-    """The waveform [n] played at another rate: pitch, formants and tempo move together."""
-    size = int(len(waveform) / rate)
-    return torch.nn.functional.interpolate(waveform[None, None], size, mode="linear", align_corners=True)[0, 0]
+def uniform(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(count, 1, generator=generator)
+
+
+def chosen(share: float, count: int, generator: torch.Generator) -> Tensor:
+    """True [count, 1] for about this share of the clips."""
+    return torch.rand(count, 1, generator=generator) < share
+
+
+def fast_length(size: int) -> int:
+    """The next length that is a small multiple of a power of two, which Fourier transforms like."""
+    step: int = 2 ** (size.bit_length() - 4)
+    return math.ceil(size / step) * step
+
+
+def equalise(energy: Tensor, spread: float, generator: torch.Generator) -> Tensor:
+    """Log levels [B, bands, T] of energies of the same shape, through one more smooth random equaliser."""
+    count, num_bands, _ = energy.shape
+    knots = spread * torch.randn(count, 1, 6, generator=generator) + 0.5 * torch.randn(count, 1, 1, generator=generator)
+    gain = torch.nn.functional.interpolate(knots, num_bands, mode="linear", align_corners=True)[:, 0].exp()
+    return torch.log(energy.clamp(min=0) * gain[:, :, None] + BAND_FLOOR)
 
 
 def hide_stripes(bands: Tensor, pitches: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """SpecAugment on bands [B, 2, F, 2 T] and pitches [B, 1, P, T]: stripes of time and frequency set to the mean."""
-    count, _, num_bands, num_steps = bands.shape
-    hidden = torch.zeros(count, num_bands, num_steps, dtype=torch.bool)
-    hidden_pitch = torch.zeros(count, 1, num_steps // 2, dtype=torch.bool)
-    for _ in range(2):
-        band = stripe(count, num_bands, 10, generator)
-        time = stripe(count, num_steps // 2, 12, generator)
-        hidden |= band[:, :, None] | time.repeat_interleave(2, 1)[:, None]
-        hidden_pitch |= time[:, None]
-    without_pitch = torch.rand(count, 1, 1, generator=generator) < 0.1
-    bands = bands.masked_fill(hidden[:, None], 0.0)
-    return bands, pitches.masked_fill((hidden_pitch | without_pitch)[:, None], 0.0)
+    """SpecAugment (Park et al. 2019) on bands [B, 2, F, 2 T] and pitches [B, 1, P, T]: stripes set to 0."""
+    count, _, num_bands, _ = bands.shape
+    num_steps = pitches.shape[3]
+    hidden_bands = stripe(count, num_bands, 10, generator) | stripe(count, num_bands, 10, generator)
+    hidden_times = stripe(count, num_steps, 12, generator) | stripe(count, num_steps, 12, generator)
+    hidden = hidden_bands[:, :, None] | hidden_times.repeat_interleave(2, 1)[:, None]
+    # One clip in ten shows no pitch at all, so that whispers and bad lines are not strange to it.
+    hidden_pitches = hidden_times | chosen(0.1, count, generator)
+    return bands.masked_fill(hidden[:, None], 0), pitches.masked_fill(hidden_pitches[:, None, None], 0)
 
 
 def stripe(count: int, size: int, widest: int, generator: torch.Generator) -> Tensor:
+    """True [count, size] on one random stretch of at most `widest` places."""
     width = torch.randint(0, widest + 1, (count, 1), generator=generator)
     start = (torch.rand(count, 1, generator=generator) * (size - width)).long()
-    positions = torch.arange(size)
-    return (positions >= start) & (positions < start + width)
+    places = torch.arange(size)
+    return (places >= start) & (places < start + width)

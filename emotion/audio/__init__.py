@@ -19,6 +19,7 @@ from emotion.audio.clip import (
     write_wav,
 )
 from emotion.audio.decoding import clip_from_samples, decode, open_source
+from emotion.audio.support import decoder_versions, missing_decoders
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -29,6 +30,8 @@ __all__ = [
     "Source",
     "clip_from_samples",
     "decode",
+    "decoder_versions",
+    "missing_decoders",
     "open_source",
     "wav_bytes",
     "write_wav",

@@ -4,8 +4,11 @@ Both get a file object without a name, never a path: the content decides what a 
 is ever opened on its behalf.
 """
 
+import ctypes
+import functools
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Never
 
 import numpy as np
@@ -40,9 +43,17 @@ CODECS = (
     "pcm_f32be,pcm_f64le,pcm_f64be,pcm_s16be_planar,pcm_s16le_planar,pcm_bluray,pcm_dvd,"
     "adpcm_ima_wav,adpcm_ima_qt,adpcm_ms,adpcm_g722,adpcm_g726,adpcm_swf,adpcm_yamaha"
 )
-OPEN_OPTIONS = {"format_whitelist": CONTAINERS, "codec_whitelist": CODECS, "protocol_whitelist": "none"}
+OPEN_OPTIONS = {
+    "format_whitelist": CONTAINERS,
+    "codec_whitelist": CODECS,
+    "protocol_whitelist": "none",
+    "max_streams": "32",
+}
 # A frame of real sound has some thousand samples; some formats let the header ask for 16 million.
 DECODER_OPTIONS = {"max_samples": str(1 << 20)}
+# The largest single piece of memory that ffmpeg's libraries may take: an index of 1.3 million packets, three hours at
+# 120 pictures a second. Without it an M4A of 17 kB whose header promises 90 million packets takes 3 GB.
+MAX_ALLOCATION_BYTES = 32_000_000
 # Packets in a row that may bring no sound: damage is skipped, an endless list of nothing is not followed.
 MAX_BARREN_PACKETS = 5_000
 
@@ -64,11 +75,7 @@ class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has n
 
 def soundfile_blocks(file: BinaryIO, limits: DecodeLimits) -> Iterator[Block]:
     """What libsndfile hears in the file, the same samples as `soundfile.read(dtype="float32")`."""
-    with _open_soundfile(file) as sound:
-        if _surely_too_long(sound, limits):
-            raise ClipTooLong(limits.longest_s(sound.samplerate, sound.channels))
-    file.seek(0)
-    with _open_soundfile(file) as sound:
+    with _open_soundfile(file, limits) as sound:
         frames_per_block = max(1, BLOCK_SAMPLES // sound.channels)
         try:
             while len(samples := sound.read(frames_per_block, dtype="float32", always_2d=True)):
@@ -79,23 +86,29 @@ def soundfile_blocks(file: BinaryIO, limits: DecodeLimits) -> Iterator[Block]:
             raise BrokenOff
 
 
-def _open_soundfile(file: BinaryIO) -> _Sequential:
+def _open_soundfile(file: BinaryIO, limits: DecodeLimits) -> _Sequential:
     try:
-        return _Sequential(file)
+        sound = _Sequential(file)
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         raise Unreadable from error
-
-
-def _surely_too_long(sound: soundfile.SoundFile, limits: DecodeLimits) -> bool:
-    """Whether a FLAC has a frame beyond the limit: found in a millisecond, where decoding up to it takes a minute.
-
-    The header's count only says when to look. The decoder is not used again, since it may not come back exactly.
-    """
-    last_frame = int(limits.longest_s(sound.samplerate, sound.channels) * sound.samplerate) + 1
+    longest_s = limits.longest_s(sound.samplerate, sound.channels)
+    last_frame = int(longest_s * sound.samplerate) + 1
     if sound.format != "FLAC" or sound.frames <= last_frame:
-        return False
+        return sound
+    with sound:
+        if _has_frame(sound, last_frame):
+            raise ClipTooLong(longest_s)
+    file.seek(0)
+    return _Sequential(file)  # afresh, since a decoder that looked ahead may not come back exactly
+
+
+def _has_frame(sound: soundfile.SoundFile, frame: int) -> bool:
+    """Whether a FLAC really goes on to this frame: known in a millisecond, where decoding up to it takes a minute.
+
+    The header's count only says when to look.
+    """
     try:
-        sound.seek(last_frame)
+        sound.seek(frame)
         return len(sound.read(1)) > 0
     except soundfile.LibsndfileError:
         return False
@@ -117,6 +130,7 @@ def pyav_blocks(file: BinaryIO) -> Iterator[Block]:
     # Costs 50 ms and 60 MB of libraries, and most recordings never need it.
     import av
 
+    _limit_allocations()
     try:
         container = av.open(
             file, "r", metadata_errors="replace", container_options=OPEN_OPTIONS, io_open=_refuse_reference
@@ -125,6 +139,15 @@ def pyav_blocks(file: BinaryIO) -> Iterator[Block]:
         raise Unreadable from error
     with container:
         yield from _joined(_frames(container))
+
+
+@functools.cache
+def _limit_allocations() -> None:
+    """Set libavutil's `av_max_alloc` once; PyAV has no call for it, so the library inside its wheel is asked."""
+    import av
+
+    for library in Path(av.__file__).parent.parent.joinpath("av.libs").glob("*avutil*"):
+        ctypes.CDLL(str(library)).av_max_alloc(ctypes.c_size_t(MAX_ALLOCATION_BYTES))
 
 
 def _refuse_reference(*_: object) -> Never:
@@ -136,9 +159,10 @@ def _frames(container: "InputContainer") -> Iterator["AudioFrame"]:
     import av
 
     stream = container.streams.best("audio")
-    if not isinstance(stream, av.AudioStream) or stream.codec_context.name not in CODECS.split(","):
+    decoder = stream.codec_context if isinstance(stream, av.AudioStream) else None
+    if decoder is None or decoder.name not in CODECS.split(","):
         raise Unreadable
-    stream.codec_context.options = DECODER_OPTIONS
+    decoder.options = DECODER_OPTIONS
     barren = 0
     try:
         for packet in container.demux(stream):

@@ -51,9 +51,9 @@ class ClipWriter:
         self._tape.close()
 
     def write(self, block: Block) -> None:
-        frames, channels = block.samples.shape
-        if frames == 0:
+        if block.samples.size == 0:
             return
+        frames, channels = block.samples.shape
         self._hold_limits(frames, channels, block.rate_hz)
         resampler = self._resampler_for(block.rate_hz)
         self._tape.append(resampler.push(self._mono(block.samples)))

@@ -78,8 +78,8 @@ def unreachable_message(hub: str) -> str:
     """What to say and to do when a hub does not answer."""
     other = "hf" if hub == "modelscope" else "modelscope"
     return (
-        f"{HUB_NAMES[hub]} does not answer. Check the network or the proxy, try --hub {other}, or copy the model folder "
-        "from another machine and name it with --model."
+        f"{HUB_NAMES[hub]} does not answer. Check the network or the proxy, try --hub {other}, or copy the model "
+        "folder from another machine and name it with --model."
     )
 
 
@@ -110,7 +110,12 @@ def _run_fetch(request: fetch.Request, report: Progress) -> None:
     # Xet, Hugging Face's own transfer, starts a broken file from its beginning; plain HTTP goes on where it stopped.
     package_root = str(Path(__file__).parents[2])
     search_path = os.pathsep.join(part for part in (package_root, os.environ.get("PYTHONPATH", "")) if part)
-    environment = {**os.environ, "PYTHONPATH": search_path, "HF_HUB_DISABLE_XET": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": search_path,
+        "HF_HUB_DISABLE_XET": "1",
+        "MODELSCOPE_CACHE": str(Path(request.folder) / ".cache"),  # its locks; gone with the folder
+    }
     command = [sys.executable, "-m", "emotion.checkpoint.fetch", request.to_json()]
     with subprocess.Popen(  # noqa: S603  our own module
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -171,8 +176,8 @@ def _is_published(known: KnownModel, source: Source) -> bool:
 
 def _damaged(name: str) -> CheckpointBroken:
     return CheckpointBroken(
-        f"What arrived of {name} is not what was published (its SHA-256 differs), so it was deleted. Download it again; "
-        "if that does not help, use the other hub (--hub hf or --hub modelscope).",
+        f"What arrived of {name} is not what was published (its SHA-256 differs), so it was deleted. Download it "
+        "again; if that does not help, use the other hub (--hub hf or --hub modelscope).",
         name=name,
     )
 

@@ -120,13 +120,12 @@ def _fetch_modelscope(request: Request, meter: Meter) -> None:
 def _fetch_hf(request: Request, meter: Meter) -> None:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
-    from tqdm import tqdm
+    from huggingface_hub.utils import tqdm
 
-    class Count(tqdm):  # type: ignore[type-arg]
+    class Count(tqdm):
         """A bar that is never drawn; `initial` is what an earlier attempt left."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("name", None)
             super().__init__(*args, **{**kwargs, "disable": True})
             meter.add(kwargs.get("initial"))
 
@@ -137,7 +136,9 @@ def _fetch_hf(request: Request, meter: Meter) -> None:
     found = []
     for file in request.files:
         try:
-            plan = hf_hub_download(request.model_id, file, revision=request.revision, local_dir=request.folder, dry_run=True)
+            plan = hf_hub_download(
+                request.model_id, file, revision=request.revision, local_dir=request.folder, dry_run=True
+            )
         except RemoteEntryNotFoundError:
             continue
         found.append(file)
@@ -145,9 +146,7 @@ def _fetch_hf(request: Request, meter: Meter) -> None:
         meter.add(plan.file_size if plan.is_cached else 0)
     _require_room(request, meter)
     for file in found:
-        hf_hub_download(
-            request.model_id, file, revision=request.revision, local_dir=request.folder, tqdm_class=Count
-        )
+        hf_hub_download(request.model_id, file, revision=request.revision, local_dir=request.folder, tqdm_class=Count)
 
 
 def _require_room(request: Request, meter: Meter) -> None:

@@ -1,5 +1,7 @@
 """The published models: names on both hubs, licence, size, and the facts that are pinned."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 LICENCE = "FunASR Model License"
@@ -78,6 +80,18 @@ class GoldenClip:
     labels: tuple[str, ...]
     published_scores: tuple[tuple[float, ...], ...]
     log_tolerance: float
+
+    def worst_log_difference(self, scores: Mapping[str, float]) -> float:
+        """The largest distance of the log-scores from what was published, infinite where a label is missing or 0."""
+        return max(
+            min(self._log_distance(label, published, scores) for published in columns)
+            for label, *columns in zip(self.labels, *self.published_scores, strict=True)
+        )
+
+    @staticmethod
+    def _log_distance(label: str, published: float, scores: Mapping[str, float]) -> float:
+        score = scores.get(label, 0.0)
+        return abs(math.log(score) - math.log(published)) if score > 0 else math.inf
 
 
 # Source: the model page of iic/emotion2vec_plus_large, utterance granularity.

@@ -27,7 +27,7 @@ app.command()(serve.serve)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 when all went well, 1 when something failed, 2 when the words were wrong."""
     try:
-        app(args=list(sys.argv[1:] if arguments is None else arguments))
+        app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="emotion")
     except EmotionError as error:
         print(f"emotion: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)

@@ -1,5 +1,6 @@
 """PyTorch as the runtime: any network of ours behind the contract of the model room."""
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -66,20 +67,21 @@ def open_torch_model(checkpoint: Checkpoint, device: str, precision: str) -> Tor
 
 def open_compact_model(device: str, precision: str) -> TorchModel:
     """The built-in model."""
-    from emotion.compact import COMPACT_NAME, LABELS, load_compact
+    from emotion.compact import COMPACT_NAME, load_compact, weights_sha256
 
     device = usable_device(device)
     require_fp32(precision)
-    network, fingerprint = load_compact()
+    network = load_compact()
+    biases = network.head.bias.tolist()
     card = ModelCard(
         name=COMPACT_NAME,
-        fingerprint=fingerprint,
+        fingerprint=weights_sha256(),
         runtime="torch",
         device=device,
         precision="fp32",
-        labels=LABELS,
+        labels=network.labels,
         embedding_size=network.config.embedding_size,
-        untold=network.config.silent_labels,
+        untold=tuple(label for label, bias in zip(network.labels, biases, strict=True) if bias == -math.inf),
     )
     return TorchModel(network.to(device), card)
 
@@ -94,7 +96,9 @@ def usable_device(device: str) -> str:
     if kind != "cuda" or not (index or "0").isdecimal():
         raise ModelError(f"There is no device {device!r}. Use auto, cpu, cuda or cuda:1.", device=device)
     if int(index or "0") >= torch.cuda.device_count():
-        raise ModelError(f"This machine has no device {device!r} that PyTorch can use. Use --device cpu.", device=device)
+        raise ModelError(
+            f"This machine has no device {device!r} that PyTorch can use. Use --device cpu.", device=device
+        )
     return f"cuda:{index or '0'}"
 
 

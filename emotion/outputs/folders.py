@@ -47,19 +47,17 @@ def partial_folder(outputs: Path, needed_bytes: int) -> Iterator[Path]:
             raise
 
 
-def publish(partial: Path, home: Path, names: Iterable[str]) -> Path:
+def publish(partial: Path, home: Path, names: Iterator[str]) -> Path:
     """Move a filled folder to the first free of these names in `home`.
 
     The rename itself decides, so two processes never get one name: it fails on a folder that holds anything.
     """
-    for name in names:
-        folder = home / name
+    while True:
         try:
-            return partial.rename(folder)
+            return partial.rename(home / next(names))
         except OSError as error:
-            if error.errno not in _TAKEN:
+            if error.errno not in _TAKEN or not home.is_dir():
                 raise
-    raise FileExistsError(errno.EEXIST, "every name is taken")
 
 
 def push_to_disk(paths: Iterable[Path]) -> None:

@@ -73,8 +73,13 @@ def _browser_texts(words: Words) -> dict[str, str]:
         "header": f'<h1>{TITLE}</h1><p class="tagline">{words("intro.tagline")}</p>',
         "samples": f'<p class="samples-label">{words("page.samples")}</p>',
         "empty": render.empty_card(words),
-        "footer": f"<footer><p>{words('intro.privacy')}</p><p>{words('intro.licences')}</p></footer>",
+        "footer": _footer(words),
     }
+
+
+def _footer(words: Words) -> str:
+    api = f'<a href="?view=api">{words("intro.api")}</a>'
+    return f"<footer><p>{words('intro.privacy')}</p><p>{words('intro.licences')} {api}</p></footer>"
 
 
 def _header() -> tuple[gr.HTML, gr.HTML]:

@@ -32,7 +32,7 @@ def mount_page(app: FastAPI, recognizer: Recognizer) -> FastAPI:
         app,
         page,
         path="/",
-        footer_links=["api"],
+        footer_links=[],
         run_history=False,
         enable_monitoring=False,
         show_error=False,

@@ -1,0 +1,417 @@
+// The timeline: waveform, emotion over time and segments on one time axis. Runs as `js_on_load` of its gr.HTML, which
+// gives `element`, `props` and `watch`; `props.value` is what emotion/ui/lanes.py makes, or null.
+const root = element.querySelector(".timeline");
+const find = (selector) => root.querySelector(selector);
+const canvas = find("canvas");
+const pen = canvas.getContext("2d");
+const picture = document.createElement("canvas"); // everything that does not move
+const tip = find(".tl-tip");
+const audio = find("audio");
+const LANE = { wave: 64, waveAlone: 96, emotions: 132, strip: 24, axis: 22, gap: 8 };
+const SHORTEST_VIEW_S = 0.25;
+
+let value = null;
+let view = { start: 0, end: 1 };
+let style = "bands";
+let hover_s = null;
+
+// ---- time and place ----
+const width = () => canvas.clientWidth;
+const toX = (time_s) => ((time_s - view.start) / (view.end - view.start)) * width();
+const toTime = (x) => view.start + (x / width()) * (view.end - view.start);
+const clamp = (number, low, high) => Math.min(Math.max(number, low), high);
+const isWhole = () => view.end - view.start >= value.duration_s - 1e-6;
+
+function clock(time_s) {
+  const tenths = Math.round(time_s * 10);
+  const minutes = Math.floor(tenths / 600);
+  const seconds = String(Math.floor((tenths % 600) / 10)).padStart(2, "0") + "." + (tenths % 10);
+  if (minutes < 60) return minutes + ":" + seconds;
+  return Math.floor(minutes / 60) + ":" + String(minutes % 60).padStart(2, "0") + ":" + seconds;
+}
+
+function lanes() {
+  const wave = { top: 0, height: value.points.length ? LANE.wave : LANE.waveAlone };
+  if (!value.points.length) return { wave, axis: wave.height + LANE.gap };
+  const emotions = { top: wave.height + LANE.gap, height: LANE.emotions };
+  const strip = { top: emotions.top + emotions.height + LANE.gap, height: LANE.strip };
+  return { wave, emotions, strip, axis: strip.top + strip.height + 4 };
+}
+
+function setView(start, end) {
+  const span = clamp(end - start, Math.min(SHORTEST_VIEW_S, value.duration_s), value.duration_s);
+  const from = clamp(start, 0, value.duration_s - span);
+  view = { start: from, end: from + span };
+  find(".tl-whole").hidden = isWhole();
+  redraw();
+}
+
+function zoom(factor, around_s) {
+  const left = (around_s - view.start) * factor;
+  const right = (view.end - around_s) * factor;
+  setView(around_s - left, around_s + right);
+}
+
+// ---- drawing ----
+const themed = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+
+function redraw() {
+  if (!value || !width()) return;
+  const place = lanes();
+  const height = place.axis + LANE.axis;
+  const density = window.devicePixelRatio || 1;
+  canvas.style.height = height + "px";
+  for (const sheet of [canvas, picture]) {
+    sheet.width = Math.round(width() * density);
+    sheet.height = Math.round(height * density);
+  }
+  const brush = picture.getContext("2d");
+  brush.scale(density, density);
+  drawWave(brush, place.wave);
+  if (place.emotions) {
+    drawEmotions(brush, place.emotions);
+    drawStrip(brush, place.strip);
+  }
+  drawAxis(brush, place);
+  drawFrame();
+}
+
+function drawFrame() {
+  if (!value || !canvas.width) return;
+  const density = window.devicePixelRatio || 1;
+  pen.setTransform(1, 0, 0, 1, 0, 0);
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  pen.drawImage(picture, 0, 0);
+  pen.setTransform(density, 0, 0, density, 0, 0);
+  if (hover_s !== null) drawMark(hover_s, themed("--tl-muted"), 1);
+  if (audio.currentTime > 0 || !audio.paused) drawMark(audio.currentTime, themed("--tl-playhead"), 2);
+}
+
+function drawMark(time_s, colour, thickness) {
+  const x = toX(time_s);
+  if (x < -1 || x > width() + 1) return;
+  pen.fillStyle = colour;
+  pen.fillRect(x - thickness / 2, 0, thickness, lanes().axis);
+}
+
+function drawWave(brush, lane) {
+  const [low, high] = value.peaks;
+  const point_s = value.duration_s / low.length;
+  const middle = lane.top + lane.height / 2;
+  const scale = lane.height / 2 / 1000;
+  brush.fillStyle = themed("--tl-wave");
+  for (let x = 0; x < width(); x += 1) {
+    const first = clamp(Math.floor(toTime(x) / point_s), 0, low.length - 1);
+    const last = clamp(Math.ceil(toTime(x + 1) / point_s), first + 1, low.length);
+    const bottom = Math.min(...low.slice(first, last));
+    const top = Math.max(...high.slice(first, last));
+    brush.fillRect(x, middle - top * scale, 1, Math.max((top - bottom) * scale, 1));
+  }
+}
+
+// The points in view and one on either side, with the x of their middles; the first and last reach the clip's ends.
+function visiblePoints() {
+  const count = value.points[0].length;
+  const first = clamp(Math.floor(view.start / value.point_s) - 1, 0, count - 1);
+  const last = clamp(Math.ceil(view.end / value.point_s) + 1, first, count - 1);
+  const places = [];
+  for (let i = first; i <= last; i += 1) {
+    const middle_s = (i + 0.5) * value.point_s;
+    places.push({ i, x: toX(i === 0 ? 0 : i === count - 1 ? value.duration_s : middle_s) });
+  }
+  return places;
+}
+
+function drawEmotions(brush, lane) {
+  brush.save();
+  brush.beginPath();
+  brush.rect(0, lane.top, width(), lane.height);
+  brush.fillStyle = themed("--tl-ground");
+  brush.fill();
+  brush.clip();
+  (style === "bands" ? drawBands : drawLines)(brush, lane, visiblePoints());
+  brush.restore();
+}
+
+function drawBands(brush, lane, places) {
+  const below = new Array(places.length).fill(0);
+  value.labels.forEach((label, row) => {
+    const scores = value.points[row];
+    brush.beginPath();
+    places.forEach((place, k) => brush.lineTo(place.x, lane.top + lane.height * (1 - below[k] / 1000)));
+    for (let k = places.length - 1; k >= 0; k -= 1) {
+      below[k] += scores[places[k].i];
+      brush.lineTo(places[k].x, lane.top + lane.height * (1 - below[k] / 1000));
+    }
+    brush.closePath();
+    brush.fillStyle = label.colour;
+    brush.fill();
+  });
+}
+
+function drawLines(brush, lane, places) {
+  brush.lineWidth = 2;
+  brush.lineJoin = "round";
+  value.labels.forEach((label, row) => {
+    const scores = value.points[row];
+    brush.beginPath();
+    places.forEach((place) => brush.lineTo(place.x, lane.top + 2 + (lane.height - 4) * (1 - scores[place.i] / 1000)));
+    brush.strokeStyle = label.colour;
+    brush.stroke();
+  });
+}
+
+function drawStrip(brush, lane) {
+  brush.font = "14px system-ui, sans-serif";
+  brush.textAlign = "center";
+  brush.textBaseline = "middle";
+  for (const [start, end, row] of value.segments) {
+    const left = Math.max(toX(start), 0);
+    const right = Math.min(toX(end), width());
+    if (right <= left) continue;
+    brush.fillStyle = value.labels[row].colour;
+    brush.fillRect(left, lane.top, Math.max(right - left - 1, 1), lane.height);
+    brush.fillStyle = "#000";
+    if (right - left > 26) brush.fillText(value.labels[row].emoji, (left + right) / 2, lane.top + lane.height / 2 + 1);
+  }
+}
+
+function drawAxis(brush, place) {
+  const steps = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
+  const wanted_s = (view.end - view.start) / Math.max(width() / 90, 2);
+  const step_s = steps.find((step) => step >= wanted_s) || 3600;
+  brush.font = "12px system-ui, sans-serif";
+  brush.textBaseline = "top";
+  for (let tick = Math.ceil(view.start / step_s); tick * step_s <= view.end; tick += 1) {
+    const x = toX(tick * step_s);
+    brush.fillStyle = themed("--tl-line");
+    brush.fillRect(x, place.axis, 1, 5);
+    brush.fillStyle = themed("--tl-muted");
+    brush.textAlign = x < 20 ? "left" : x > width() - 20 ? "right" : "center";
+    brush.fillText(clock(tick * step_s), x, place.axis + 7);
+  }
+}
+
+// ---- words ----
+function topThree(time_s) {
+  if (!value.points.length) return [];
+  const i = clamp(Math.floor(time_s / value.point_s), 0, value.points[0].length - 1);
+  const scored = value.labels.map((label, row) => ({ label, score: value.points[row][i] }));
+  return scored.sort((a, b) => b.score - a.score).slice(0, 3);
+}
+
+function line(parent, tag, text, kind) {
+  const child = document.createElement(tag);
+  child.textContent = text;
+  if (kind) child.className = kind;
+  parent.append(child);
+  return child;
+}
+
+function showTip(x) {
+  tip.replaceChildren();
+  line(tip, "b", clock(hover_s));
+  for (const { label, score } of topThree(hover_s)) {
+    const row = line(tip, "span", `${label.emoji} ${label.name}`);
+    line(row, "i", (score / 10).toFixed(1) + "%");
+  }
+  tip.hidden = false;
+  tip.style.left = clamp(x + 14, 0, Math.max(width() - tip.offsetWidth, 0)) + "px";
+  if (x + 14 + tip.offsetWidth > width()) tip.style.left = Math.max(x - 14 - tip.offsetWidth, 0) + "px";
+}
+
+function showClock() {
+  find(".tl-clock").textContent = `${clock(audio.currentTime)} / ${clock(value.duration_s)}`;
+}
+
+function showPlaying() {
+  const name = audio.paused ? value.words.play : value.words.pause;
+  find(".tl-play").textContent = audio.paused ? "▶" : "❚❚";
+  find(".tl-play").setAttribute("aria-label", name);
+  find(".tl-play").title = name;
+}
+
+function showLegend() {
+  const legend = find(".tl-legend");
+  legend.replaceChildren();
+  value.labels.forEach((label, row) => {
+    const present = value.points.length && Math.max(...value.points[row]) >= 50;
+    if (!present) return;
+    const entry = line(legend, "span", `${label.emoji} ${label.name}`);
+    entry.style.setProperty("--colour", label.colour);
+  });
+}
+
+function showSegments() {
+  const words = value.words;
+  find(".tl-segments").hidden = !value.segments.length;
+  find(".tl-segments summary").textContent = words.table.replace("{count}", value.segments.length);
+  const titles = document.createElement("tr");
+  [words.start, words.end, words.emotion, words.score].forEach((title) => line(titles, "th", title));
+  find("thead").replaceChildren(titles);
+  const rows = value.segments.map(([start, end, row, score]) => {
+    const entry = document.createElement("tr");
+    const button = line(line(entry, "td", ""), "button", "▶ " + clock(start));
+    button.type = "button";
+    button.addEventListener("click", () => playFrom(start));
+    line(entry, "td", clock(end));
+    line(entry, "td", `${value.labels[row].emoji} ${value.labels[row].name}`);
+    line(entry, "td", (score / 1000).toFixed(3));
+    return entry;
+  });
+  find("tbody").replaceChildren(...rows);
+}
+
+function showStyle() {
+  find(".tl-styles").hidden = !value.points.length;
+  root.querySelectorAll(".tl-styles button").forEach((button) => {
+    button.textContent = value.words[button.dataset.style];
+    button.setAttribute("aria-pressed", String(button.dataset.style === style));
+  });
+}
+
+// ---- sound ----
+function playFrom(time_s) {
+  audio.currentTime = clamp(time_s, 0, value.duration_s);
+  audio.play().catch(() => {}); // the browser may refuse; the playhead then waits where it is
+  showMoment();
+}
+
+function toggle() {
+  if (audio.paused) audio.play().catch(() => {});
+  else audio.pause();
+}
+
+function seek(time_s) {
+  audio.currentTime = clamp(time_s, 0, value.duration_s);
+  showMoment();
+}
+
+function showMoment() {
+  showClock();
+  drawFrame();
+}
+
+function follow() {
+  showMoment();
+  if (!audio.paused) requestAnimationFrame(follow);
+}
+
+audio.addEventListener("play", () => {
+  document.querySelectorAll("audio").forEach((other) => other !== audio && other.pause());
+  showPlaying();
+  follow();
+});
+audio.addEventListener("pause", () => { showPlaying(); showMoment(); });
+audio.addEventListener("seeked", showMoment);
+
+// ---- mouse, fingers, keys ----
+const fingers = new Map();
+let grip = null;
+
+const xOf = (event) => clamp(event.clientX - canvas.getBoundingClientRect().left, 0, width());
+
+function pinchWidth() {
+  const [a, b] = [...fingers.values()];
+  return Math.max(Math.abs(a - b), 8);
+}
+
+canvas.addEventListener("pointerdown", (event) => {
+  canvas.setPointerCapture(event.pointerId);
+  fingers.set(event.pointerId, xOf(event));
+  grip = { x: xOf(event), view: { ...view }, moved: fingers.size > 1, pinch: fingers.size === 2 ? pinchWidth() : 0 };
+});
+
+canvas.addEventListener("pointermove", (event) => {
+  const x = xOf(event);
+  if (!fingers.has(event.pointerId)) {
+    hover_s = toTime(x);
+    showTip(x);
+    drawFrame();
+    return;
+  }
+  fingers.set(event.pointerId, x);
+  if (fingers.size === 2 && grip.pinch) {
+    view = { ...grip.view };
+    const factor = grip.pinch / pinchWidth();
+    const around_s = grip.view.start + (grip.x / width()) * (grip.view.end - grip.view.start);
+    setView(around_s - (around_s - grip.view.start) * factor, around_s + (grip.view.end - around_s) * factor);
+  } else if (grip.moved || Math.abs(x - grip.x) > 4) {
+    grip.moved = true;
+    const shift_s = ((grip.x - x) / width()) * (grip.view.end - grip.view.start);
+    setView(grip.view.start + shift_s, grip.view.end + shift_s);
+  }
+});
+
+function release(event) {
+  const clicked = event.type === "pointerup" && grip && !grip.moved && fingers.size === 1;
+  fingers.delete(event.pointerId);
+  if (clicked) playFrom(toTime(xOf(event)));
+}
+canvas.addEventListener("pointerup", release);
+canvas.addEventListener("pointercancel", release);
+
+canvas.addEventListener("pointerleave", () => {
+  hover_s = null;
+  tip.hidden = true;
+  drawFrame();
+});
+
+canvas.addEventListener("wheel", (event) => {
+  if (event.deltaY > 0 && isWhole()) return; // nothing to zoom out of: the page scrolls on
+  event.preventDefault();
+  zoom(event.deltaY > 0 ? 1.25 : 0.8, toTime(xOf(event)));
+}, { passive: false });
+
+const KEYS = {
+  " ": toggle,
+  ArrowRight: () => seek(audio.currentTime + 1),
+  ArrowLeft: () => seek(audio.currentTime - 1),
+  Home: () => seek(0),
+  End: () => seek(value.duration_s),
+  "+": () => zoom(0.8, (view.start + view.end) / 2),
+  "-": () => zoom(1.25, (view.start + view.end) / 2),
+};
+canvas.addEventListener("keydown", (event) => {
+  if (!KEYS[event.key]) return;
+  event.preventDefault();
+  KEYS[event.key]();
+});
+
+canvas.addEventListener("dblclick", () => setView(0, value.duration_s));
+find(".tl-whole").addEventListener("click", () => setView(0, value.duration_s));
+find(".tl-play").addEventListener("click", toggle);
+find(".tl-styles").addEventListener("click", (event) => {
+  if (!event.target.dataset.style) return;
+  style = event.target.dataset.style;
+  showStyle();
+  redraw();
+});
+
+// ---- a new analysis ----
+function show() {
+  value = props.value || null;
+  root.hidden = !value;
+  hover_s = null;
+  tip.hidden = true;
+  audio.pause();
+  if (!value) {
+    audio.removeAttribute("src");
+    return;
+  }
+  audio.src = value.audio || "";
+  canvas.setAttribute("aria-label", `${value.words.title}. ${value.words.keys}`);
+  find(".tl-hint").textContent = value.points.length ? value.words.hint : value.words.frame_hint;
+  find(".tl-whole").textContent = value.words.whole;
+  showPlaying();
+  showClock();
+  showStyle();
+  showLegend();
+  showSegments();
+  setView(0, value.duration_s);
+}
+
+new ResizeObserver(() => redraw()).observe(canvas);
+new MutationObserver(() => redraw()).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+watch("value", show);
+show();

@@ -1,0 +1,47 @@
+"""Every test runs in a clean environment: no settings of the person's, no cache of theirs, no network but loopback."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+_LOCAL = {"127.0.0.1", "::1", "localhost", "0.0.0.0", "", None}  # noqa: S104 - compared with, never bound
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path_factory):
+    for name in [name for name in os.environ if name.startswith("EMOTION_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("EMOTION_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    """Connections leave this machine nowhere: they fail at once, as without a network."""
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def guarded_connect(self, address):
+        if self.family != socket.AF_UNIX and address[0] not in _LOCAL:
+            raise OSError("there is no network in tests")
+        return connect(self, address)
+
+    def guarded_look_up(host, *arguments, **words):
+        if host not in _LOCAL and not str(host).startswith("127."):
+            raise socket.gaierror("there is no network in tests")
+        return look_up(host, *arguments, **words)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket, "getaddrinfo", guarded_look_up)
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of shared material beside the checkout; tests that need it are skipped where it is missing."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared folder is not beside this checkout")
+    return SHARED

@@ -1,0 +1,80 @@
+"""The page on a real server and a real engine, over a model that can be held still."""
+
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from fakes import FakeModel
+from fastapi import FastAPI
+
+from emotion.analysis import Analysis, Granularity, Options
+from emotion.engine import Engine, EnginePlan, Progress
+from emotion.model import FloatArray, Prediction
+from emotion.recognizer import ModelState
+from emotion.settings import Settings
+from emotion.ui.page import mount_page
+
+
+class HeldModel(FakeModel):
+    """The fake model, which waits while `gate` is closed and says through `waiting` that it does."""
+
+    def __init__(self, name: str = "fake") -> None:
+        super().__init__(name)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.waiting = threading.Event()
+        self.fault: Exception | None = None
+
+    def predict(self, waveforms: Sequence[FloatArray]) -> list[Prediction]:
+        if not self.gate.is_set():
+            self.waiting.set()
+        self.gate.wait(30)
+        if self.fault is not None:
+            raise self.fault
+        return super().predict(waveforms)
+
+
+class FakeRecognizer:
+    """What the page needs of a recogniser."""
+
+    def __init__(self, settings: Settings, plan: EnginePlan | None = None) -> None:
+        self.settings = settings
+        self.model = HeldModel()
+        self.engine = Engine(self.model, plan)
+        self.state = ModelState(self.model.card, "auto", "ready")
+        self.sample: Path | None = None
+
+    def submit(
+        self, source: Path, granularity: Granularity = "utterance", embedding: bool = False, name: str | None = None
+    ) -> Future[Analysis]:
+        return self.engine.submit(source, Options(granularity, embedding), name)
+
+    def progress(self, future: Future[Analysis]) -> Progress:
+        return self.engine.progress(future)
+
+    def example(self) -> Path | None:
+        return self.sample
+
+    def close(self) -> None:
+        self.model.gate.set()
+        self.engine.close()
+
+
+@contextmanager
+def serve_page(recognizer: FakeRecognizer) -> Iterator[str]:
+    """The address of the page while it is served."""
+    app = mount_page(FastAPI(), recognizer)  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        finally:
+            server.should_exit = True
+            recognizer.close()
+            thread.join(10)

@@ -1,0 +1,148 @@
+import threading
+
+import numpy as np
+import pytest
+
+from emotion import Recognizer
+from emotion.audio import write_wav
+from emotion.checkpoint import find_checkpoint
+from emotion.errors import EmotionError, HubUnreachable, ModelNotFound, SettingsInvalid
+from tests.checkpoints import TINY, write_checkpoint
+from tests.fakes import loud_clip, turning_clip
+
+PATIENCE_S = 30
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp("model") / "tiny", TINY)
+
+
+def wait_for(condition) -> None:
+    """Wait until a background thread has done its work."""
+    done = threading.Event()
+    for _ in range(int(PATIENCE_S / 0.05)):
+        if condition():
+            return
+        done.wait(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+def test_three_lines_recognise_a_file(tmp_path):
+    write_wav(turning_clip(), tmp_path / "voice.wav")
+    with Recognizer() as recognizer:
+        analysis = recognizer.recognize(tmp_path / "voice.wav", granularity="frame", embedding=True)
+    assert analysis.model.name == "compact"
+    assert analysis.frame_scores.shape == (199, 9)
+    assert analysis.embedding.shape == (199, analysis.model.embedding_size)
+
+
+def test_the_built_in_model_says_why_it_answers():
+    with Recognizer() as recognizer:
+        assert recognizer.state.phase == "built_in"
+        assert isinstance(recognizer.state.reason, ModelNotFound)
+        assert recognizer.example() is None
+
+
+def test_the_built_in_model_that_was_chosen_is_simply_ready():
+    with Recognizer("compact") as recognizer:
+        assert (recognizer.state.phase, recognizer.state.reason) == ("ready", None)
+
+
+def test_samples_of_any_rate_and_channels_are_taken():
+    clip = loud_clip(2.0)
+    with Recognizer("compact") as recognizer:
+        plain = recognizer.recognize(clip.samples)
+        stereo = recognizer.recognize(np.stack([clip.samples, clip.samples], axis=1))
+        fast = recognizer.recognize(np.repeat(clip.samples, 3), rate_hz=48_000)
+    np.testing.assert_array_equal(plain.scores, stereo.scores)
+    assert fast.clip.duration_s == pytest.approx(2.0)
+
+
+def test_many_sources_come_back_in_order_without_filling_the_queue():
+    clips = [loud_clip(0.5 + n / 10, f"{n}.wav") for n in range(12)]
+    with Recognizer("compact", queue_size=3) as recognizer:
+        names = [future.result().clip.name for future in recognizer.submit_all(clips)]
+    assert names == [f"{n}.wav" for n in range(12)]
+
+
+def test_a_named_model_that_is_not_here_stops_and_never_falls_back():
+    with pytest.raises(ModelNotFound, match="models download emotion2vec_plus_large"):
+        Recognizer("emotion2vec_plus_large", offline=True)
+    with pytest.raises(HubUnreachable):
+        Recognizer("emotion2vec_plus_large")
+
+
+def test_the_reference_runtime_does_not_run_the_built_in_model():
+    with pytest.raises(EmotionError, match="FunASR"):
+        Recognizer("compact", runtime="funasr")
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(SettingsInvalid, match="colour"):
+        Recognizer(colour="blue")
+
+
+def test_both_runtimes_say_the_same_of_the_same_clip(tiny_model):
+    with Recognizer(str(tiny_model)) as ours, Recognizer(str(tiny_model), runtime="funasr") as theirs:
+        first = ours.recognize(turning_clip(), "frame", embedding=True)
+        second = theirs.recognize(turning_clip(), "frame", embedding=True)
+    assert second.model.runtime == "funasr"
+    np.testing.assert_allclose(first.frame_scores, second.frame_scores, atol=1e-5)
+    np.testing.assert_allclose(first.embedding, second.embedding, atol=1e-4)
+    assert first.segments[0].emotion == second.segments[0].emotion
+
+
+class Hub:
+    """Stands for a hub that brings the large model, step by step."""
+
+    def __init__(self, monkeypatch, tiny_model, cache_dir):
+        self.may_finish = threading.Event()
+        self.here = False
+        self._tiny = find_checkpoint(str(tiny_model), cache_dir)
+        monkeypatch.setattr("emotion.checkpoint.hub_answers", lambda *_: True)
+        monkeypatch.setattr("emotion.checkpoint.download", self.download)
+        monkeypatch.setattr("emotion.recognizer.find_checkpoint", self.find)
+
+    def download(self, name, cache_dir, hub, report):
+        report(34, 100)
+        assert self.may_finish.wait(PATIENCE_S)
+        report(100, 100)
+        self.here = True
+
+    def find(self, name, cache_dir):
+        if not self.here:
+            raise ModelNotFound(f"{name} is not here")
+        return self._tiny
+
+
+def test_the_built_in_model_serves_while_the_large_one_comes_and_then_gives_way(monkeypatch, tiny_model, tmp_path):
+    hub = Hub(monkeypatch, tiny_model, tmp_path)
+    with Recognizer(take_over=True) as recognizer:
+        wait_for(lambda: recognizer.state.done_bytes == 34)
+        assert recognizer.state.phase == "downloading"
+        assert recognizer.recognize(loud_clip()).model.name == "compact"
+        hub.may_finish.set()
+        wait_for(lambda: recognizer.state.phase == "ready")
+        assert recognizer.recognize(loud_clip()).model.runtime == "torch"
+        assert recognizer.recognize(loud_clip()).model.name == recognizer.state.card.name == "tiny"
+
+
+def test_a_hub_that_is_away_leaves_the_built_in_model_with_its_reason():
+    with Recognizer(take_over=True, hub_timeout_s=1) as recognizer:
+        wait_for(lambda: recognizer.state.phase == "built_in")
+        assert isinstance(recognizer.state.reason, HubUnreachable)
+
+
+def test_closing_ends_a_download_at_once(monkeypatch, tiny_model, tmp_path):
+    hub = Hub(monkeypatch, tiny_model, tmp_path)
+    with Recognizer(take_over=True) as recognizer:
+        wait_for(lambda: recognizer.state.done_bytes == 34)
+    hub.may_finish.set()
+    assert recognizer.state.done_bytes == 34
+
+
+def test_offline_asks_no_hub(monkeypatch):
+    monkeypatch.setattr("emotion.checkpoint.hub_answers", lambda *_: pytest.fail("the hub was asked"))
+    with Recognizer(take_over=True, offline=True) as recognizer:
+        assert recognizer.state.phase == "built_in"
