@@ -187,9 +187,7 @@ class Encoder(nn.Module):
             convolve_picture(32, 32, 3, (2, 1)),
         )
         size = 64 * math.ceil(config.num_bands / 16) + 32 * math.ceil(config.num_pitches / 8)
-        self.join = nn.Sequential(
-            nn.Dropout1d(config.dropout / 2), *convolve_frames(size, config.width, 1), nn.ReLU()
-        )
+        self.join = nn.Sequential(nn.Dropout1d(config.dropout / 2), *convolve_frames(size, config.width, 1), nn.ReLU())
         self.blocks = nn.Sequential(
             *[FrameBlock(config.width, dilation, config.dropout) for dilation in config.dilations]
         )
@@ -215,7 +213,7 @@ class PictureBlock(nn.Module):
         self.shortcut = nn.Sequential(nn.AvgPool2d((2, 1)), nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, picture: Tensor) -> Tensor:
-        return nn.functional.relu(self.layers(picture) + self.shortcut(picture))
+        return torch.relu(self.layers(picture) + self.shortcut(picture))
 
 
 class FrameBlock(nn.Module):
@@ -231,7 +229,7 @@ class FrameBlock(nn.Module):
         )
 
     def forward(self, frames: Tensor) -> Tensor:
-        return nn.functional.relu(frames + self.layers(frames))
+        return torch.relu(frames + self.layers(frames))
 
 
 def convolve_picture(inputs: int, outputs: int, kernel: int, stride: tuple[int, int]) -> nn.Sequential:

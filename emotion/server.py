@@ -3,43 +3,83 @@
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
 
 from emotion.errors import EmotionError
-from emotion.recognizer import Recognizer
+from emotion.recognizer import ModelState, Recognizer
 from emotion.settings import Settings
 
+Say = Callable[[str], None]
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_LOOK_AT_MODEL_S = 0.5
 
 
-def make_app(recognizer: Recognizer) -> FastAPI:
+def make_app(recognizer: Recognizer, on_start: Callable[[], None] = lambda: None) -> FastAPI:
     """The application around one recogniser: the page at `/`; the recogniser closes when the application ends."""
     from emotion.ui.page import mount_page  # gradio takes seconds to import, so only when the page is served
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        on_start()
         yield
         recognizer.close()
 
-    return mount_page(
-        FastAPI(title="Emotion2Vec+ Studio", lifespan=lifespan, docs_url=None, redoc_url=None), recognizer
-    )
+    app = FastAPI(title="Emotion2Vec+ Studio", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    return mount_page(app, recognizer)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until interrupted; raises EmotionError when the address cannot be used."""
+def serve(settings: Settings, say: Say) -> None:
+    """Serve until interrupted, and say where and with which model; raises EmotionError if it cannot listen there."""
     import uvicorn
 
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     if not settings.insecure:
         _refuse_open_address(settings.host)
     listener = _listen(settings.host, settings.port)
-    with Recognizer(settings=settings, take_over=settings.model == "auto") as recognizer:
-        config = uvicorn.Config(make_app(recognizer), log_level="warning", ws_max_size=1 << 20)
-        uvicorn.Server(config).run(sockets=[listener])
+    host, port = listener.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    with Recognizer(settings=settings, take_over=settings.model == "auto") as recognizer, _telling(recognizer, say):
+        app = make_app(recognizer, lambda: say(f"Emotion2Vec+ Studio is on {address} (Ctrl+C ends it)"))
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def describe(state: ModelState) -> str:
+    """One line on which model answers, for the terminal."""
+    if state.phase == "ready":
+        return f"model: {state.card.name}, {state.card.runtime} {state.card.precision} on {state.card.device}"
+    if state.phase == "downloading":
+        # In tenths: a terminal is no place for a hundred lines.
+        tenths = 10 * state.done_bytes // state.total_bytes if state.total_bytes else 0
+        return f"model: downloading {state.wanted}, {10 * tenths} %; the built-in model answers meanwhile"
+    if state.phase == "built_in":
+        return f"model: the built-in one answers (small, less accurate). {state.reason or ''}".rstrip()
+    return f"model: {'asking the hub for' if state.phase == 'asking' else 'loading'} {state.wanted}"
+
+
+@contextmanager
+def _telling(recognizer: Recognizer, say: Say) -> Iterator[None]:
+    """Say each change of the model once, as long as the context lasts."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        said = ""
+        while not ended.wait(_LOOK_AT_MODEL_S):
+            line = describe(recognizer.state)
+            if line != said:
+                say(line)
+            said = line
+
+    thread = threading.Thread(target=tell, name="telling", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _refuse_open_address(host: str) -> None:
@@ -54,13 +94,10 @@ def _refuse_open_address(host: str) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     # Bound before the model loads, so that a port in use is said at once.
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family)
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise EmotionError(
-                f"Port {port} is in use. Stop the other program, or choose one: --port {port + 1}"
+                f"Port {port} is in use. Stop the other program, or choose another port: --port {port + 1}"
             ) from None
         raise EmotionError(f"{host}:{port} cannot be listened on: {error.strerror}.") from None
-    listener.set_inheritable(True)
-    return listener

@@ -47,7 +47,7 @@ def microphones(count: int, length: int, generator: torch.Generator) -> Tensor:
     places = octaves / octaves[-1] * (NUM_KNOTS - 1)
     lower = places.floor().clamp(max=NUM_KNOTS - 2).long()
     gain_db = torch.lerp(knots_db[:, lower], knots_db[:, lower + 1], places - lower)
-    return 10 ** ((gain_db + band_limits_db(bins_hz, count, generator)) / 20)
+    return torch.pow(10.0, (gain_db + band_limits_db(bins_hz, count, generator)) / 20)
 
 
 def band_limits_db(bins_hz: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -32,7 +32,8 @@ class Speech:
     def clip(self, row: int) -> NDArray[np.float32]:
         """Samples float32 [n] of one clip."""
         start = self.starts[row]
-        return self.samples[start : start + self.lengths[row]].astype(np.float32) / 32_768
+        samples = self.samples[start : start + self.lengths[row]]
+        return samples.astype(np.float32) / np.float32(32_768)
 
 
 def load_speech(speech_folder: Path, cache_folder: Path) -> Speech:

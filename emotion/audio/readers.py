@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # Samples over all channels: half a megabyte, so that 1,000 channels cost no more than one.
 BLOCK_SAMPLES = 1 << 17
-# Bytes behind the sound that are taken for tags.
-TAG_BYTES = 1 << 17
+# Bytes behind the sound that are taken for tags: a second of MP3. More costs a second look, and no sound.
+TAG_BYTES = 1 << 14
 
 # Containers of sound that bring everything with them. Playlists and scripts (HLS, DASH, concat, SDP, image sequences)
 # and raw streams that random bytes resemble stay out.
@@ -72,13 +72,22 @@ class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has n
     def seekable(self) -> bool:
         return False
 
+    def rewind(self) -> None:
+        """Go to the start before the first block, as `soundfile.read` does: an MP3 then has other last bits."""
+        if super().seekable():
+            self.seek(0)
+
 
 def soundfile_blocks(file: BinaryIO, limits: DecodeLimits) -> Iterator[Block]:
     """What libsndfile hears in the file, the same samples as `soundfile.read(dtype="float32")`."""
     with _open_soundfile(file, limits) as sound:
         frames_per_block = max(1, BLOCK_SAMPLES // sound.channels)
+        left = sound.frames
         try:
-            while len(samples := sound.read(frames_per_block, dtype="float32", always_2d=True)):
+            sound.rewind()
+            # Asked for more than the header promises, libsndfile decodes it and throws it away.
+            while len(samples := sound.read(min(left, frames_per_block), dtype="float32", always_2d=True)):
+                left -= len(samples)
                 yield Block(samples, sound.samplerate)
         except soundfile.LibsndfileError as error:
             raise BrokenOff from error

@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,7 @@ Progress = Callable[[int, int], None]
 HUB_NAMES = {"modelscope": "ModelScope", "hf": "Hugging Face"}
 HUB_ANSWERS_WITHIN_S = 10.0
 WANTED_FILES = ("config.yaml", "tokens.txt", "model.pt", EXAMPLE_CLIP)
+_FETCH = ["-m", "emotion.checkpoint.fetch"]
 _ENDPOINTS = {
     "modelscope": ("MODELSCOPE_ENDPOINT", "https://modelscope.cn"),
     "hf": ("HF_ENDPOINT", "https://huggingface.co"),
@@ -68,10 +70,13 @@ def download(name: str, cache_dir: Path, hub: str = "modelscope", progress: Prog
 
 def hub_answers(hub: str, timeout_s: float) -> bool:
     """Whether a hub can be reached; never takes longer than the limit, even where names are resolved slowly."""
-    answers = threading.Event()
+    answer: queue.SimpleQueue[bool] = queue.SimpleQueue()
     # A name server that is away cannot be interrupted, so the question is left behind with its thread.
-    threading.Thread(target=_ask, args=(hub, timeout_s, answers), name="hub", daemon=True).start()
-    return answers.wait(timeout_s)
+    threading.Thread(target=lambda: answer.put(_ask(hub, timeout_s)), name="hub", daemon=True).start()
+    try:
+        return answer.get(timeout=timeout_s)
+    except queue.Empty:
+        return False
 
 
 def unreachable_message(hub: str) -> str:
@@ -83,17 +88,17 @@ def unreachable_message(hub: str) -> str:
     )
 
 
-def _ask(hub: str, timeout_s: float, answers: threading.Event) -> None:
+def _ask(hub: str, timeout_s: float) -> bool:
     variable, default = _ENDPOINTS[hub]
     endpoint = os.environ.get(variable) or default
     try:
         request = urllib.request.Request(endpoint, method="HEAD")  # noqa: S310  the endpoint is the owner's setting
         urllib.request.urlopen(request, timeout=timeout_s).close()  # noqa: S310
-    except urllib.error.HTTPError:
-        answers.set()  # a refusal is an answer
+    except urllib.error.HTTPError as refusal:
+        refusal.close()  # which is an answer as well
     except (OSError, ValueError):
-        return
-    answers.set()
+        return False
+    return True
 
 
 def _request(name: str, hub: str, parts: Path) -> fetch.Request:
@@ -107,23 +112,22 @@ def _request(name: str, hub: str, parts: Path) -> fetch.Request:
 
 def _run_fetch(request: fetch.Request, report: Progress) -> None:
     """Run the fetching process and pass its counts on; it ends with us, whatever ends us."""
-    # Xet, Hugging Face's own transfer, starts a broken file from its beginning; plain HTTP goes on where it stopped.
     package_root = str(Path(__file__).parents[2])
     search_path = os.pathsep.join(part for part in (package_root, os.environ.get("PYTHONPATH", "")) if part)
     environment = {
         **os.environ,
         "PYTHONPATH": search_path,
-        "HF_HUB_DISABLE_XET": "1",
         "MODELSCOPE_CACHE": str(Path(request.folder) / ".cache"),  # its locks; gone with the folder
     }
-    command = [sys.executable, "-m", "emotion.checkpoint.fetch", request.to_json()]
+    command = [sys.executable, *_FETCH, request.to_json()]
     with subprocess.Popen(  # noqa: S603  our own module
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         try:
             end = _follow(process, report)
-        finally:
+        except BaseException:
             process.kill()
+            raise
     _raise_end(request, *end)
 
 
@@ -160,7 +164,7 @@ def _install(name: str, parts: Path, folder: Path) -> None:
             raise ModelNotFound(f"{name!r} is no emotion2vec model: it has no {file}. Choose another.", name=name)
     source = describe_source(model_pt)
     if known and not _is_published(known, source):
-        model_pt.unlink()
+        shutil.rmtree(parts, ignore_errors=True)
         raise _damaged(name)
     config, tokens = read_config(parts), read_tokens(parts)
     for file in ("config.yaml", "tokens.txt", EXAMPLE_CLIP):

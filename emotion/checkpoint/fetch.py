@@ -5,6 +5,7 @@ middle; and because the process that serves then need not hold them in memory. I
 has one JSON object per line: `{"done": bytes, "total": bytes}` twice a second, and at the end `{"end": WORD}`.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -118,12 +119,33 @@ def _fetch_modelscope(request: Request, meter: Meter) -> None:
 
 
 def _fetch_hf(request: Request, meter: Meter) -> None:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import RemoteEntryNotFoundError
-    from huggingface_hub.utils import tqdm
+
+    plan = []
+    for name in request.files:
+        url = hf_hub_url(request.model_id, name, revision=request.revision)
+        try:
+            published = get_hf_file_metadata(url, retry_on_errors=True)
+        except RemoteEntryNotFoundError:
+            continue
+        plan.append((name, url, published.size or 0, published.etag or ""))
+    meter.total_bytes = sum(size for _, _, size, _ in plan)
+    _require_room(request, meter)
+    for name, url, size, etag in plan:
+        # Of a file that changed on the hub, the part that is here must not be continued.
+        part = Path(request.folder) / f"{name}.{hashlib.sha256(etag.encode()).hexdigest()[:8]}.part"
+        _continue_hf_file(url, part, size, meter)
+        part.replace(part.parent / Path(name).name)
+
+
+def _continue_hf_file(url: str, part: Path, size: int, meter: Meter) -> None:
+    """Fetch what `part` lacks; `hf_hub_download` would begin again, since it shares its parts with nobody."""
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers, tqdm
 
     class Count(tqdm):
-        """A bar that is never drawn; `initial` is what an earlier attempt left."""
+        """A bar that is never drawn."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **{**kwargs, "disable": True})
@@ -133,20 +155,14 @@ def _fetch_hf(request: Request, meter: Meter) -> None:
             meter.add(n)
             return None
 
-    found = []
-    for file in request.files:
-        try:
-            plan = hf_hub_download(
-                request.model_id, file, revision=request.revision, local_dir=request.folder, dry_run=True
-            )
-        except RemoteEntryNotFoundError:
-            continue
-        found.append(file)
-        meter.total_bytes += plan.file_size or 0
-        meter.add(plan.file_size if plan.is_cached else 0)
-    _require_room(request, meter)
-    for file in found:
-        hf_hub_download(request.model_id, file, revision=request.revision, local_dir=request.folder, tqdm_class=Count)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("ab") as file:
+        if file.tell() > size:
+            file.truncate(0)
+        if file.tell() == size:
+            meter.add(size)
+            return
+        http_get(url, file, resume_size=file.tell(), headers=build_hf_headers(), expected_size=size, tqdm_class=Count)
 
 
 def _require_room(request: Request, meter: Meter) -> None:

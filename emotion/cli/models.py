@@ -1,6 +1,5 @@
 """`emotion models`: which there are, where they lie, download and verify."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from emotion.settings import Settings
 
 app = typer.Typer(help="List, download and verify models.", invoke_without_command=True)
+_BYTES_PER_PARAMETER = 4
 _NAME_HELP = "Short name, or hub id (owner/model)."
 
 
@@ -100,5 +100,5 @@ def _settings(config: Path | None, **flags: object) -> "Settings":
 
 
 def _compact_parameters() -> str:
-    document = json.loads((Path(__file__).parent.parent / "weights" / "compact.json").read_text(encoding="utf-8"))
-    return f"{document['parameters'] / 1e6:.1f} M"
+    weights = Path(__file__).parent.parent / "weights" / "compact.safetensors"
+    return f"{weights.stat().st_size / _BYTES_PER_PARAMETER / 1e6:.1f} M"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from emotion.cli import flags
+from emotion.cli import flags, terminal
 
 
 def serve(
@@ -23,4 +23,4 @@ def serve(
     from emotion.settings import load_settings
 
     chosen = {"host": host, "port": port, "model": model, "hub": hub, "offline": offline}
-    run(load_settings(config, **chosen, runtime=runtime, device=device, insecure=insecure))
+    run(load_settings(config, **chosen, runtime=runtime, device=device, insecure=insecure), terminal.say)

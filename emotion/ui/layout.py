@@ -79,7 +79,7 @@ def _browser_texts(words: Words) -> dict[str, str]:
 
 def _footer(words: Words) -> str:
     api = f'<a href="?view=api">{words("intro.api")}</a>'
-    return f"<footer><p>{words('intro.privacy')}</p><p>{words('intro.licences')} {api}</p></footer>"
+    return f"<footer><p>{words('intro.privacy')}</p><p>{words('intro.licences')}</p><p>{api}</p></footer>"
 
 
 def _header() -> tuple[gr.HTML, gr.HTML]:

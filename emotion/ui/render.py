@@ -32,7 +32,7 @@ def headline(analysis: Analysis, words: Words) -> str:
         granularity=words(f"page.{analysis.options.granularity}"),
     )
     return (
-        f'<h2 class="headline">{escape(analysis.emotion.headline(words.language))}</h2>'
+        f'<h2 class="headline">{_headline_words(analysis.emotion, words)}</h2>'
         f'<p class="confidence">{words("result.confidence", percent=percent(analysis.confidence))}'
         f"{_sureness(analysis, words)}</p>"
         f'<p class="subject">{escape(subject)}</p>'
@@ -49,7 +49,7 @@ def empty_card(words: Words, busy: bool = False) -> str:
     """What stands in the place of a result before there is one, of the same size."""
     title, hint = words("empty.title"), words("empty.hint")
     if busy:
-        title, hint = words("progress.recognising"), " "
+        title, hint = words("empty.busy"), " "
     return _card("empty busy" if busy else "empty", _message("🎙️", title, hint) + bars({}, (), words))
 
 
@@ -139,6 +139,16 @@ def file_url(served_path: str) -> str:
     return f"gradio_api/file={quote(served_path)}"
 
 
+def _headline_words(emotion: Emotion, words: Words) -> str:
+    emoji, _, name = emotion.headline(words.language).partition(" ")
+    return f"{_emoji(emoji)} {escape(name)}"
+
+
+def _emoji(emoji: str) -> str:
+    """In colour where the machine has such a font; a screen reader has the word beside it."""
+    return f'<i class="emoji" aria-hidden="true">{emoji}</i>'
+
+
 def _sureness(analysis: Analysis, words: Words) -> str:
     if not analysis.uncertain:
         return f'<span class="pill clear">{words("result.clear")}</span>'
@@ -149,7 +159,7 @@ def _sureness(analysis: Analysis, words: Words) -> str:
 
 
 def _bar(emotion: Emotion, score: float | None, silent: bool, best: bool, words: Words) -> str:
-    name = f'<span class="bar-name"><b aria-hidden="true">{emotion.emoji}</b>{escape(emotion.name(words.language))}</span>'
+    name = f'<span class="bar-name">{_emoji(emotion.emoji)}{escape(emotion.name(words.language))}</span>'
     if silent:
         number = f'<span class="bar-score" title="{words("result.untold_title")}">{words("result.untold")}</span>'
     else:
@@ -180,7 +190,7 @@ def _coming(state: ModelState, words: Words) -> str:
 
 def _message(emoji: str, title: str, text: str) -> str:
     return (
-        f'<h2 class="headline"><span aria-hidden="true">{emoji}</span> {escape(title)}</h2>'
+        f'<h2 class="headline">{_emoji(emoji)} {escape(title)}</h2>'
         f'<p class="confidence message">{escape(text)}</p><p class="subject">&nbsp;</p>'
     )
 

@@ -41,6 +41,7 @@ def theme() -> gr.themes.Base:
         button_secondary_background_fill_hover_dark="#2a3442",
         button_secondary_border_color_dark="#3a4554",
         button_border_width="1px",
+        input_background_fill_dark="#1d2530",
         block_shadow="none",
         button_primary_background_fill="#1f2a3a",
         button_primary_background_fill_hover="#33445c",

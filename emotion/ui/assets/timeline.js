@@ -162,7 +162,7 @@ function drawLines(brush, lane, places) {
 }
 
 function drawStrip(brush, lane) {
-  brush.font = "14px system-ui, sans-serif";
+  brush.font = '14px "Apple Color Emoji", "Segoe UI Emoji", "Noto Color Emoji", sans-serif';
   brush.textAlign = "center";
   brush.textBaseline = "middle";
   for (const [start, end, row] of value.segments) {
@@ -208,11 +208,19 @@ function line(parent, tag, text, kind) {
   return child;
 }
 
+function labelled(parent, tag, label) {
+  const child = line(parent, tag, "");
+  line(child, "span", label.emoji, "emoji").setAttribute("aria-hidden", "true");
+  child.append(" " + label.name);
+  return child;
+}
+
 function showTip(x) {
   tip.replaceChildren();
   line(tip, "b", clock(hover_s));
   for (const { label, score } of topThree(hover_s)) {
-    const row = line(tip, "span", `${label.emoji} ${label.name}`);
+    const row = line(tip, "p", "");
+    labelled(row, "span", label);
     line(row, "i", (score / 10).toFixed(1) + "%");
   }
   tip.hidden = false;
@@ -237,7 +245,7 @@ function showLegend() {
   value.labels.forEach((label, row) => {
     const present = value.points.length && Math.max(...value.points[row]) >= 50;
     if (!present) return;
-    const entry = line(legend, "span", `${label.emoji} ${label.name}`);
+    const entry = labelled(legend, "b", label);
     entry.style.setProperty("--colour", label.colour);
   });
 }
@@ -255,7 +263,7 @@ function showSegments() {
     button.type = "button";
     button.addEventListener("click", () => playFrom(start));
     line(entry, "td", clock(end));
-    line(entry, "td", `${value.labels[row].emoji} ${value.labels[row].name}`);
+    labelled(entry, "td", value.labels[row]);
     line(entry, "td", (score / 1000).toFixed(3));
     return entry;
   });
