@@ -140,13 +140,13 @@ def spectra(waveforms: Tensor, window: Tensor, stride: int, margin: int, count: 
     """Complex spectra [B, count, bins]; the first window begins `margin` samples before the waveform."""
     padded = nn.functional.pad(waveforms[:, None], (margin, margin), mode="reflect")[:, 0]
     windows = padded.unfold(1, len(window), stride)[:, :count]
-    return torch.fft.rfft(windows * window)
+    return cast(Tensor, torch.fft.rfft(windows * window))
 
 
 def unit_window(size: int) -> Tensor:
     """A Hann window that keeps the variance of noise: white noise of variance 1 has mean power 1 in each bin."""
     window = torch.hann_window(size)
-    return window / window.norm()
+    return cast(Tensor, window / window.norm())
 
 
 def mel_filters(num_bands: int) -> Tensor:

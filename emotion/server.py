@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from fastapi import FastAPI
 
 from emotion.errors import EmotionError
-from emotion.recognizer import ModelState, Recognizer
+from emotion.recognizer import AUTO, ModelState, Recognizer, ReportDownload
 from emotion.settings import Settings
 
 Say = Callable[[str], None]
@@ -32,8 +32,11 @@ def make_app(recognizer: Recognizer, on_start: Callable[[], None] = lambda: None
     return mount_page(app, recognizer)
 
 
-def serve(settings: Settings, say: Say) -> None:
-    """Serve until interrupted, and say where and with which model; raises EmotionError if it cannot listen there."""
+def serve(settings: Settings, say: Say, on_download: ReportDownload | None = None) -> None:
+    """Serve until interrupted, and say where and with which model; raises EmotionError if it cannot listen there.
+
+    A model that is named and not here is downloaded first; `on_download(done_bytes, total_bytes)` follows that.
+    """
     import uvicorn
 
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -42,7 +45,8 @@ def serve(settings: Settings, say: Say) -> None:
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    with Recognizer(settings=settings, take_over=settings.model == "auto") as recognizer, _telling(recognizer, say):
+    recognizer = Recognizer(settings=settings, take_over=settings.model == AUTO, on_download=on_download)
+    with recognizer, _telling(recognizer, say):
         app = make_app(recognizer, lambda: say(f"Emotion2Vec+ Studio is on {address} (Ctrl+C ends it)"))
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 

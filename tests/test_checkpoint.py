@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 import safetensors
 import safetensors.torch
@@ -25,6 +26,7 @@ from emotion.checkpoint import (
     KNOWN_MODELS,
     download,
     example_clip,
+    fetch,
     find_checkpoint,
     hub_answers,
     is_present,
@@ -32,7 +34,6 @@ from emotion.checkpoint import (
     unreachable_message,
 )
 from emotion.checkpoint import convert as convert_module
-from emotion.checkpoint import fetch
 from emotion.checkpoint.config import parse_convolutions
 from emotion.checkpoint.convert import is_full_disk
 from emotion.errors import CheckpointBroken, DiskFull, EmotionError, HubUnreachable, ModelError, ModelNotFound
@@ -539,7 +540,8 @@ def test_the_fetching_process_counts_bytes_and_says_how_it_ended(
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "locks"))
     with FakeHub(MODEL_ID, files) as fake:
         use(fake, monkeypatch)
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", fake.url)
+        template = fake.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         fetch.main()
 
     *counts, end = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

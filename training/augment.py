@@ -4,6 +4,7 @@ They are stronger than what the corpora differ by, so that neither a microphone 
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ def rooms(count: int, length: int, generator: torch.Generator) -> Tensor:
     level_db = uniform(-20, -3, count, generator)
     impulse = tail / tail.norm(dim=1, keepdim=True) * 10 ** (level_db / 20) * chosen(0.5, count, generator)
     impulse[:, 0] = 1.0
-    return torch.fft.rfft(impulse, length)
+    return cast(Tensor, torch.fft.rfft(impulse, length))
 
 
 def noises(waveforms: Tensor, generator: torch.Generator) -> Tensor:

@@ -20,7 +20,7 @@ from emotion.audio.writer import Block, Samples
 from emotion.errors import ClipTooLong
 
 if TYPE_CHECKING:
-    from av import AudioFrame
+    from av import AudioFrame, AudioStream, Packet
     from av.container import InputContainer
 
 # Samples over all channels: half a megabyte, so that 1,000 channels cost no more than one.
@@ -147,7 +147,7 @@ def pyav_blocks(file: BinaryIO) -> Iterator[Block]:
     except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
         raise Unreadable from error
     with container:
-        yield from _joined(_frames(container))
+        yield from _joined(_heard(container))
 
 
 @functools.cache
@@ -163,8 +163,8 @@ def _refuse_reference(*_: object) -> Never:
     raise PermissionError("a recording may not open other files")
 
 
-def _frames(container: "InputContainer") -> Iterator["AudioFrame"]:
-    """Decoded frames; a damaged packet costs its own sound only."""
+def _heard(container: "InputContainer") -> Iterator[Block]:
+    """A block for every frame of the sound track, until it ends, breaks or stays without sound."""
     import av
 
     stream = container.streams.best("audio")
@@ -175,38 +175,55 @@ def _frames(container: "InputContainer") -> Iterator["AudioFrame"]:
     barren = 0
     try:
         for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except (av.FFmpegError, ValueError):
-                frames = []
-            barren = 0 if frames else barren + 1
+            blocks = _decoded(packet)
+            yield from blocks
+            barren = 0 if blocks else barren + 1
             if barren > MAX_BARREN_PACKETS:
                 raise BrokenOff
-            yield from frames
     except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
         raise BrokenOff from error
 
 
-def _joined(frames: Iterator["AudioFrame"]) -> Iterator[Block]:
-    """Blocks of many frames, since a frame has 20 ms and every block costs some calls."""
-    parts: list[Samples] = []
-    kind, size = (0, 0), 0
-    for frame in frames:
-        samples = _frame_samples(frame)
-        if parts and (kind != (frame.sample_rate, samples.shape[1]) or size >= BLOCK_SAMPLES):
-            yield Block(np.concatenate(parts), kind[0])
-            parts, size = [], 0
-        kind = (frame.sample_rate, samples.shape[1])
-        parts.append(samples)
-        size += samples.size
-    if parts:
-        yield Block(np.concatenate(parts), kind[0])
+def _decoded(packet: "Packet[AudioStream]") -> list[Block]:
+    """The sound of one packet; a damaged one costs its own sound only."""
+    import av
+
+    try:
+        return [Block(_frame_samples(frame), frame.sample_rate) for frame in packet.decode()]
+    except (av.FFmpegError, LookupError, ValueError):
+        return []
 
 
 def _frame_samples(frame: "AudioFrame") -> Samples:
     raw = frame.to_ndarray()
     planar = frame.format.is_planar
     return as_float(raw.T if planar else raw.reshape(-1, frame.layout.nb_channels))
+
+
+def _joined(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Blocks of many frames, since a frame has 20 ms and every block costs some calls."""
+    parts: list[Samples] = []
+    kind, size = (0, 0), 0
+    broken: BrokenOff | None = None
+    try:
+        for block in blocks:
+            if parts and (kind != _kind(block) or size >= BLOCK_SAMPLES):
+                yield Block(np.concatenate(parts), kind[0])
+                parts, size = [], 0
+            kind = _kind(block)
+            parts.append(block.samples)
+            size += block.samples.size
+    except BrokenOff as error:
+        broken = error
+    if parts:
+        yield Block(np.concatenate(parts), kind[0])
+    if broken is not None:
+        raise broken
+
+
+def _kind(block: Block) -> tuple[int, int]:
+    """Rate and number of channels."""
+    return block.rate_hz, block.samples.shape[1]
 
 
 def as_float(samples: NDArray[np.generic]) -> Samples:

@@ -158,7 +158,8 @@ def _continue_hf_file(url: str, part: Path, size: int, meter: Meter) -> None:
     part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("ab") as file:
         if file.tell() > size:
-            file.truncate(0)
+            file.seek(0)
+            file.truncate()
         if file.tell() == size:
             meter.add(size)
             return
@@ -174,9 +175,10 @@ def _require_room(request: Request, meter: Meter) -> None:
 
 
 def _end_of(error: Exception) -> str:
-    if isinstance(error, NoRoom) or is_full_disk(error):
+    causes = list(_chain(error))
+    if isinstance(error, NoRoom) or any(is_full_disk(cause) for cause in causes):
         return END_FULL
-    names = {kind.__name__ for cause in _chain(error) for kind in type(cause).__mro__}
+    names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     if names & {"FileIntegrityError"}:
         return END_DAMAGED
     # Both hubs answer alike for a name that does not exist and one that is not for everybody.

@@ -35,7 +35,10 @@ def evaluate(
 
     labelled = read_labelled(source, SOUND_SUFFIXES)
     settings = load_settings(config, model=model, hub=hub, offline=offline, runtime=runtime, device=device)
-    with Recognizer(settings=settings) as recognizer:
+    with (
+        terminal.DownloadBar(settings.model) as report,
+        Recognizer(settings=settings, on_download=report) as recognizer,
+    ):
         terminal.say_model(recognizer.state)
         pairs = _recognize_all(recognizer, labelled)
         card = recognizer.state.card

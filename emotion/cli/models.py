@@ -53,7 +53,7 @@ def download(
     from emotion.checkpoint import download as fetch
 
     settings = _settings(config, hub=hub)
-    with terminal.download_bar(name) as report:
+    with terminal.DownloadBar(name) as report:
         checkpoint = fetch(name, settings.cache_dir, settings.hub, report)
     terminal.show(f"{checkpoint.name} {checkpoint.fingerprint}")
     terminal.show(f"  {checkpoint.folder}")

@@ -58,7 +58,10 @@ def recognize(
     writes = output is not None or not as_json
     request = _request(granularity, embedding, formats or [], settings.outputs if writes else None, as_json)
     sources = list(_find_sources(files))
-    with Recognizer(settings=settings) as recognizer:
+    with (
+        terminal.DownloadBar(settings.model) as report,
+        Recognizer(settings=settings, on_download=report) as recognizer,
+    ):
         terminal.say_model(recognizer.state)
         failures = _Session(recognizer, request).run(sources)
     if failures:

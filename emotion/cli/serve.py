@@ -23,4 +23,6 @@ def serve(
     from emotion.settings import load_settings
 
     chosen = {"host": host, "port": port, "model": model, "hub": hub, "offline": offline}
-    run(load_settings(config, **chosen, runtime=runtime, device=device, insecure=insecure), terminal.say)
+    settings = load_settings(config, **chosen, runtime=runtime, device=device, insecure=insecure)
+    with terminal.DownloadBar(settings.model) as report:
+        run(settings, terminal.say, report)

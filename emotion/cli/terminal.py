@@ -3,9 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -16,11 +14,13 @@ from emotion.labels import Language, emotion_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.progress import Progress
+
     from emotion.analysis import Analysis
-    from emotion.engine import Progress
+    from emotion.engine import Progress as JobProgress
     from emotion.recognizer import ModelState
 
-    ProgressOf = Callable[[Future[Analysis]], Progress]
+    ProgressOf = Callable[[Future[Analysis]], JobProgress]
 
 _POLL_S = 0.1
 
@@ -33,6 +33,11 @@ def say(line: str) -> None:
 def show(line: str) -> None:
     """A line of the result, on standard output."""
     print(line, flush=True)  # noqa: T201
+
+
+def watched() -> bool:
+    """Whether somebody sees standard error, rather than a file or a pipe."""
+    return sys.stderr.isatty()
 
 
 def language() -> Language:
@@ -83,7 +88,7 @@ def clock(at_s: float) -> str:
 
 def progress_bar(count: int) -> "QuietBar":
     """A bar on a terminal, nothing where standard error is a file or a pipe."""
-    return ProgressBar(count) if sys.stderr.isatty() else QuietBar()
+    return ProgressBar(count) if watched() else QuietBar()
 
 
 class QuietBar:
@@ -140,30 +145,49 @@ class ProgressBar(QuietBar):
         self._bar.update(self._task, completed=self._finished)
 
 
-@contextmanager
-def download_bar(name: str) -> Iterator["Callable[[int, int], None]"]:
-    """A bar on a terminal, a line at every tenth elsewhere, for `(done_bytes, total_bytes)`."""
-    if not sys.stderr.isatty():
-        yield _TenthReporter(name)
-        return
+class DownloadBar:
+    """Shows `(done_bytes, total_bytes)` of a download: a bar on a terminal, a line at every tenth elsewhere.
+
+    Nothing is shown before the first call, so that a model which is here already is opened in silence.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._said_tenth = -1
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done_bytes: int, total_bytes: int) -> None:
+        if watched():
+            self._move_bar(done_bytes, total_bytes)
+        elif total_bytes:
+            self._say_tenth(done_bytes, total_bytes)
+
+    def _move_bar(self, done_bytes: int, total_bytes: int) -> None:
+        if self._bar is None:
+            self._bar = _download_progress()
+            self._task = self._bar.add_task(self._name, total=None)
+            self._bar.start()
+        self._bar.update(self._task, completed=done_bytes, total=total_bytes or None)
+
+    def _say_tenth(self, done_bytes: int, total_bytes: int) -> None:
+        tenth = 10 * done_bytes // total_bytes
+        if tenth > self._said_tenth:
+            self._said_tenth = tenth
+            say(f"{self._name}: {done_bytes / 1e6:.0f} of {total_bytes / 1e6:.0f} MB")
+
+
+def _download_progress() -> "Progress":
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done_bytes, total_bytes: bar.update(task, completed=done_bytes, total=total_bytes or None)
-
-
-class _TenthReporter:
-    """Says how far a download is at every tenth of it."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._said = -1
-
-    def __call__(self, done_bytes: int, total_bytes: int) -> None:
-        tenth = 10 * done_bytes // total_bytes if total_bytes else 0
-        if tenth > self._said:
-            self._said = tenth
-            say(f"{self._name}: {done_bytes / 1e6:.0f} of {total_bytes / 1e6:.0f} MB")
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))

@@ -23,6 +23,7 @@ def timeline(analysis: Analysis, words: Words, smoothing_s: float) -> dict[str, 
         "points": [],
         "point_s": 0.0,
         "segments": [],
+        "segment_count": len(analysis.segments),
         "words": words.group("timeline"),
     }
     if analysis.frame_scores is None:
@@ -68,9 +69,7 @@ def _edges(total: int, max_points: int) -> NDArray[np.intp]:
 
 def _labels(analysis: Analysis, words: Words) -> list[dict[str, str]]:
     emotions = [emotion_of(label) for label in analysis.model.labels]
-    return [
-        {"key": e.key, "name": e.name(words.language), "emoji": e.emoji, "colour": e.colour} for e in emotions
-    ]
+    return [{"key": e.key, "name": e.name(words.language), "emoji": e.emoji, "colour": e.colour} for e in emotions]
 
 
 def _segments(segments: tuple[Segment, ...], labels: tuple[str, ...]) -> list[list[float]]:

@@ -1,7 +1,7 @@
 """Builds the page around a recogniser and mounts it; everything that happens on the page is wired here."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +20,10 @@ from emotion.ui.words import Words, language_of
 
 # What the browser fetches is served from Gradio's cache; after a day it is only in the folder of outputs.
 DELETE_CACHE_S = (3_600, 86_400)
+ENDPOINT = (
+    "The record of result.json: emotion, confidence, scores, model and timings; for frame also frames (up to ten "
+    "minutes) and segments; with embedding also the embedding, as lists. Nothing is kept on the server."
+)
 SETTLED_PHASES = ("ready", "built_in")
 
 
@@ -28,7 +32,7 @@ def mount_page(app: FastAPI, recognizer: Recognizer) -> FastAPI:
     page = build_page(recognizer)
     # The engine queues and refuses; a second queue before it would only hide the place in the first.
     page.queue(api_open=False, default_concurrency_limit=None)
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app,
         page,
         path="/",
@@ -43,12 +47,14 @@ def mount_page(app: FastAPI, recognizer: Recognizer) -> FastAPI:
         css=theme.css(),
         head=theme.head(),
     )
+    return app
 
 
 def build_page(recognizer: Recognizer) -> gr.Blocks:
     """The page; it asks the recogniser for everything that it shows."""
     runs = Runs(recognizer)
-    with gr.Blocks(title=layout.TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_S) as page:
+    page = gr.Blocks(title=layout.TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_S)
+    with page:
         parts = layout.lay_out()
         _take_only_uploads(parts.recording)
         _wire_model(page, parts, recognizer)
@@ -83,9 +89,7 @@ def _wire_samples(parts: Parts, recognizer: Recognizer) -> None:
         return path
 
     for name, button in parts.samples.items():
-        button.click(
-            take(name), None, parts.recording, queue=False, show_progress="hidden", api_visibility="private"
-        )
+        button.click(take(name), None, parts.recording, queue=False, show_progress="hidden", api_visibility="private")
 
 
 def _wire_runs(parts: Parts, runs: Runs) -> None:
@@ -109,7 +113,7 @@ def _wire_runs(parts: Parts, runs: Runs) -> None:
 
 
 def _add_endpoint(runs: Runs) -> None:
-    """`/recognize` for programs: plain values in, the record of result.json out; nothing is written."""
+    """`/recognize` for programs: plain values in, the record of result.json out."""
 
     async def recognize(file: str, granularity: Granularity = "utterance", embedding: bool = False) -> dict[str, Any]:
         try:
@@ -128,7 +132,9 @@ def _add_endpoint(runs: Runs) -> None:
         gr.Checkbox(label="embedding", visible=False),
     ]
     record = gr.JSON(label="record", visible=False)
-    gr.Button(visible=False).click(recognize, inputs, record, api_name="recognize", show_progress="hidden")
+    gr.Button(visible=False).click(
+        recognize, inputs, record, api_name="recognize", api_description=ENDPOINT, show_progress="hidden"
+    )
 
 
 async def _shown(view: View, parts: Parts, words: Words, recognizer: Recognizer) -> tuple[Any, ...]:
@@ -171,12 +177,12 @@ def _labelled(files: ClipFiles, words: Words) -> list[tuple[str, Path]]:
 
 def _take_only_uploads(component: gr.components.Component) -> None:
     """Let the component take uploaded files only; by itself it would also fetch a URL that a program sends."""
-    inherited: Callable[[Any], Awaitable[str | None]] = component.async_move_resource_to_block_cache
+    inherited = component.async_move_resource_to_block_cache
 
-    async def only_local(source: Any) -> str | None:
-        if str(source).lower().startswith(("http:", "https:")):
+    async def only_local(url_or_file_path: str | Path | None) -> str | None:
+        if str(url_or_file_path).lower().startswith(("http:", "https:")):
             raise gr.Error(NotSound("URL").message, print_exception=False)
-        return await inherited(source)
+        return await inherited(url_or_file_path)
 
     # Not a subclass: Gradio writes a .pyi file beside the source of every component class that it meets.
     component.async_move_resource_to_block_cache = only_local  # type: ignore[method-assign]

@@ -126,8 +126,7 @@ def model_notice(state: ModelState, words: Words) -> str:
 def downloads(files: Iterable[Download], words: Words) -> str:
     """Links to the files of a run."""
     links = [
-        f'<a href="{file_url(file.served_path)}" download="{escape(file.file_name)}">'
-        f"{escape(file.label)}</a>"
+        f'<a href="{file_url(file.served_path)}" download="{escape(file.file_name)}">{escape(file.label)}</a>'
         for file in files
     ]
     title = words("result.downloads")

@@ -79,9 +79,16 @@ class Runs:
                 del self._futures[session]
 
     async def record(self, wish: Wish) -> dict[str, Any]:
-        """The record of result.json for a program; raises an EmotionError that says what is wrong."""
+        """The record of result.json for a program, with the embedding as lists; nothing is written.
+
+        Raises an EmotionError that says what is wrong.
+        """
         analysis = await asyncio.wrap_future(self._submit(wish))
-        return analysis.record()
+        record = await asyncio.to_thread(analysis.record)
+        record.pop("frames_file", None)  # there is no folder that could hold it
+        if analysis.embedding is not None:
+            record["embedding"] = analysis.embedding.tolist()
+        return record
 
     def _submit(self, wish: Wish) -> "Future[Analysis]":
         path = Path(wish.recording or "")

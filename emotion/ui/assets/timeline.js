@@ -188,7 +188,8 @@ function drawAxis(brush, place) {
     brush.fillRect(x, place.axis, 1, 5);
     brush.fillStyle = themed("--tl-muted");
     brush.textAlign = x < 20 ? "left" : x > width() - 20 ? "right" : "center";
-    brush.fillText(clock(tick * step_s), x, place.axis + 7);
+    const moment = clock(tick * step_s);
+    brush.fillText(step_s < 1 ? moment : moment.slice(0, -2), x, place.axis + 7);
   }
 }
 
@@ -253,7 +254,7 @@ function showLegend() {
 function showSegments() {
   const words = value.words;
   find(".tl-segments").hidden = !value.segments.length;
-  find(".tl-segments summary").textContent = words.table.replace("{count}", value.segments.length);
+  find(".tl-segments summary").textContent = words.table.replace("{count}", value.segment_count);
   const titles = document.createElement("tr");
   [words.start, words.end, words.emotion, words.score].forEach((title) => line(titles, "th", title));
   find("thead").replaceChildren(titles);
