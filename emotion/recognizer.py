@@ -220,7 +220,7 @@ def _first_model(settings: Settings, on_download: ReportDownload | None) -> tupl
 
 def _open(name: str, settings: Settings) -> SpeechModel:
     checkpoint = None if name == BUILT_IN else find_checkpoint(name, settings.cache_dir)
-    on_gpu = settings.device.startswith("cuda")
+    on_gpu = settings.device != "cpu" and _has_gpu()
     threads = plan_threads(usable_cores(), on_gpu, inference=settings.inference_threads).inference
     return open_model(
         checkpoint,
@@ -229,3 +229,9 @@ def _open(name: str, settings: Settings) -> SpeechModel:
         precision=settings.precision,
         threads=threads,
     )
+
+
+def _has_gpu() -> bool:
+    from emotion.model.probe import gpu_names  # brings torch, which importing this module must not
+
+    return bool(gpu_names())

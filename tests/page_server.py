@@ -1,5 +1,6 @@
 """The page on a real server and a real engine, over a model that can be held still."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -8,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
-from fakes import FakeModel
 from fastapi import FastAPI
 
 from emotion.analysis import Analysis, Granularity, Options
@@ -17,6 +17,7 @@ from emotion.model import FloatArray, Prediction
 from emotion.recognizer import ModelState
 from emotion.settings import Settings
 from emotion.ui.page import mount_page
+from tests.fakes import FakeModel
 
 
 class HeldModel(FakeModel):
@@ -64,10 +65,15 @@ class FakeRecognizer:
         self.engine.close()
 
 
+async def _mounted(recognizer: FakeRecognizer) -> FastAPI:
+    # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.
+    return mount_page(FastAPI(), recognizer)  # type: ignore[arg-type]
+
+
 @contextmanager
 def serve_page(recognizer: FakeRecognizer) -> Iterator[str]:
     """The address of the page while it is served."""
-    app = mount_page(FastAPI(), recognizer)  # type: ignore[arg-type]
+    app = asyncio.run(_mounted(recognizer))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -83,6 +83,9 @@ PYAV_KINDS = {
     "flv": Coded("flv", "aac"),
     "wav-mp3": Coded("wav", "libmp3lame"),
     "wavpack": Coded("wv", "wavpack"),
+    "m4a-7.1": Coded("ipod", "aac", 48_000, 8, bit_rate=512_000),
+    "webm-7.1": Coded("webm", "libopus", 48_000, 8, bit_rate=512_000),
+    "wavpack-16": Coded("wv", "wavpack", 16_000, 16),
     "tta": Coded("tta", "tta"),
 }
 
@@ -109,7 +112,7 @@ def soundfile_bytes(samples: Samples, rate_hz: int, kind: str = "WAV", subtype: 
 def pyav_bytes(samples: Samples, coded: Coded) -> bytes:
     """A file written by ffmpeg's libraries; with a codec for `video`, ten black pictures beside the sound."""
     buffer = io.BytesIO()
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[coded.channels]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1", 16: "hexadecagonal"}[coded.channels]
     with av.open(buffer, "w", format=coded.container) as container:
         sound = container.add_stream(coded.codec, rate=coded.rate_hz, layout=layout)
         sound.bit_rate = coded.bit_rate
@@ -131,7 +134,7 @@ def video_bytes(container_format: str = "mp4") -> bytes:
 
 
 def _sound_frames(samples: Samples, rate_hz: int, layout: str, sound: av.AudioStream) -> list[av.AudioFrame]:
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout=layout)
+    frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
     frame.sample_rate, frame.pts, frame.time_base = rate_hz, 0, Fraction(1, rate_hz)
     resampler = av.AudioResampler(sound.codec_context.format.name, layout, rate_hz, sound.frame_size or 1024)
     return [*resampler.resample(frame), *resampler.resample(None)]

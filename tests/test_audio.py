@@ -145,6 +145,18 @@ def test_a_change_of_rate_and_channels_in_the_stream_is_followed():
     assert decode(high + low).duration_s == pytest.approx(2.1, abs=0.1)
 
 
+def test_all_of_sixteen_planes_are_heard():
+    voice = sounds.voice(0.5, 16_000, 16)
+    heard = decode(sounds.pyav_bytes(voice, sounds.PYAV_KINDS["wavpack-16"]))  # in 8 bits
+    np.testing.assert_allclose(heard.samples, clip_from_samples(voice, 16_000).samples, atol=1 / 256)
+
+
+def test_too_many_planes_are_too_many_channels():
+    file = sounds.pyav_bytes(sounds.voice(0.5, 16_000, 16), sounds.PYAV_KINDS["wavpack-16"])
+    with pytest.raises(TooManyChannels):
+        decode(file, DecodeLimits(max_channels=8))
+
+
 # Mixing and resampling
 
 
@@ -234,6 +246,18 @@ def test_samples_that_are_no_number_count_as_silence():
 def test_a_file_of_nothing_but_nan_is_not_sound():
     with pytest.raises(NotSound):
         decode(sounds.soundfile_bytes(np.full((1_000, 1), np.nan, np.float32), 16_000, "WAV", "FLOAT"))
+
+
+def test_numbers_beyond_float32_count_as_silence_without_a_word():
+    samples = np.array([[1e300, 0.5], [0.25, 0.25], [3e38, 3e38]])
+    assert clip_from_samples(samples, 16_000).samples.tolist() == [0.25, 0.25, 0.0]
+
+
+def test_a_header_that_points_before_its_file_is_passed_over_in_silence(capfd):
+    with pytest.raises(ClipError):
+        decode(bytes.fromhex("664c6143") + bytes(3) + b"\x22" + bytes(100))
+    assert readers._Calm(io.BytesIO(b"abc")).seek(-5) == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_silence_is_sound():
@@ -471,6 +495,22 @@ def test_a_stream_of_packets_without_sound_is_not_followed(monkeypatch):
     assert decode(file).duration_s == pytest.approx(0.4)
     monkeypatch.setattr(readers, "MAX_BARREN_PACKETS", 50)
     assert decode(file).duration_s == pytest.approx(0.2)
+
+
+def test_a_track_that_appears_late_does_not_end_the_sound():
+    class Broadcast:
+        """Stumbles once, as PyAV does at the end of a file with a track that was not there at the start."""
+
+        def __init__(self):
+            self.parts = iter([[1, 2, IndexError()], [3]])
+
+        def demux(self, _):
+            for packet in next(self.parts):
+                if isinstance(packet, IndexError):
+                    raise packet
+                yield packet
+
+    assert list(readers._packets(Broadcast(), None)) == [1, 2, 3]
 
 
 # Memory and disk

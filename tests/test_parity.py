@@ -17,12 +17,12 @@ from emotion.model.torch_runtime import TorchModel, open_torch_model
 from tests.checkpoints import MEDIUM, TINY, TOKENS, TOKENS_WITH_UNUSED, WIDE_BASE, Size, write_checkpoint
 
 LENGTHS = (400, 401, 719, 720, 1000, 16_000, 80_000, 480_000)
-PER_LAYER = Size(channels=16, width=32, heads=4, prenet_depth=1, depth=2, scale_per_layer=True, scale_per_head=False)
+UNLIKE = Size(16, 32, 4, prenet_depth=1, depth=2, scale_per_layer=True, scale_per_head=False, extra_tokens=0)
 CASES = {
     "tiny": (TINY, TOKENS),
     "medium with unused tokens": (MEDIUM, TOKENS_WITH_UNUSED),
     "12 heads": (WIDE_BASE, TOKENS),
-    "one scale per layer": (PER_LAYER, TOKENS_WITH_UNUSED),
+    "one scale per layer and no extra tokens": (UNLIKE, TOKENS_WITH_UNUSED),
 }
 
 

@@ -20,7 +20,8 @@ from emotion.audio.writer import Block, Samples
 from emotion.errors import ClipTooLong
 
 if TYPE_CHECKING:
-    from av import AudioFrame, AudioStream, Packet
+    from av import AudioFrame, AudioResampler, AudioStream, Packet
+    from av.audio.codeccontext import AudioCodecContext
     from av.container import InputContainer
 
 # Samples over all channels: half a megabyte, so that 1,000 channels cost no more than one.
@@ -51,11 +52,14 @@ OPEN_OPTIONS = {
 }
 # A frame of real sound has some thousand samples; some formats let the header ask for 16 million.
 DECODER_OPTIONS = {"max_samples": str(1 << 20)}
-# The largest single piece of memory that ffmpeg's libraries may take: an index of 1.3 million packets, three hours at
-# 120 pictures a second. Without it an M4A of 17 kB whose header promises 90 million packets takes 3 GB.
-MAX_ALLOCATION_BYTES = 32_000_000
+# The largest single piece of memory that ffmpeg's libraries may take: an index of 2.6 million packets, three hours at
+# 240 pictures a second. Without it an M4A of 17 kB whose header promises 90 million packets takes 3 GB. It holds for
+# all of the process, so other code in it that uses PyAV has frames of up to 64 MB, enough for a picture of 8K.
+MAX_ALLOCATION_BYTES = 64_000_000
 # Packets in a row that may bring no sound: damage is skipped, an endless list of nothing is not followed.
 MAX_BARREN_PACKETS = 5_000
+# PyAV looks for the end of a frame's list of planes, which is not marked from 8 channels on, and reads wild memory.
+FIRST_UNSAFE_CHANNELS = 8
 
 
 class Unreadable(Exception):
@@ -64,6 +68,22 @@ class Unreadable(Exception):
 
 class BrokenOff(Exception):
     """The reader gave what it could, and there may be more."""
+
+
+class _Calm:
+    """A file whose seek never fails: damaged headers point before the start, and cffi prints what a callback raises."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.readinto = file.readinto  # type: ignore[attr-defined]  # every open source is a buffered file
+        self.read = file.read
+        self.tell = file.tell
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return self._file.tell()
 
 
 class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
@@ -97,7 +117,7 @@ def soundfile_blocks(file: BinaryIO, limits: DecodeLimits) -> Iterator[Block]:
 
 def _open_soundfile(file: BinaryIO, limits: DecodeLimits) -> _Sequential:
     try:
-        sound = _Sequential(file)
+        sound = _Sequential(_Calm(file))
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         raise Unreadable from error
     longest_s = limits.longest_s(sound.samplerate, sound.channels)
@@ -108,7 +128,7 @@ def _open_soundfile(file: BinaryIO, limits: DecodeLimits) -> _Sequential:
         if _has_frame(sound, last_frame):
             raise ClipTooLong(longest_s)
     file.seek(0)
-    return _Sequential(file)  # afresh, since a decoder that looked ahead may not come back exactly
+    return _Sequential(_Calm(file))  # afresh, since a decoder that looked ahead may not come back exactly
 
 
 def _has_frame(sound: soundfile.SoundFile, frame: int) -> bool:
@@ -168,36 +188,63 @@ def _heard(container: "InputContainer") -> Iterator[Block]:
     import av
 
     stream = container.streams.best("audio")
-    decoder = stream.codec_context if isinstance(stream, av.AudioStream) else None
+    if not isinstance(stream, av.AudioStream):
+        raise Unreadable
+    decoder: AudioCodecContext | None = stream.codec_context  # none for a codec that ffmpeg does not know
     if decoder is None or decoder.name not in CODECS.split(","):
         raise Unreadable
     decoder.options = DECODER_OPTIONS
-    barren = 0
+    reader, barren = _FrameReader(), 0
     try:
-        for packet in container.demux(stream):
-            blocks = _decoded(packet)
+        for packet in _packets(container, stream):
+            blocks = reader.blocks(packet)
             yield from blocks
             barren = 0 if blocks else barren + 1
             if barren > MAX_BARREN_PACKETS:
                 raise BrokenOff
-    except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
+    except (av.FFmpegError, OSError, LookupError, ValueError, RuntimeError) as error:
         raise BrokenOff from error
 
 
-def _decoded(packet: "Packet[AudioStream]") -> list[Block]:
-    """The sound of one packet; a damaged one costs its own sound only."""
-    import av
-
+def _packets(container: "InputContainer", stream: "AudioStream") -> Iterator["Packet[AudioStream]"]:
+    """The packets of the sound track; PyAV stumbles at the end of a broadcast that grew a track, and then goes on."""
     try:
-        return [Block(_frame_samples(frame), frame.sample_rate) for frame in packet.decode()]
-    except (av.FFmpegError, LookupError, ValueError):
-        return []
+        yield from container.demux(stream)
+    except LookupError:
+        yield from container.demux(stream)
 
 
-def _frame_samples(frame: "AudioFrame") -> Samples:
-    raw = frame.to_ndarray()
-    planar = frame.format.is_planar
-    return as_float(raw.T if planar else raw.reshape(-1, frame.layout.nb_channels))
+class _FrameReader:
+    """Packets to blocks; a damaged packet costs its own sound only."""
+
+    def __init__(self) -> None:
+        self._kind: tuple[str, str, int] | None = None
+        self._packer: AudioResampler | None = None
+
+    def blocks(self, packet: "Packet[AudioStream]") -> list[Block]:
+        import av
+
+        try:
+            frames = [frame for frame in packet.decode() if isinstance(frame, av.AudioFrame)]
+            return [Block(self._samples(frame), frame.sample_rate) for frame in frames]
+        except (av.FFmpegError, LookupError, ValueError):
+            return []
+
+    def _samples(self, frame: "AudioFrame") -> Samples:
+        channels = frame.layout.nb_channels
+        if frame.format.is_planar and channels < FIRST_UNSAFE_CHANNELS:
+            return as_float(frame.to_ndarray().T)
+        packed = self._packed(frame) if frame.format.is_planar else [frame]
+        return as_float(np.concatenate([one.to_ndarray().reshape(-1, channels) for one in packed]))
+
+    def _packed(self, frame: "AudioFrame") -> list["AudioFrame"]:
+        """The same samples as floats in one plane."""
+        from av import AudioResampler
+
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._packer is None or kind != self._kind:
+            self._kind, self._packer = kind, AudioResampler("flt", frame.layout, frame.sample_rate)
+        return self._packer.resample(frame)
 
 
 def _joined(blocks: Iterator[Block]) -> Iterator[Block]:
@@ -230,7 +277,8 @@ def as_float(samples: NDArray[np.generic]) -> Samples:
     """Floats as float32; integers divided by their full scale, so that they lie in [-1, 1)."""
     kind = samples.dtype
     if kind.kind == "f":
-        return samples.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, and silent later
+            return samples.astype(np.float32, copy=False)
     if kind == np.uint8:
         return (samples.astype(np.float32) - np.float32(128)) / np.float32(128)
     return samples.astype(np.float32) / np.float32(2.0 ** (8 * kind.itemsize - 1))

@@ -91,7 +91,8 @@ class ClipWriter:
 
     def _mono(self, samples: Samples) -> Samples:
         """Mean over channels; a sample that is no number, infinite or absurdly loud counts as silence."""
-        mono = mean_over_channels(samples)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mono = mean_over_channels(samples)
         if mono.min() >= -LOUDEST and mono.max() <= LOUDEST:  # false for NaN
             self._heard = True
             return mono

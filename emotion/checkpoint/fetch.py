@@ -142,13 +142,13 @@ def _fetch_hf(request: Request, meter: Meter) -> None:
 def _continue_hf_file(url: str, part: Path, size: int, meter: Meter) -> None:
     """Fetch what `part` lacks; `hf_hub_download` would begin again, since it shares its parts with nobody."""
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers, tqdm
+    from huggingface_hub.utils import build_hf_headers, tqdm  # type: ignore[attr-defined]
 
     class Count(tqdm):
         """A bar that is never drawn."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{**kwargs, "disable": True})
+            super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
             meter.add(kwargs.get("initial"))
 
         def update(self, n: float | None = 1) -> bool | None:

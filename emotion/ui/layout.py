@@ -1,7 +1,7 @@
 """Where everything stands on the page, and the texts that the browser chooses by its own language."""
 
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 
 import gradio as gr
 
@@ -130,9 +130,9 @@ def _timeline() -> gr.HTML:
     )  # fmt: skip
 
 
-def sample_path(name: str) -> str:
+def sample_path(name: str) -> Path:
     """The synthetic voice of that name."""
-    return str(files("emotion.ui").joinpath(f"assets/samples/{name}.flac"))
+    return Path(__file__).parent / "assets" / "samples" / f"{name}.flac"
 
 
 def _html(value: str | gr.i18n.I18nData, name: str) -> gr.HTML:

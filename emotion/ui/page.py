@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,6 +33,8 @@ def mount_page(app: FastAPI, recognizer: Recognizer) -> FastAPI:
     page = build_page(recognizer)
     # The engine queues and refuses; a second queue before it would only hide the place in the first.
     page.queue(api_open=False, default_concurrency_limit=None)
+    # Gradio holds a client to its own uploads only after `launch`; a mounted page would read any path that is sent.
+    page.has_launched = True
     gr.mount_gradio_app(
         app,
         page,
@@ -82,14 +85,12 @@ def _wire_model(page: gr.Blocks, parts: Parts, recognizer: Recognizer) -> None:
 
 
 def _wire_samples(parts: Parts, recognizer: Recognizer) -> None:
-    def take(name: str) -> Callable[[], str | None]:
-        def path() -> str | None:
-            return layout.sample_path(name) if name in layout.SAMPLES else _existing(recognizer.example())
-
-        return path
+    def take(find: Callable[[], Path | None]) -> Callable[[], str | None]:
+        return lambda: _serve(find(), parts.recording)
 
     for name, button in parts.samples.items():
-        button.click(take(name), None, parts.recording, queue=False, show_progress="hidden", api_visibility="private")
+        find = partial(layout.sample_path, name) if name in layout.SAMPLES else recognizer.example
+        button.click(take(find), None, parts.recording, queue=False, show_progress="hidden", api_visibility="private")
 
 
 def _wire_runs(parts: Parts, runs: Runs) -> None:
@@ -152,14 +153,10 @@ async def _shown(view: View, parts: Parts, words: Words, recognizer: Recognizer)
 def _files_shown(files: ClipFiles, parts: Parts, words: Words, smoothing_s: float) -> tuple[dict[str, Any], str]:
     """The timeline with its sound, and the links to all files."""
 
-    def serve(path: Path) -> str:
-        # A copy under the hash of its content: the folder of outputs itself stays closed to browsers.
-        return str(parts.downloads.move_resource_to_block_cache(path))
-
     timeline = lanes.timeline(files.analysis, words, smoothing_s)
     offered = []
     for label, path in _labelled(files, words):
-        served = serve(path)
+        served = str(_serve(path, parts.downloads))
         offered.append(render.Download(label, f"{Path(files.analysis.clip.name).stem}.{path.name}", served))
         if path == files.audio:
             timeline["audio"] = render.file_url(served)
@@ -193,5 +190,6 @@ def _words(request: gr.Request, recognizer: Recognizer) -> Words:
     return Words(language_of(accepted, recognizer.settings.language))
 
 
-def _existing(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+def _serve(path: Path | None, component: gr.components.Component) -> str | None:
+    """Where a copy of the file is served, under the hash of its content; its own folder stays closed to browsers."""
+    return component.move_resource_to_block_cache(path)

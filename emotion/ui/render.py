@@ -9,7 +9,7 @@ from emotion.analysis import Analysis, is_silent
 from emotion.engine import Progress
 from emotion.labels import EMOTIONS, Emotion, emotion_of
 from emotion.recognizer import BUILT_IN, ModelState
-from emotion.ui.words import Words, clock, percent
+from emotion.ui.words import Words, clock, percent, size
 
 GET_LARGE = "./run.sh models download emotion2vec_plus_large"
 
@@ -181,7 +181,7 @@ def _coming(state: ModelState, words: Words) -> str:
         text = words(f"model.{state.phase}")
     elif state.phase == "downloading":
         share = state.done_bytes / state.total_bytes if state.total_bytes else 0.0
-        text = words("model.downloading", percent=f"{share * 100:.0f} %", total=f"{state.total_bytes / 1e9:.2f}")
+        text = words("model.downloading", percent=f"{share * 100:.0f} %", total=size(state.total_bytes))
     else:
         return ""
     return f'<span class="coming">{escape(text)}</span>'

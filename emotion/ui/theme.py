@@ -1,6 +1,6 @@
 """The looks of the page: a quiet theme with the fonts of the reader's machine, so that nothing is fetched."""
 
-from importlib.resources import files
+from pathlib import Path
 
 import gradio as gr
 
@@ -54,7 +54,7 @@ def theme() -> gr.themes.Base:
 
 def asset(name: str) -> str:
     """The text of a file beside the page."""
-    return files("emotion.ui").joinpath(f"assets/{name}").read_text(encoding="utf-8")
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
 
 
 def css() -> str:

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from emotion.errors import EmotionError
 from emotion.labels import LANGUAGES, Language
@@ -40,7 +40,7 @@ class Words:
 @cache
 def texts() -> Texts:
     """The groups of words.toml."""
-    source = files("emotion.ui").joinpath("assets/words.toml").read_text(encoding="utf-8")
+    source = (Path(__file__).parent / "assets" / "words.toml").read_text(encoding="utf-8")
     groups: Texts = tomllib.loads(source)
     return groups
 
@@ -66,6 +66,12 @@ def clock(time_s: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds}" if hours else f"{minutes}:{seconds}"
 
 
+def size(size_bytes: float) -> str:
+    """Bytes as `200 MB` or `1.95 GB`."""
+    giga = 1e9
+    return f"{size_bytes / giga:.2f} GB" if size_bytes >= giga else f"{max(size_bytes / 1e6, 1):.0f} MB"
+
+
 def _shown(details: Mapping[str, object]) -> dict[str, object]:
     """An error's details and the same numbers in the units that people read."""
     shown = dict(details)
@@ -73,8 +79,7 @@ def _shown(details: Mapping[str, object]) -> dict[str, object]:
         if not isinstance(value, int | float):
             continue
         if name.endswith("_bytes"):
-            shown[name.replace("_bytes", "_mb")] = f"{value / 1e6:.0f}"
-            shown[name.replace("_bytes", "_gb")] = f"{value / 1e9:.1f}"
+            shown[name.removesuffix("_bytes")] = size(value)
         elif name.endswith("_s"):
             shown[name.replace("_s", "_ms")] = f"{value * 1000:.0f}"
             shown[name.removesuffix("_s")] = clock(value)

@@ -25,7 +25,7 @@
   }, true);
 
   document.addEventListener("drop", (event) => {
-    if (!event.isTrusted || !box(event) || !foreign(event.dataTransfer.files)) return;
+    if (!box(event) || !foreign(event.dataTransfer.files)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     const dataTransfer = typed(event.dataTransfer.files);

@@ -1,0 +1,336 @@
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from emotion.audio import Clip, write_wav
+from emotion.engine import EnginePlan
+from emotion.recognizer import ModelState
+from emotion.settings import Settings
+from tests.fakes import FakeModel, loud_clip, tone, turning_clip
+from tests.page_server import FakeRecognizer, serve_page
+from tests.sounds import wide_amr_bytes
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+WAIT_MS = 15_000
+expect.set_options(timeout=WAIT_MS)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
+    # Gradio sums up its queue with pandas after every call, through an option that pandas 3 calls deprecated.
+    pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated"),
+]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    recognizer = FakeRecognizer(Settings(outputs=tmp_path_factory.mktemp("outputs")), EnginePlan(queue_size=2))
+    with serve_page(recognizer) as url:
+        yield recognizer, url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def contexts(browser):
+    """One browser profile per language, so that the files of the page are fetched once."""
+    by_language = {name: browser.new_context(locale=name, permissions=["microphone"]) for name in ("en-US", "zh-CN")}
+    for context in by_language.values():
+        context.set_default_timeout(WAIT_MS)
+    yield by_language
+    for context in by_language.values():
+        context.close()
+
+
+@pytest.fixture
+def opened(served, contexts):
+    """Opens the page; afterwards nothing may have been asked of another host and no script may have failed."""
+    recognizer, url = served
+    pages, asked, faults = [], [], []
+
+    def open_page(width: int = 1280, height: int = 900, language: str = "en-US") -> Page:
+        page = contexts[language].new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(url)
+        expect(page.locator("#model .model")).to_be_visible()
+        return page
+
+    yield open_page
+    recognizer.model.gate.set()
+    for page in pages:
+        page.close()
+    assert [address for address in asked if not address.startswith((url, "data:", "blob:"))] == []
+    assert faults == []
+
+
+@pytest.fixture
+def turning(tmp_path) -> Path:
+    """Two seconds of an angry tone, then two of a sad one."""
+    write_wav(turning_clip(), tmp_path / "turning.wav")
+    return tmp_path / "turning.wav"
+
+
+def choose(page: Page, path: Path) -> None:
+    page.set_input_files("#recording input[type=file]", path)
+    expect(page.locator("#recording [aria-label='Clear'], #recording button[aria-label='清除']").first).to_be_visible()
+
+
+def recognise(page: Page) -> None:
+    page.locator("#recognise").click()
+
+
+def headline(page: Page):
+    return page.locator("#result .headline")
+
+
+def download(page: Page, label: str) -> bytes:
+    with page.expect_download() as started:
+        page.locator("#downloads a", has_text=label).click()
+    return Path(started.value.path()).read_bytes()
+
+
+def test_an_uploaded_recording_shows_its_emotion_and_gives_its_files(opened, turning):
+    page = opened()
+    expect(headline(page)).to_contain_text("Drop a voice recording")
+    choose(page, turning)
+    page.get_by_label("Keep embedding").check()
+    page.locator("#more > button").click()
+    page.get_by_label("SRT subtitles").check()
+    recognise(page)
+    expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
+    expect(page.locator("#result .bar")).to_have_count(9)
+    expect(page.locator("#result .subject")).to_contain_text("turning.wav · 0:04.0 · Utterance")
+    expect(page.locator("#progress")).to_contain_text("Done in")
+    assert json.loads(download(page, "JSON"))["file"] == "turning.wav"
+    assert download(page, "Embedding").startswith(b"\x93NUMPY")
+    assert download(page, "Processed audio").startswith(b"RIFF")
+    assert b"-->" in download(page, "SRT")
+
+
+def test_a_synthetic_voice_is_one_click_away(opened):
+    page = opened()
+    page.get_by_role("button", name="cheerful").click()
+    expect(page.locator("#recording [aria-label='Clear']").first).to_be_visible()
+    recognise(page)
+    expect(page.locator("#result .subject")).to_contain_text("cheerful.flac")
+
+
+def test_frames_draw_a_timeline_that_plays_from_where_it_is_clicked(opened, turning):
+    page = opened()
+    choose(page, turning)
+    page.locator("#granularity label", has_text="Frame").click()
+    recognise(page)
+    canvas = page.locator(".timeline canvas")
+    expect(canvas).to_be_visible()
+    expect(page.locator(".tl-legend")).to_contain_text("Angry")
+    place = canvas.bounding_box()
+    page.mouse.move(place["x"] + place["width"] * 0.25, place["y"] + 30)
+    expect(page.locator(".tl-tip")).to_contain_text(re.compile(r"0:01\.0.*Angry"))
+    page.mouse.click(place["x"] + place["width"] * 0.5, place["y"] + 30)
+    expect(page.locator(".tl-clock")).to_contain_text(re.compile(r"0:0[23]\.\d / 0:04\.0"))
+    page.wait_for_function("document.querySelector('.timeline audio').currentTime > 2.1")
+    canvas.focus()
+    page.keyboard.press("Space")
+    expect(page.locator(".tl-play")).to_have_attribute("aria-label", "Play")
+    page.keyboard.press("Home")
+    expect(page.locator(".tl-clock")).to_contain_text("0:00.0 / 0:04.0")
+
+
+def test_the_timeline_zooms_switches_to_lines_and_lists_its_segments(opened, turning):
+    page = opened()
+    choose(page, turning)
+    page.locator("#granularity label", has_text="Frame").click()
+    recognise(page)
+    page.locator(".timeline canvas").hover()
+    expect(page.locator(".tl-whole")).to_be_hidden()
+    page.mouse.wheel(0, -300)
+    expect(page.locator(".tl-whole")).to_be_visible()
+    page.locator(".tl-whole").click()
+    expect(page.locator(".tl-whole")).to_be_hidden()
+    page.get_by_role("button", name="Lines").click()
+    expect(page.get_by_role("button", name="Lines")).to_have_attribute("aria-pressed", "true")
+    page.locator(".tl-segments summary").click()
+    rows = page.locator(".tl-segments tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(1)).to_contain_text("Sad")
+    rows.nth(1).get_by_role("button").click()
+    page.wait_for_function("document.querySelector('.timeline audio').currentTime > 1.5")
+
+
+def test_cancel_ends_a_waiting_recording_and_the_page_goes_on(opened, served, turning):
+    recognizer, _ = served
+    page = opened()
+    choose(page, turning)
+    recognizer.model.gate.clear()
+    recognise(page)
+    expect(page.locator("#progress")).to_contain_text("Recognising")
+    expect(page.locator("#recognise")).to_be_disabled()
+    page.locator("#cancel").click()
+    expect(headline(page)).to_contain_text("Cancelled")
+    recognizer.model.gate.set()
+    recognise(page)
+    expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
+
+
+def test_two_readers_wait_side_by_side_and_see_their_own_results(opened, served, tmp_path):
+    recognizer, _ = served
+    write_wav(loud_clip(1.0), tmp_path / "first.wav")
+    write_wav(Clip("x", np.tile(tone(0.1), 20)), tmp_path / "second.wav")
+    first, second, third = opened(), opened(), opened()
+    for page, name in ((first, "first"), (second, "second"), (third, "second")):
+        choose(page, tmp_path / f"{name}.wav")
+    recognizer.model.gate.clear()
+    recognise(first)
+    expect(first.locator("#progress")).to_contain_text("Recognising")
+    recognise(second)
+    expect(second.locator("#progress")).to_contain_text("place 2 in the queue")
+    recognise(third)
+    expect(headline(third)).to_contain_text("This did not work")
+    expect(third.locator("#result .message")).to_contain_text("Try again in a few seconds")
+    recognizer.model.gate.set()
+    expect(first.locator("#result .subject")).to_contain_text("first.wav · 0:01.0")
+    expect(second.locator("#result .subject")).to_contain_text("second.wav · 0:02.0")
+
+
+def test_what_is_no_sound_gets_a_sentence_and_the_page_goes_on(opened, tmp_path, turning):
+    broken = tmp_path / "broken.mp3"
+    broken.write_bytes(b"no sound at all" * 100)
+    page = opened()
+    recognise(page)
+    expect(headline(page)).to_contain_text("No recording yet")
+    choose(page, broken)
+    recognise(page)
+    expect(page.get_by_role("alert")).to_contain_text("“broken.mp3” holds no sound that can be read")
+    expect(page.locator("body")).not_to_contain_text("Traceback")
+    page.locator("#recording [aria-label='Clear']").first.click()
+    choose(page, turning)
+    recognise(page)
+    expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
+
+
+def test_sound_that_the_browser_does_not_know_can_be_chosen(opened, tmp_path):
+    (tmp_path / "memo.awb").write_bytes(wide_amr_bytes())
+    page = opened()
+    choose(page, tmp_path / "memo.awb")
+    recognise(page)
+    expect(page.locator("#result .subject")).to_contain_text("memo.awb · 0:01.0")
+
+
+def test_sound_that_the_browser_does_not_know_can_be_dropped(opened):
+    page = opened()
+    dropped = page.evaluate_handle(
+        """bytes => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "memo.amr"));
+            return transfer;
+        }""",
+        list(wide_amr_bytes()),
+    )
+    page.locator("#recording .upload-container").dispatch_event("drop", {"dataTransfer": dropped})
+    expect(page.locator("#recording [aria-label='Clear']").first).to_be_visible()
+    recognise(page)
+    expect(page.locator("#result .subject")).to_contain_text("memo.amr")
+
+
+def test_a_chinese_browser_gets_a_chinese_page(opened, turning):
+    page = opened(language="zh-CN")
+    expect(page.locator("#recognise")).to_have_text("开始识别")
+    expect(headline(page)).to_contain_text("拖入一段语音")
+    choose(page, turning)
+    page.locator("#granularity label", has_text="逐帧").click()
+    recognise(page)
+    expect(headline(page)).to_have_text(re.compile(r"(愤怒 \(Angry\)|悲伤 \(Sad\))"))
+    expect(page.locator("#result .confidence")).to_contain_text("置信度:")
+    page.locator("#log > button").click()
+    expect(page.locator("#log textarea")).to_have_value(re.compile("推理: .* 毫秒"))
+    expect(page.locator(".tl-segments summary")).to_have_text("片段（2）")
+    expect(page.locator("#downloads")).to_contain_text("处理后的音频")
+
+
+@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+def test_a_phone_never_scrolls_sideways(opened, turning, language):
+    page = opened(390, 844, language)
+    choose(page, turning)
+    page.locator("#granularity label").nth(1).click()
+    recognise(page)
+    expect(page.locator(".timeline canvas")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    button, result = (page.locator(name).bounding_box() for name in ("#recognise", "#result"))
+    assert result["y"] > button["y"] + button["height"]
+
+
+def test_the_result_stands_where_the_empty_one_stood(opened, turning):
+    page = opened()
+    choose(page, turning)
+    before = page.locator("#result .bars").bounding_box()
+    recognise(page)
+    expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
+    after = page.locator("#result .bars").bounding_box()
+    assert before == after
+
+
+def test_a_spoken_recording_is_recognised(opened):
+    page = opened()
+    page.get_by_label("Record audio").click()
+    page.get_by_role("button", name="Record", exact=True).click()
+    stop = page.get_by_role("button", name="Stop", exact=True)
+    expect(stop).to_be_visible()
+    page.wait_for_function("/0:0[1-9]/.test(document.querySelector('#recording').innerText)")
+    stop.click()
+    expect(page.locator("#recording [aria-label='Clear']").first).to_be_visible()
+    recognise(page)
+    expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
+
+
+def test_the_page_follows_a_model_that_is_on_its_way(opened, served):
+    recognizer, _ = served
+    ready, small = recognizer.state, FakeModel("compact").card
+    recognizer.state = ModelState(small, "emotion2vec_plus_large", "downloading", 661, 1_945)
+    try:
+        page = opened()
+        expect(page.locator("#model")).to_contain_text("emotion2vec+ large: 34 %")
+        expect(page.locator("#notice")).to_contain_text("The built-in model answers meanwhile.")
+    finally:
+        recognizer.state = ready
+    expect(page.locator("#model")).to_contain_text("fake · cpu · fp32 · ready")
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_the_example_of_the_model_is_offered_where_there_is_one(opened, served, turning):
+    recognizer, _ = served
+    expect(opened().get_by_role("button", name="example of the model")).to_have_count(0)
+    recognizer.sample = turning
+    try:
+        page = opened()
+        page.get_by_role("button", name="example of the model").click()
+        recognise(page)
+        expect(page.locator("#result .subject")).to_contain_text("turning.wav")
+    finally:
+        recognizer.sample = None

@@ -1,0 +1,491 @@
+import asyncio
+import json
+import re
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from emotion import errors
+from emotion.analysis import Plan, Segment
+from emotion.audio import Clip, DecodeLimits, write_wav
+from emotion.engine import EnginePlan, Progress
+from emotion.errors import ClipTooLarge, ClipTooLong, DiskFull, EmotionError, EngineBusy, HubUnreachable, NotSound
+from emotion.labels import EMOTIONS, LANGUAGES
+from emotion.outputs import EXPORT_FORMATS
+from emotion.recognizer import ModelState
+from emotion.settings import Settings
+from emotion.ui import lanes, layout, render
+from emotion.ui.journal import journal
+from emotion.ui.runs import Runs, View, Wish
+from emotion.ui.words import Words, clock, language_of, percent, texts
+from tests.fakes import FakeModel, analyze, loud_clip, tone, turning_clip
+from tests.page_server import FakeRecognizer, serve_page
+
+# Gradio sums up its queue with pandas after every call, through an option that pandas 3 calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated")
+
+ENGLISH, CHINESE = Words("en"), Words("zh")
+
+
+def text_of(html: str) -> str:
+    """What a reader sees of a piece of HTML, with single spaces."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).strip()
+
+
+def with_scores(**scores: float):
+    """A finished analysis whose overall scores are these, the rest 0."""
+    analysis = analyze(loud_clip())
+    row = np.array([scores.get(label, 0.0) for label in analysis.model.labels], np.float32)
+    return replace(analysis, scores=row)
+
+
+@pytest.fixture
+def recognizer(tmp_path):
+    recognizer = FakeRecognizer(Settings(outputs=tmp_path / "outputs"))
+    yield recognizer
+    recognizer.close()
+
+
+@pytest.fixture
+def recording(tmp_path) -> Path:
+    path = tmp_path / "call.wav"
+    write_wav(loud_clip(), path)
+    return path
+
+
+# What is shown
+
+
+def test_the_headline_names_the_emotion_and_its_confidence():
+    happy = with_scores(happy=0.853, sad=0.147)
+    assert text_of(render.headline(happy, ENGLISH)).startswith("😊 Happy Confidence: 85.3% clear lead")
+    assert text_of(render.headline(happy, CHINESE)).startswith("😊 快乐 (Happy) 置信度: 85.3% 领先明显")
+
+
+def test_an_uncertain_result_names_both_candidates():
+    doubtful = replace(with_scores(sad=0.51, neutral=0.49), uncertain=True)
+    assert "Uncertain: between Sad and Neutral" in text_of(render.headline(doubtful, ENGLISH))
+    assert "介于悲伤与中性之间" in text_of(render.headline(doubtful, CHINESE))
+
+
+def test_a_silent_recording_is_called_silent():
+    silent = analyze(Clip("quiet.wav", np.zeros(16_000, np.float32)))
+    assert "silent, so the scores mean nothing" in text_of(render.headline(silent, ENGLISH))
+
+
+def test_nine_bars_keep_their_order_and_show_three_decimals():
+    shown = text_of(render.bars({"sad": 0.75, "angry": 0.25} | {e.key: 0.0 for e in EMOTIONS[1:6]}, (), ENGLISH))
+    names = [shown.index(emotion.english) for emotion in EMOTIONS]
+    assert names == sorted(names)
+    assert "Angry 0.250" in shown
+    assert "Happy 0.000" in shown
+
+
+def test_an_emotion_that_the_model_cannot_tell_is_muted_and_has_no_number():
+    html = render.bars(dict.fromkeys(FakeModel().card.labels, 0.0) | {"happy": 1.0}, ("other",), ENGLISH)
+    assert html.count("untold") == 1
+    assert "Other not told" in text_of(html)
+
+
+def test_a_label_of_a_foreign_model_gets_a_bar_of_its_own():
+    assert "Amused 1.000" in text_of(render.bars({"amused": 1.0}, (), ENGLISH))
+
+
+def test_names_of_files_cannot_bring_markup_onto_the_page():
+    hostile = replace(analyze(loud_clip()), clip=loud_clip(name="<img src=x onerror=alert(1)>.wav"))
+    assert "<img" not in render.result_card(hostile, ENGLISH)
+    assert "<img" not in render.error_card(NotSound(hostile.clip.name), ENGLISH)
+    link = render.Download("JSON", 'a"onclick="x.json', "/cache/a b/é.json")
+    assert 'href="gradio_api/file=/cache/a%20b/%C3%A9.json"' in render.downloads([link], ENGLISH)
+    assert 'a"onclick' not in render.downloads([link], ENGLISH)
+
+
+@pytest.mark.parametrize(
+    ("progress", "shown"),
+    [
+        (Progress("waiting", 0, 0, 0), "Waiting: next in line"),
+        (Progress("waiting", 3, 0, 0), "Waiting: place 4 in the queue"),
+        (Progress("decoding", 0, 0, 0), "Reading the sound"),
+        (Progress("ready", 1, 0, 1), "Waiting: place 2 in the queue"),
+        (Progress("recognising", 0, 0, 1), "Recognising"),
+        (Progress("recognising", 0, 11, 300), "Recognising window 12 of 300"),
+        (Progress("recognising", 0, 300, 300), "Recognising window 300 of 300"),
+    ],
+)
+def test_progress_says_the_stage_in_words(progress, shown):
+    assert text_of(render.progress_line(progress, ENGLISH)) == shown
+
+
+def test_the_model_line_says_what_answers_and_what_is_coming():
+    card = replace(FakeModel("emotion2vec_plus_large").card, precision="bf16")
+    ready = ModelState(card, "auto", "ready")
+    assert text_of(render.model_line(ready, ENGLISH)) == "emotion2vec+ large · cpu · bf16 · ready"
+    assert render.model_notice(ready, ENGLISH) == ""
+    small = replace(card, name="compact", precision="fp32", untold=("other", "unknown"))
+    coming = ModelState(small, "emotion2vec_plus_large", "downloading", 661_000_000, 1_945_000_000)
+    assert text_of(render.model_line(coming, CHINESE)).endswith("emotion2vec+ large：34 %，共 1.95 GB")
+    assert "meanwhile" in render.model_notice(coming, ENGLISH)
+
+
+def test_the_built_in_model_is_said_plainly_with_its_licence_and_the_way_to_the_large_one():
+    card = replace(FakeModel("compact").card, untold=("other", "unknown"))
+    state = ModelState(card, "auto", "built_in", reason=HubUnreachable("no answer"))
+    notice = text_of(render.model_notice(state, ENGLISH))
+    for words in (
+        "tells 7 of the nine",
+        "CC BY-NC-SA 4.0",
+        "does not answer",
+        "models download emotion2vec_plus_large",
+    ):
+        assert words in notice
+    assert "内置模型" in text_of(render.model_line(state, CHINESE))
+
+
+def test_the_log_tells_what_was_done_and_how_long_each_stage_took():
+    timed = replace(analyze(loud_clip()), timings_ms={"decode": 8.1, "queue": 0.4, "inference": 231.0, "write": 3.2})
+    english = journal(timed, "outputs_20261122_120000", ENGLISH)
+    assert "Recording: call.wav · 0:01.0" in english
+    assert "Inference: 231.0 ms" in english
+    assert "Total: 242.7 ms" in english
+    assert "推理: 231.0 毫秒" in journal(timed, "outputs_20261122_120000", CHINESE)
+
+
+# Words
+
+
+def test_every_text_is_there_in_both_languages_with_the_same_values():
+    for group in texts().values():
+        for name, by_language in group.items():
+            assert set(by_language) == set(LANGUAGES), name
+            values = [set(re.findall(r"{\w+}", text)) for text in by_language.values()]
+            assert values[0] == values[1], name
+
+
+def test_every_error_of_the_family_has_words():
+    family = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EmotionError)]
+    assert len(family) > 10
+    for kind in family:
+        assert ENGLISH.has(f"error.{kind.code}"), kind
+
+
+@pytest.mark.parametrize(
+    ("error", "english", "chinese"),
+    [
+        (ClipTooLarge(200_000_000), "larger than 200 MB", "超过 200 MB"),
+        (ClipTooLong(10_800.0), "longer than 3:00:00.0", "超过 3:00:00.0"),
+        (DiskFull(1_945_000_000), "1.95 GB are needed", "需要 1.95 GB"),
+        (EngineBusy(64), "64 recordings are waiting", "64 段录音在排队"),
+    ],
+)
+def test_an_error_is_a_sentence_with_its_numbers(error, english, chinese):
+    assert english in ENGLISH.error(error)
+    assert chinese in CHINESE.error(error)
+
+
+def test_an_error_from_elsewhere_shows_nothing_of_itself():
+    assert "secret" not in ENGLISH.error(OSError("/secret/path"))
+
+
+def test_an_error_without_words_shows_its_own_message():
+    class NewError(EmotionError):
+        code = "new_error"
+
+    assert CHINESE.error(NewError("It rains.")) == "It rains."
+
+
+@pytest.mark.parametrize(
+    ("accepted", "chosen", "language"),
+    [
+        ("zh-CN,zh;q=0.9,en;q=0.8", "auto", "zh"),
+        ("en-US,en;q=0.9,zh;q=0.8", "auto", "en"),
+        ("de", "auto", "en"),
+        ("", "auto", "en"),
+        ("en", "zh", "zh"),
+        ("zh", "en", "en"),
+    ],
+)
+def test_the_language_is_the_chosen_one_or_the_first_of_the_browser(accepted, chosen, language):
+    assert language_of(accepted, chosen) == language
+
+
+def test_times_and_shares_are_written_as_people_read_them():
+    assert [clock(t) for t in (0, 12.84, 59.96, 3723.4)] == ["0:00.0", "0:12.8", "1:00.0", "1:02:03.4"]
+    assert percent(0.8534) == "85.3%"
+
+
+def test_a_chosen_language_replaces_what_the_browser_would_choose():
+    chosen = layout.translations(Settings(language="zh")).translations
+    assert chosen["en"] == chosen["zh"]
+    free = layout.translations(Settings()).translations
+    assert free["en"]["page_recognise"] == "Recognise"
+    assert free["zh"]["page_recognise"] == "开始识别"
+
+
+def test_every_sample_and_every_export_has_a_name_on_the_page():
+    assert all(ENGLISH.has(f"page.export_{name}") for name in EXPORT_FORMATS)
+    for name in layout.SAMPLES:
+        assert ENGLISH.has(f"page.sample_{name}")
+        assert 10_000 < layout.sample_path(name).stat().st_size < 100_000
+
+
+# The timeline
+
+
+def test_the_timeline_of_an_utterance_is_its_waveform():
+    lane = lanes.timeline(analyze(loud_clip(2.0)), ENGLISH, 0.5)
+    assert lane["duration_s"] == 2.0
+    assert max(lane["peaks"][1]) == 1000
+    assert lane["points"] == lane["segments"] == []
+    json.dumps(lane)
+
+
+def test_the_timeline_of_frames_has_scores_in_per_mille_and_segments():
+    lane = lanes.timeline(analyze(turning_clip(), "frame"), CHINESE, 0.5)
+    angry, sad = (lane["labels"][row]["name"] for row in (0, 6))
+    assert (angry, sad) == ("愤怒", "悲伤")
+    assert lane["points"][0][10] > 800 > lane["points"][0][-10]
+    assert [segment[2] for segment in lane["segments"]] == [0, 6]
+    assert all(abs(sum(point) - 1000) <= 5 for point in zip(*lane["points"], strict=True))
+
+
+def test_no_lane_has_more_than_two_thousand_points_whatever_the_length():
+    scores = np.random.default_rng(0).random((180_000, 9), np.float32)
+    means, frames_per_point = lanes.thin(scores, lanes.MAX_POINTS)
+    assert len(means) == 2_000
+    assert means[7] == pytest.approx(scores[7 * frames_per_point : 8 * frames_per_point].mean(axis=0))
+    low, high = lanes.envelope(tone(60.0), lanes.MAX_POINTS)
+    assert len(low) == len(high) == 2_000
+
+
+def test_of_very_many_segments_the_longest_are_drawn():
+    many = tuple(Segment(i, i + 0.5 + (i % 2) * 0.4, "sad", 0.9) for i in range(3_000))
+    lane = lanes.timeline(replace(analyze(loud_clip(), "frame"), segments=many), ENGLISH, 0.0)
+    assert len(lane["segments"]) == 2_000
+    assert lane["segment_count"] == 3_000
+    assert lane["segments"] == sorted(lane["segments"])
+
+
+def test_smoothing_keeps_a_steady_score_and_spreads_a_jump():
+    steps = np.repeat(np.float32([[0.0], [1.0]]), 50, axis=0)
+    smoothed = lanes.smooth(steps, 10)
+    assert smoothed[0] == 0
+    assert smoothed[-1] == 1
+    assert 0.3 < smoothed[50, 0] < 0.7
+    assert lanes.smooth(steps, 1) is steps
+
+
+# Runs, without a browser
+
+
+async def collect(runs: Runs, wish: Wish) -> list[View]:
+    return [view async for view in runs.views(wish, "session", ENGLISH)]
+
+
+def test_a_recording_goes_from_waiting_to_its_result(recognizer, recording):
+    views = asyncio.run(collect(Runs(recognizer), Wish(str(recording), "frame", True, ("srt",))))
+    last = views[-1]
+    assert all(view.running for view in views[:-1])
+    assert not last.running
+    assert "Angry" in text_of(last.result)
+    assert {path.name for path in last.files.all} >= {"result.json", "processed_audio.wav", "embedding.npy"}
+    assert json.loads(last.files.result.read_text())["emotion"] == "angry"
+
+
+def test_no_recording_is_a_hint_and_no_error(recognizer):
+    (view,) = asyncio.run(collect(Runs(recognizer), Wish(None)))
+    assert "No recording yet" in text_of(view.result)
+
+
+def test_a_bad_recording_is_a_sentence(recognizer, tmp_path):
+    broken = tmp_path / "broken.mp3"
+    broken.write_bytes(b"no sound at all" * 100)
+    last = asyncio.run(collect(Runs(recognizer), Wish(str(broken))))[-1]
+    assert "holds no sound that can be read" in text_of(last.result)
+    assert str(tmp_path) not in last.result
+
+
+def test_an_unexpected_fault_is_logged_and_not_shown(recognizer, recording, caplog):
+    recognizer.model.fault = ValueError("inside /secret/path")
+    last = asyncio.run(collect(Runs(recognizer), Wish(str(recording))))[-1]
+    assert "Something went wrong" in text_of(last.result)
+    assert "secret" not in last.result
+    assert "inside /secret/path" in caplog.text
+
+
+def test_a_full_queue_is_said_at_once(tmp_path, recording):
+    recognizer = FakeRecognizer(Settings(outputs=tmp_path), EnginePlan(queue_size=1))
+    recognizer.model.gate.clear()
+    waiting = recognizer.submit(recording)
+    (view,) = asyncio.run(collect(Runs(recognizer), Wish(str(recording))))
+    assert "1 recordings are waiting already" in text_of(view.result)
+    waiting.cancel()
+    recognizer.close()
+
+
+def test_cancelling_a_session_ends_its_recording_and_no_other(recognizer, recording):
+    async def cancel_one() -> tuple[list[View], list[View]]:
+        runs = Runs(recognizer)
+        recognizer.model.gate.clear()
+        mine = asyncio.ensure_future(collect(runs, Wish(str(recording))))
+        others = asyncio.ensure_future(anext_result(runs, Wish(str(recording))))
+        await asyncio.to_thread(recognizer.model.waiting.wait, 10)
+        runs.cancel("session")
+        runs.cancel("a session that waits for nothing")
+        cancelled = await mine
+        recognizer.model.gate.set()
+        return cancelled, await others
+
+    async def anext_result(runs: Runs, wish: Wish) -> list[View]:
+        return [view async for view in runs.views(wish, "another session", ENGLISH)]
+
+    cancelled, others = asyncio.run(cancel_one())
+    assert "Cancelled" in text_of(cancelled[-1].result)
+    assert cancelled[-1].files is None
+    assert others[-1].files is not None
+
+
+def test_closing_the_iterator_cancels_the_work(recognizer, recording):
+    async def close_early() -> None:
+        recognizer.model.gate.clear()
+        async with aclosing(Runs(recognizer).views(Wish(str(recording)), "session", ENGLISH)) as views:
+            await anext(views)
+
+    asyncio.run(close_early())
+    assert recognizer.engine.queue_length == 0
+
+
+def test_a_long_recording_counts_its_windows(tmp_path):
+    recognizer = FakeRecognizer(
+        Settings(outputs=tmp_path), EnginePlan(analysis=Plan(exact_limit_s=2, window_s=2, context_s=0.5))
+    )
+    recognizer.model.gate.clear()
+    write_wav(loud_clip(6.0), tmp_path / "long.wav")
+
+    async def first_window() -> str:
+        async with aclosing(Runs(recognizer).views(Wish(str(tmp_path / "long.wav")), "s", ENGLISH)) as views:
+            return await anext(text_of(v.progress) async for v in views if "window" in v.progress)
+
+    assert asyncio.run(first_window()) == "Recognising window 1 of 6"
+    recognizer.close()
+
+
+# The endpoint for programs, over a real server
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    recognizer = FakeRecognizer(
+        Settings(outputs=tmp_path_factory.mktemp("outputs")),
+        EnginePlan(queue_size=8, limits=DecodeLimits(max_clip_s=30)),
+    )
+    with serve_page(recognizer) as url:
+        yield recognizer, url, Client(url, verbose=False)
+
+
+def test_a_program_gets_the_record(served, recording):
+    _, _, client = served
+    record = client.predict(handle_file(recording), api_name="/recognize")
+    assert record["emotion"] == "angry"
+    assert record["file"] == "call.wav"
+    assert set(record["scores"]) == {emotion.key for emotion in EMOTIONS}
+    assert "frames" not in record
+
+
+def test_a_program_gets_frames_and_embedding_when_it_asks(served, recording):
+    _, _, client = served
+    record = client.predict(handle_file(recording), granularity="frame", embedding=True, api_name="/recognize")
+    assert len(record["frames"]) == len(record["embedding"]) == record["num_frames"] == 49
+
+
+def test_programs_see_one_endpoint_with_names_and_types(served):
+    _, _, client = served
+    described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert list(described) == ["/recognize"]
+    parameters = {p["parameter_name"]: p["python_type"]["type"] for p in described["/recognize"]["parameters"]}
+    assert parameters == {
+        "file": "filepath",
+        "granularity": "Literal['utterance', 'frame']",
+        "embedding": "bool",
+    }
+
+
+def test_a_program_gets_an_error_as_a_sentence(served, tmp_path):
+    _, _, client = served
+    (tmp_path / "broken.wav").write_bytes(b"RIFF" + b"x" * 100)
+    with pytest.raises(AppError, match="holds no sound that can be read"):
+        client.predict(handle_file(tmp_path / "broken.wav"), api_name="/recognize")
+
+
+def test_a_program_learns_nothing_of_an_unexpected_fault(served, recording):
+    recognizer, _, client = served
+    recognizer.model.fault = ValueError("inside /secret/path")
+    try:
+        with pytest.raises(AppError, match="Something went wrong") as caught:
+            client.predict(handle_file(recording), api_name="/recognize")
+    finally:
+        recognizer.model.fault = None
+    assert "secret" not in str(caught.value)
+
+
+def test_many_programs_wait_side_by_side_and_one_too_many_is_refused(served, recording):
+    recognizer, _, client = served
+    recognizer.model.gate.clear()
+    jobs = [client.submit(handle_file(recording), api_name="/recognize") for _ in range(9)]
+    try:
+        refused = next(job for job in as_they_end(jobs))
+        with pytest.raises(AppError, match="Try again in a few seconds"):
+            refused.result(timeout=10)
+    finally:
+        recognizer.model.gate.set()
+    done = [job.result(timeout=10)["emotion"] for job in jobs if job is not refused]
+    assert done == ["angry"] * 8
+
+
+def as_they_end(jobs):
+    from concurrent.futures import as_completed
+
+    by_future = {job.future: job for job in jobs}
+    return (by_future[future] for future in as_completed(by_future, timeout=10))
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "http://127.0.0.1:9/x.wav", "https://example.org/x.wav"])
+def test_a_path_of_the_server_and_a_url_are_refused(served, path):
+    _, url, _ = served
+    answer = call_raw(url, {"path": path, "meta": {"_type": "gradio.FileData"}})
+    assert answer["success"] is False
+    assert "passwd" not in json.dumps(answer["output"])
+
+
+def call_raw(url: str, file: dict[str, object]) -> dict[str, object]:
+    """The answer to a call of the endpoint that no client library has looked at."""
+    with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+        config = client.get("config").json()
+        index = next(d["id"] for d in config["dependencies"] if d["api_name"] == "recognize")
+        call = {"data": [file, "utterance", False], "fn_index": index, "session_hash": "raw"}
+        client.post("gradio_api/queue/join", json=call).raise_for_status()
+        with client.stream("GET", "gradio_api/queue/data", params={"session_hash": "raw"}) as stream:
+            for line in stream.iter_lines():
+                message = json.loads(line.removeprefix("data:")) if line else {}
+                if message.get("msg") == "process_completed":
+                    return message
+    raise AssertionError("the server gave no answer")
+
+
+def test_the_page_asks_no_other_host_for_anything(served):
+    _, url, _ = served
+    page = httpx.get(url, trust_env=False).text
+    fetched = re.findall(r"""(?:src|href)=["'](?:https?:)?//([^/"']+)""", page)
+    assert fetched == []
+
+
+def test_the_folder_of_outputs_stays_closed_to_browsers(served, recording):
+    recognizer, url, _ = served
+    asyncio.run(collect(Runs(recognizer), Wish(str(recording))))
+    result = next(recognizer.settings.outputs.glob("*/result.json"))
+    assert httpx.get(f"{url}gradio_api/file={result}", trust_env=False).status_code == 403
