@@ -81,7 +81,7 @@ def running_app(model: str | None) -> Iterator[str]:
         probe.close()
         environment = os.environ | {"EMOTION_OUTPUTS": outputs}
         command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), *(["--model", model] if model else [])]
-        app = subprocess.Popen(command, env=environment, cwd=ROOT)
+        app = subprocess.Popen(command, env=environment, cwd=ROOT)  # noqa: S603 - our own app
         try:
             url = f"http://127.0.0.1:{port}/"
             _wait_for(url, app)

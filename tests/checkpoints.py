@@ -74,9 +74,10 @@ def config_document(size: Size) -> dict[str, Any]:
         "feature_encoder_spec": spec,
         "init_extra_token_zero": True, "learned_alibi": False, "learned_alibi_scale": True,
         "learned_alibi_scale_per_head": size.scale_per_head, "learned_alibi_scale_per_layer": size.scale_per_layer,
-        "local_grad_mult": 1.0, "model_depth": size.depth, "num_alibi_heads": size.heads, "num_extra_tokens": size.extra_tokens,
-        "prenet_depth": size.prenet_depth, "prenet_dropout": 0.1, "prenet_layerdrop": 0.0,
-        "start_drop_path_rate": 0.0, "type": "AUDIO", "use_alibi_encoder": True,
+        "local_grad_mult": 1.0, "model_depth": size.depth, "num_alibi_heads": size.heads,
+        "num_extra_tokens": size.extra_tokens, "prenet_depth": size.prenet_depth,
+        "prenet_dropout": 0.1, "prenet_layerdrop": 0.0, "start_drop_path_rate": 0.0, "type": "AUDIO",
+        "use_alibi_encoder": True,
     }  # fmt: skip
     model_conf = {
         "activation_dropout": 0.0, "attention_dropout": 0.1, "average_top_k_layers": 16, "clone_batch": 12,

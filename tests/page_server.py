@@ -1,6 +1,7 @@
 """The page on a real server and a real engine, over a model that can be held still."""
 
 import asyncio
+import re
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,11 @@ from emotion.recognizer import ModelState
 from emotion.settings import Settings
 from emotion.ui.page import mount_page
 from tests.fakes import FakeModel
+
+
+def text_of(html: str) -> str:
+    """What a reader sees of a piece of HTML, with single spaces."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).strip()
 
 
 class HeldModel(FakeModel):

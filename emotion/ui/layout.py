@@ -125,9 +125,12 @@ def _start() -> tuple[gr.Button, gr.Button, gr.HTML]:
 def _timeline() -> gr.HTML:
     # The template never changes, so that Gradio leaves the canvas alone and the script alone draws the value.
     return gr.HTML(
-        None, html_template=theme.asset("timeline.html"), js_on_load=theme.asset("timeline.js"),
-        apply_default_css=False, elem_id="timeline",
-    )  # fmt: skip
+        None,
+        html_template=theme.asset("timeline.html"),
+        js_on_load=theme.asset("timeline_drawing.js") + theme.asset("timeline.js"),
+        apply_default_css=False,
+        elem_id="timeline",
+    )
 
 
 def sample_path(name: str) -> Path:

@@ -1,0 +1,250 @@
+import asyncio
+import json
+import re
+from contextlib import aclosing
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from emotion.analysis import Plan
+from emotion.audio import DecodeLimits, write_wav
+from emotion.engine import EnginePlan
+from emotion.labels import EMOTIONS
+from emotion.settings import Settings
+from emotion.ui.runs import Runs, View, Wish
+from emotion.ui.words import Words
+from tests.fakes import loud_clip
+from tests.page_server import FakeRecognizer, serve_page, text_of
+
+# Gradio sums up its queue with pandas after every call, through an option that pandas 3 calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated")
+
+ENGLISH = Words("en")
+
+
+@pytest.fixture
+def recognizer(tmp_path):
+    recognizer = FakeRecognizer(Settings(outputs=tmp_path / "outputs"))
+    yield recognizer
+    recognizer.close()
+
+
+@pytest.fixture
+def recording(tmp_path) -> Path:
+    path = tmp_path / "call.wav"
+    write_wav(loud_clip(), path)
+    return path
+
+
+# Runs, without a browser
+
+
+async def collect(runs: Runs, wish: Wish) -> list[View]:
+    return [view async for view in runs.views(wish, "session", ENGLISH)]
+
+
+def test_a_recording_goes_from_waiting_to_its_result(recognizer, recording):
+    views = asyncio.run(collect(Runs(recognizer), Wish(str(recording), "frame", True, ("srt",))))
+    last = views[-1]
+    assert all(view.running for view in views[:-1])
+    assert not last.running
+    assert "Angry" in text_of(last.result)
+    assert {path.name for path in last.files.all} >= {"result.json", "processed_audio.wav", "embedding.npy"}
+    assert json.loads(last.files.result.read_text())["emotion"] == "angry"
+
+
+def test_no_recording_is_a_hint_and_no_error(recognizer):
+    (view,) = asyncio.run(collect(Runs(recognizer), Wish(None)))
+    assert "No recording yet" in text_of(view.result)
+
+
+def test_a_bad_recording_is_a_sentence(recognizer, tmp_path):
+    broken = tmp_path / "broken.mp3"
+    broken.write_bytes(b"no sound at all" * 100)
+    last = asyncio.run(collect(Runs(recognizer), Wish(str(broken))))[-1]
+    assert "holds no sound that can be read" in text_of(last.result)
+    assert str(tmp_path) not in last.result
+
+
+def test_an_unexpected_fault_is_logged_and_not_shown(recognizer, recording, caplog):
+    recognizer.model.fault = ValueError("inside /secret/path")
+    last = asyncio.run(collect(Runs(recognizer), Wish(str(recording))))[-1]
+    assert "Something went wrong" in text_of(last.result)
+    assert "secret" not in last.result
+    assert "inside /secret/path" in caplog.text
+
+
+def test_a_full_queue_is_said_at_once(tmp_path, recording):
+    recognizer = FakeRecognizer(Settings(outputs=tmp_path), EnginePlan(queue_size=1))
+    recognizer.model.gate.clear()
+    waiting = recognizer.submit(recording)
+    (view,) = asyncio.run(collect(Runs(recognizer), Wish(str(recording))))
+    assert "1 recordings are waiting already" in text_of(view.result)
+    waiting.cancel()
+    recognizer.close()
+
+
+def test_cancelling_a_session_ends_its_recording_and_no_other(recognizer, recording):
+    async def cancel_one() -> tuple[list[View], list[View]]:
+        runs = Runs(recognizer)
+        recognizer.model.gate.clear()
+        mine = asyncio.ensure_future(collect(runs, Wish(str(recording))))
+        others = asyncio.ensure_future(anext_result(runs, Wish(str(recording))))
+        await asyncio.to_thread(recognizer.model.waiting.wait, 10)
+        runs.cancel("session")
+        runs.cancel("a session that waits for nothing")
+        cancelled = await mine
+        recognizer.model.gate.set()
+        return cancelled, await others
+
+    async def anext_result(runs: Runs, wish: Wish) -> list[View]:
+        return [view async for view in runs.views(wish, "another session", ENGLISH)]
+
+    cancelled, others = asyncio.run(cancel_one())
+    assert "Cancelled" in text_of(cancelled[-1].result)
+    assert cancelled[-1].files is None
+    assert others[-1].files is not None
+
+
+def test_closing_the_iterator_cancels_the_work(recognizer, recording):
+    async def close_early() -> None:
+        recognizer.model.gate.clear()
+        async with aclosing(Runs(recognizer).views(Wish(str(recording)), "session", ENGLISH)) as views:
+            await anext(views)
+
+    asyncio.run(close_early())
+    assert recognizer.engine.queue_length == 0
+
+
+def test_a_long_recording_counts_its_windows(tmp_path):
+    recognizer = FakeRecognizer(
+        Settings(outputs=tmp_path), EnginePlan(analysis=Plan(exact_limit_s=2, window_s=2, context_s=0.5))
+    )
+    recognizer.model.gate.clear()
+    write_wav(loud_clip(6.0), tmp_path / "long.wav")
+
+    async def first_window() -> str:
+        async with aclosing(Runs(recognizer).views(Wish(str(tmp_path / "long.wav")), "s", ENGLISH)) as views:
+            return await anext(text_of(v.progress) async for v in views if "window" in v.progress)
+
+    assert asyncio.run(first_window()) == "Recognising window 1 of 6"
+    recognizer.close()
+
+
+# The endpoint for programs, over a real server
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    recognizer = FakeRecognizer(
+        Settings(outputs=tmp_path_factory.mktemp("outputs")),
+        EnginePlan(queue_size=8, limits=DecodeLimits(max_clip_s=30)),
+    )
+    with serve_page(recognizer) as url:
+        yield recognizer, url, Client(url, verbose=False)
+
+
+def test_a_program_gets_the_record(served, recording):
+    _, _, client = served
+    record = client.predict(handle_file(recording), api_name="/recognize")
+    assert record["emotion"] == "angry"
+    assert record["file"] == "call.wav"
+    assert set(record["scores"]) == {emotion.key for emotion in EMOTIONS}
+    assert "frames" not in record
+
+
+def test_a_program_gets_frames_and_embedding_when_it_asks(served, recording):
+    _, _, client = served
+    record = client.predict(handle_file(recording), granularity="frame", embedding=True, api_name="/recognize")
+    assert len(record["frames"]) == len(record["embedding"]) == record["num_frames"] == 49
+
+
+def test_programs_see_one_endpoint_with_names_and_types(served):
+    _, _, client = served
+    described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert list(described) == ["/recognize"]
+    parameters = {p["parameter_name"]: p["python_type"]["type"] for p in described["/recognize"]["parameters"]}
+    assert parameters == {
+        "file": "filepath",
+        "granularity": "Literal['utterance', 'frame']",
+        "embedding": "bool",
+    }
+
+
+def test_a_program_gets_an_error_as_a_sentence(served, tmp_path):
+    _, _, client = served
+    (tmp_path / "broken.wav").write_bytes(b"RIFF" + b"x" * 100)
+    with pytest.raises(AppError, match="holds no sound that can be read"):
+        client.predict(handle_file(tmp_path / "broken.wav"), api_name="/recognize")
+
+
+def test_a_program_learns_nothing_of_an_unexpected_fault(served, recording):
+    recognizer, _, client = served
+    recognizer.model.fault = ValueError("inside /secret/path")
+    try:
+        with pytest.raises(AppError, match="Something went wrong") as caught:
+            client.predict(handle_file(recording), api_name="/recognize")
+    finally:
+        recognizer.model.fault = None
+    assert "secret" not in str(caught.value)
+
+
+def test_many_programs_wait_side_by_side_and_one_too_many_is_refused(served, recording):
+    recognizer, _, client = served
+    recognizer.model.gate.clear()
+    jobs = [client.submit(handle_file(recording), api_name="/recognize") for _ in range(9)]
+    try:
+        refused = next(job for job in as_they_end(jobs))
+        with pytest.raises(AppError, match="Try again in a few seconds"):
+            refused.result(timeout=10)
+    finally:
+        recognizer.model.gate.set()
+    done = [job.result(timeout=10)["emotion"] for job in jobs if job is not refused]
+    assert done == ["angry"] * 8
+
+
+def as_they_end(jobs):
+    from concurrent.futures import as_completed
+
+    by_future = {job.future: job for job in jobs}
+    return (by_future[future] for future in as_completed(by_future, timeout=10))
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "http://127.0.0.1:9/x.wav", "https://example.org/x.wav"])
+def test_a_path_of_the_server_and_a_url_are_refused(served, path):
+    _, url, _ = served
+    answer = call_raw(url, {"path": path, "meta": {"_type": "gradio.FileData"}})
+    assert answer["success"] is False
+    assert "passwd" not in json.dumps(answer["output"])
+
+
+def call_raw(url: str, file: dict[str, object]) -> dict[str, object]:
+    """The answer to a call of the endpoint that no client library has looked at."""
+    with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+        config = client.get("config").json()
+        index = next(d["id"] for d in config["dependencies"] if d["api_name"] == "recognize")
+        call = {"data": [file, "utterance", False], "fn_index": index, "session_hash": "raw"}
+        client.post("gradio_api/queue/join", json=call).raise_for_status()
+        with client.stream("GET", "gradio_api/queue/data", params={"session_hash": "raw"}) as stream:
+            for line in stream.iter_lines():
+                message = json.loads(line.removeprefix("data:")) if line else {}
+                if message.get("msg") == "process_completed":
+                    return message
+    raise AssertionError("the server gave no answer")
+
+
+def test_the_page_asks_no_other_host_for_anything(served):
+    _, url, _ = served
+    page = httpx.get(url, trust_env=False).text
+    fetched = re.findall(r"""(?:src|href)=["'](?:https?:)?//([^/"']+)""", page)
+    assert fetched == []
+
+
+def test_the_folder_of_outputs_stays_closed_to_browsers(served, recording):
+    recognizer, url, _ = served
+    asyncio.run(collect(Runs(recognizer), Wish(str(recording))))
+    result = next(recognizer.settings.outputs.glob("*/result.json"))
+    assert httpx.get(f"{url}gradio_api/file={result}", trust_env=False).status_code == 403
