@@ -41,10 +41,11 @@ class Manner:
     tract: float  # scale of the formants: above 1 for a smaller head
 
 
+# Found by a random search near plausible voices for what the built-in model calls neutral, happy and angry.
 MANNERS = {
-    "calm": Manner("aoueaoua", 105, 2.5, 0.36, 0.25, 0.004, 0.96, 1.0),
-    "cheerful": Manner("aieaoieaiea", 245, 9.0, 0.21, 0.6, 0.006, 0.85, 1.17),
-    "cross": Manner("aeaoaeaaoe", 190, 6.0, 0.20, 0.95, 0.05, 0.55, 1.02),
+    "calm": Manner("aoueaoua", 171, 1.5, 0.36, 0.25, 0.006, 0.62, 0.96),
+    "cheerful": Manner("aieaoieaiea", 200, 6.0, 0.21, 0.6, 0.002, 0.3, 1.2),
+    "cross": Manner("aeaoaeaaoe", 230, 1.4, 0.18, 0.95, 0.029, 0.3, 1.1),
 }
 
 

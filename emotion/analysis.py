@@ -234,7 +234,7 @@ def find_segments(
     frame_scores: FloatArray, labels: tuple[str, ...], plan: Plan, duration_s: float
 ) -> tuple[Segment, ...]:
     """Stretches of one emotion: smoothed scores [T, C], the best label of each frame, short stretches joined."""
-    winners = _smooth(frame_scores, round(plan.smoothing_s * FRAME_RATE_HZ)).argmax(axis=1)
+    winners = smooth(frame_scores, plan.smoothing_s).argmax(axis=1)
     runs = _join_short(_runs(winners), round(plan.min_segment_s * FRAME_RATE_HZ))
     segments = []
     for first, last, winner in runs:
@@ -242,6 +242,18 @@ def find_segments(
         confidence = float(frame_scores[first:last, winner].mean(dtype=np.float64))
         segments.append(Segment(first / FRAME_RATE_HZ, round(end_s, 3), labels[winner], confidence))
     return tuple(segments)
+
+
+def smooth(frame_scores: FloatArray, smoothing_s: float) -> FloatArray:
+    """Centred moving average of scores [T, C] over so many seconds, shorter at both ends."""
+    half = round(smoothing_s * FRAME_RATE_HZ) // 2
+    if half < 1:
+        return frame_scores
+    sums = np.concatenate([np.zeros((1, frame_scores.shape[1])), frame_scores.cumsum(axis=0, dtype=np.float64)])
+    centre = np.arange(len(frame_scores))
+    low, high = np.maximum(centre - half, 0), np.minimum(centre + half + 1, len(frame_scores))
+    averages: FloatArray = ((sums[high] - sums[low]) / (high - low)[:, None]).astype(np.float32)
+    return averages
 
 
 def softmax(logits: np.ndarray[Any, Any]) -> FloatArray:
@@ -281,17 +293,6 @@ def _block_edges(total: int, plan: Plan) -> list[int]:
     longest = max(round((plan.window_s - 2 * plan.context_s) * FRAME_RATE_HZ), FRAME_RATE_HZ)
     parts = -(-total // longest)
     return [total * part // parts for part in range(parts + 1)]
-
-
-def _smooth(frame_scores: FloatArray, width: int) -> FloatArray:
-    """Centred moving average over so many frames, shorter at both ends."""
-    if width < 2:
-        return frame_scores
-    sums = np.concatenate([np.zeros((1, frame_scores.shape[1])), frame_scores.cumsum(axis=0, dtype=np.float64)])
-    centre = np.arange(len(frame_scores))
-    low, high = np.maximum(centre - width // 2, 0), np.minimum(centre + width // 2 + 1, len(frame_scores))
-    averages: FloatArray = ((sums[high] - sums[low]) / (high - low)[:, None]).astype(np.float32)
-    return averages
 
 
 def _runs(winners: np.ndarray[Any, Any]) -> list[tuple[int, int, int]]:

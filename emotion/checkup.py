@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from emotion.monitor import plan_threads, usable_cores
+from emotion.errors import command_line
+from emotion.monitor import installed_gpus, plan_threads, usable_cores
 from emotion.settings import Settings
 
 _PACKAGES = ("torch", "gradio", "funasr", "modelscope", "huggingface_hub", "numpy", "soundfile", "av", "soxr")
@@ -71,8 +72,20 @@ def _threads(settings: Settings) -> Iterator[Finding]:
         yield Finding("threads", text, "warning", "Start through ./run.sh, which sets the variables before torch.")
     else:
         yield Finding("threads", text)
-    named = ", ".join(f"cuda:{index} {name}" for index, name in enumerate(gpus))
-    yield Finding("devices", named or "no GPU that PyTorch can use; the CPU does the inference")
+    yield _devices(gpus)
+
+
+def _devices(usable: list[str]) -> Finding:
+    """What does the inference; a card that PyTorch cannot use is a pity worth saying."""
+    if usable:
+        return Finding("devices", ", ".join(f"cuda:{index} {name}" for index, name in enumerate(usable)))
+    idle = ", ".join(f"{gpu.name} ({gpu.total_mb / 1000:.0f} GB)" for gpu in installed_gpus())
+    if idle:
+        remedy = "Install a CUDA build of torch that fits the driver, into the same environment."
+        return Finding(
+            "devices", f"{idle} is here, but PyTorch cannot use it; the CPU does the inference", "warning", remedy
+        )
+    return Finding("devices", "no GPU; the CPU does the inference")
 
 
 def _decoding() -> Finding:
@@ -81,7 +94,9 @@ def _decoding() -> Finding:
     try:
         versions, missing = decoder_versions(), missing_decoders()
     except (ImportError, OSError):
-        return Finding("decoding", "a decoder cannot be loaded", "failure", "pip install --force-reinstall av soundfile")
+        return Finding(
+            "decoding", "a decoder cannot be loaded", "failure", "pip install --force-reinstall av soundfile"
+        )
     if missing:
         text = f"{versions}; without {', '.join(missing)}"
         return Finding("decoding", text, "warning", "pip install --force-reinstall av")
@@ -115,7 +130,7 @@ def _model(settings: Settings) -> Finding:
         "model",
         "emotion2vec_plus_large is not here, the built-in model answers",
         "warning",
-        "emotion models download emotion2vec_plus_large",
+        command_line("models download emotion2vec_plus_large"),
     )
 
 

@@ -1,5 +1,7 @@
 """The one family of errors: each message says what happened and what to do, and names no path of the machine."""
 
+from pathlib import Path
+
 
 class EmotionError(Exception):
     """Anything that Emotion2Vec+ Studio refuses; the message is fit to be shown to a person.
@@ -169,3 +171,9 @@ class EngineClosed(EmotionError):
 def _size(size_bytes: int) -> str:
     giga = 10**9
     return f"{size_bytes / giga:.1f} GB" if size_bytes >= giga else f"{max(size_bytes / 1e6, 0.1):.1f} MB"
+
+
+def command_line(words: str) -> str:
+    """What a person types for these words of the command line: with `./run.sh` in a checkout, else with `emotion`."""
+    start = "./run.sh" if (Path(__file__).parent.parent / "run.sh").is_file() else "emotion"
+    return f"{start} {words}"

@@ -1,4 +1,4 @@
-"""What this machine has: cores a process may use, and the thread counts that follow."""
+"""What this machine has: graphics cards, cores a process may use, and the thread counts that follow."""
 
 import os
 from dataclasses import dataclass
@@ -19,6 +19,26 @@ class Threads:
 
     decode: int
     inference: int
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One graphics card as its driver sees it, whether or not PyTorch can use it."""
+
+    name: str
+    total_mb: int
+    used_mb: int
+
+
+def installed_gpus() -> list[Gpu]:
+    """The NVIDIA cards of this machine; none where there is no driver."""
+    import gpustat  # only here: it asks the driver
+
+    try:
+        cards = gpustat.new_query().gpus
+    except Exception:  # without a driver, and with one that does not fit, the library raises what NVML gives it
+        return []
+    return [Gpu(card.name, int(card.memory_total), int(card.memory_used)) for card in cards]
 
 
 def usable_cores() -> Cores:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emotion.analysis import Analysis, Granularity, Options, Plan
 from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, Source, clip_from_samples
-from emotion.checkpoint import find_checkpoint, is_present
+from emotion.checkpoint import example_clip, find_checkpoint, is_present
 from emotion.engine import Engine, EnginePlan, Progress
 from emotion.errors import CheckpointBroken, EmotionError, HubUnreachable, ModelNotFound
 from emotion.model import ModelCard, SpeechModel
@@ -132,10 +132,7 @@ class Recognizer:
 
     def example(self) -> Path | None:
         """The example clip that came with the model that answers now, None where it has none."""
-        name = self.state.card.name
-        if not is_present(name, self.settings.cache_dir):
-            return None
-        return find_checkpoint(name, self.settings.cache_dir).example_clip
+        return example_clip(self.state.card.name, self.settings.cache_dir)
 
     def close(self) -> None:
         """Finish accepted work and end the threads."""

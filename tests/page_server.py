@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import uvicorn
 from fastapi import FastAPI
 
@@ -24,6 +25,12 @@ from tests.fakes import FakeModel
 def text_of(html: str) -> str:
     """What a reader sees of a piece of HTML, with single spaces."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).strip()
+
+
+# Gradio sums up its queue with pandas now and then, in ways that pandas 3 calls deprecated.
+quiet_pandas = pytest.mark.filterwarnings(
+    "ignore:'future.no_silent_downcasting' is deprecated", "ignore:The copy keyword is deprecated"
+)
 
 
 class HeldModel(FakeModel):
@@ -54,11 +61,13 @@ class FakeRecognizer:
         self.engine = Engine(self.model, plan)
         self.state = ModelState(self.model.card, "auto", "ready")
         self.sample: Path | None = None
+        self.latest: Future[Analysis] = Future()
 
     def submit(
         self, source: Path, granularity: Granularity = "utterance", embedding: bool = False, name: str | None = None
     ) -> Future[Analysis]:
-        return self.engine.submit(source, Options(granularity, embedding), name)
+        self.latest = self.engine.submit(source, Options(granularity, embedding), name)
+        return self.latest
 
     def progress(self, future: Future[Analysis]) -> Progress:
         return self.engine.progress(future)

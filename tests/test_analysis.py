@@ -10,6 +10,7 @@ from emotion.analysis import (
     cut_windows,
     find_segments,
     is_silent,
+    smooth,
     softmax,
 )
 from emotion.audio import SAMPLE_RATE_HZ, Clip
@@ -25,8 +26,8 @@ def noise(samples: int, seed: int = 0) -> Clip:
 
 
 def frame_scores_of(*stretches: tuple[str, int]) -> np.ndarray:
-    rows = [np.eye(len(LABELS), dtype=np.float32)[LABELS.index(label)] for label, count in stretches for _ in range(count)]
-    return np.stack(rows)
+    one_hot = np.eye(len(LABELS), dtype=np.float32)
+    return np.concatenate([np.repeat(one_hot[[LABELS.index(label)]], count, axis=0) for label, count in stretches])
 
 
 def test_a_loud_clip_is_angry_and_says_how_sure_it_is():
@@ -162,3 +163,11 @@ def test_silence_is_never_certain():
 
 def test_a_label_that_the_model_cannot_tell_scores_exactly_zero():
     assert softmax(np.array([1.0, -np.inf, 2.0]))[1] == 0
+
+
+def test_smoothing_keeps_a_steady_score_and_spreads_a_jump():
+    jump = np.repeat(np.array([[0.0], [1.0]], np.float32), 50, axis=0)
+    smoothed = smooth(jump, 0.2)[:, 0]
+    assert (smoothed[0], smoothed[-1]) == (0, 1)
+    assert 0 < smoothed[48] < smoothed[51] < 1
+    np.testing.assert_array_equal(smooth(jump, 0), jump)

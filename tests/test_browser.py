@@ -2,18 +2,19 @@ import json
 import os
 import re
 import shutil
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from emotion.audio import Clip, write_wav
 from emotion.engine import EnginePlan
 from emotion.recognizer import ModelState
 from emotion.settings import Settings
 from tests.fakes import FakeModel, loud_clip, tone, turning_clip
-from tests.page_server import FakeRecognizer, serve_page
+from tests.page_server import FakeRecognizer, quiet_pandas, serve_page
 from tests.sounds import wide_amr_bytes
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -35,8 +36,7 @@ expect.set_options(timeout=WAIT_MS)
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
-    # Gradio sums up its queue with pandas after every call, through an option that pandas 3 calls deprecated.
-    pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated"),
+    quiet_pandas,
 ]
 
 
@@ -56,24 +56,29 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def contexts(browser):
-    """One browser profile per language, so that the files of the page are fetched once."""
-    by_language = {name: browser.new_context(locale=name, permissions=["microphone"]) for name in ("en-US", "zh-CN")}
-    for context in by_language.values():
-        context.set_default_timeout(WAIT_MS)
-    yield by_language
-    for context in by_language.values():
+def profiles(browser):
+    """Browser profiles by language and reader, kept so that the files of the page are fetched once."""
+    contexts: dict[tuple[str, str], BrowserContext] = {}
+
+    def profile(language: str, reader: str) -> BrowserContext:
+        if (language, reader) not in contexts:
+            contexts[language, reader] = browser.new_context(locale=language, permissions=["microphone"])
+            contexts[language, reader].set_default_timeout(WAIT_MS)
+        return contexts[language, reader]
+
+    yield profile
+    for context in contexts.values():
         context.close()
 
 
 @pytest.fixture
-def opened(served, contexts):
+def opened(served, profiles):
     """Opens the page; afterwards nothing may have been asked of another host and no script may have failed."""
     recognizer, url = served
     pages, asked, faults = [], [], []
 
-    def open_page(width: int = 1280, height: int = 900, language: str = "en-US") -> Page:
-        page = contexts[language].new_page()
+    def open_page(width: int = 1280, height: int = 900, language: str = "en-US", reader: str = "first") -> Page:
+        page = profiles(language, reader).new_page()
         pages.append(page)
         page.set_viewport_size({"width": width, "height": height})
         page.on("request", lambda request: asked.append(request.url))
@@ -199,11 +204,23 @@ def test_cancel_ends_a_waiting_recording_and_the_page_goes_on(opened, served, tu
     expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
 
 
+def test_closing_the_page_cancels_what_it_waited_for(opened, served, turning):
+    recognizer, _ = served
+    page = opened()
+    choose(page, turning)
+    recognizer.model.gate.clear()
+    recognise(page)
+    expect(page.locator("#progress")).to_contain_text("Recognising")
+    page.close()
+    with pytest.raises(CancelledError):
+        recognizer.latest.result(timeout=10)
+
+
 def test_two_readers_wait_side_by_side_and_see_their_own_results(opened, served, tmp_path):
     recognizer, _ = served
     write_wav(loud_clip(1.0), tmp_path / "first.wav")
     write_wav(Clip("x", np.tile(tone(0.1), 20)), tmp_path / "second.wav")
-    first, second, third = opened(), opened(), opened()
+    first, second, third = (opened(reader=reader) for reader in ("first", "second", "third"))
     for page, name in ((first, "first"), (second, "second"), (third, "second")):
         choose(page, tmp_path / f"{name}.wav")
     recognizer.model.gate.clear()

@@ -11,6 +11,7 @@ import pytest
 
 from emotion.audio import write_wav
 from emotion.cli import main
+from emotion.monitor import Gpu
 from tests.checkpoints import TINY, write_checkpoint
 from tests.fakes import loud_clip, turning_clip
 
@@ -50,7 +51,7 @@ def test_a_file_gives_one_json_line(call, recordings):
     record = json.loads(out)
     assert record["file"] == "one.wav"
     assert record["model"]["name"] == "compact"
-    assert "emotion models download emotion2vec_plus_large" in err
+    assert "models download emotion2vec_plus_large" in err
 
 
 def test_a_result_lands_in_a_run_folder_and_is_shown(call, recordings, tmp_path):
@@ -115,7 +116,7 @@ def test_a_named_model_never_falls_back(call, recordings):
     code, out, err = call("recognize", recordings / "one.wav", "--model", "emotion2vec_plus_large", "--offline")
     assert code == 1
     assert out == ""
-    assert "emotion models download emotion2vec_plus_large" in err
+    assert "models download emotion2vec_plus_large" in err
 
 
 def test_a_model_folder_is_used(call, recordings, tiny_model):
@@ -185,6 +186,13 @@ def test_doctor_shows_threads_folders_and_hubs(call):
     assert "does not answer" in out
 
 
+def test_doctor_says_when_a_graphics_card_lies_idle(call, monkeypatch):
+    monkeypatch.setattr("emotion.model.probe.gpu_names", lambda: [])
+    monkeypatch.setattr("emotion.checkup.installed_gpus", lambda: [Gpu("Card", 16_000, 100)])
+    _, out, _ = call("doctor", "--offline")
+    assert "Card (16 GB) is here, but PyTorch cannot use it" in out
+
+
 def test_doctor_fails_when_results_cannot_be_written(call, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     code, out, _ = call("doctor", "--offline")
@@ -208,8 +216,27 @@ def test_help_takes_under_half_a_second():
     assert min(seconds() for _ in range(5)) < 0.5
 
 
+def test_a_result_takes_under_three_seconds_of_process_time(recordings):
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [
+        sys.executable,
+        "-m",
+        "emotion",
+        "recognize",
+        str(recordings / "two.wav"),
+        "--json",
+        "--model",
+        "compact",
+    ]
+    subprocess.run(command, check=True, capture_output=True, cwd=HOUSE)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
+
+
 def test_serve_refuses_an_address_that_others_can_reach(call):
-    code, _, err = call("serve", "--host", "0.0.0.0")
+    code, _, err = call("serve", "--host", "0.0.0.0")  # noqa: S104 - to be refused
     assert code == 1
     assert "without a key" in err
 

@@ -31,7 +31,13 @@ def test_nothing_to_evaluate_is_said():
 
 @pytest.mark.parametrize(
     ("word", "label"),
-    [("Anger", "angry"), ("开心", "happy"), ("快乐", "happy"), ("<unk>", "unknown"), ("Pleasant Surprise", "surprised")],
+    [
+        ("Anger", "angry"),
+        ("开心", "happy"),
+        ("快乐", "happy"),
+        ("<unk>", "unknown"),
+        ("Pleasant Surprise", "surprised"),
+    ],
 )
 def test_the_words_of_corpora_become_labels(word, label):
     assert label_of_word(word) == label

@@ -102,6 +102,8 @@ def test_the_model_line_says_what_answers_and_what_is_coming():
     coming = ModelState(small, "emotion2vec_plus_large", "downloading", 661_000_000, 1_945_000_000)
     assert text_of(render.model_line(coming, CHINESE)).endswith("emotion2vec+ large：34 %，共 1.95 GB")
     assert "meanwhile" in render.model_notice(coming, ENGLISH)
+    asking = replace(coming, phase="asking")
+    assert text_of(render.model_line(asking, ENGLISH)).endswith("serving asking for emotion2vec+ large")
 
 
 def test_the_built_in_model_is_said_plainly_with_its_licence_and_the_way_to_the_large_one():
@@ -240,12 +242,3 @@ def test_of_very_many_segments_the_longest_are_drawn():
     assert len(lane["segments"]) == 2_000
     assert lane["segment_count"] == 3_000
     assert lane["segments"] == sorted(lane["segments"])
-
-
-def test_smoothing_keeps_a_steady_score_and_spreads_a_jump():
-    steps = np.repeat(np.float32([[0.0], [1.0]]), 50, axis=0)
-    smoothed = lanes.smooth(steps, 10)
-    assert smoothed[0] == 0
-    assert smoothed[-1] == 1
-    assert 0.3 < smoothed[50, 0] < 0.7
-    assert lanes.smooth(steps, 1) is steps

@@ -3,6 +3,7 @@ import json
 import re
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,10 +18,9 @@ from emotion.settings import Settings
 from emotion.ui.runs import Runs, View, Wish
 from emotion.ui.words import Words
 from tests.fakes import loud_clip
-from tests.page_server import FakeRecognizer, serve_page, text_of
+from tests.page_server import FakeRecognizer, quiet_pandas, serve_page, text_of
 
-# Gradio sums up its queue with pandas after every call, through an option that pandas 3 calls deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated")
+pytestmark = quiet_pandas
 
 ENGLISH = Words("en")
 
@@ -214,26 +214,79 @@ def as_they_end(jobs):
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "http://127.0.0.1:9/x.wav", "https://example.org/x.wav"])
-def test_a_path_of_the_server_and_a_url_are_refused(served, path):
+@pytest.mark.parametrize("wire", [False, True], ids=["program", "page"])
+def test_a_path_of_the_server_and_a_url_are_refused(served, path, wire):
     _, url, _ = served
-    answer = call_raw(url, {"path": path, "meta": {"_type": "gradio.FileData"}})
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+        if wire:
+            (*_, answer) = messages(client, on_click(client, "recognise"), [file, "utterance", False, []])
+        else:
+            (*_, answer) = messages(client, endpoint(client), [file, "utterance", False])
     assert answer["success"] is False
     assert "passwd" not in json.dumps(answer["output"])
 
 
-def call_raw(url: str, file: dict[str, object]) -> dict[str, object]:
-    """The answer to a call of the endpoint that no client library has looked at."""
+def test_the_page_shows_the_result_its_timeline_its_files_and_its_log(served, recording):
+    _, url, _ = served
+    with httpx.Client(base_url=url, timeout=10, trust_env=False, headers={"accept-language": "zh-CN"}) as client:
+        (path,) = client.post("gradio_api/upload", files={"files": ("call.wav", recording.read_bytes())}).json()
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        steps = messages(client, on_click(client, "recognise"), [file, "frame", True, ["srt"]])
+        shown = json.dumps(steps, ensure_ascii=False)
+        for words in ("愤怒 (Angry)", "特征向量 (.npy)", "SRT 字幕", "推理", "duration_s"):
+            assert words in shown
+        links = set(re.findall(r'href=\\"(gradio_api/file=[^\\]+)', shown))
+        assert len(links) == 4
+        assert all(client.get(link).status_code == 200 for link in links)
+
+
+def test_the_page_asks_which_model_answers_and_offers_samples(served):
+    _, url, _ = served
     with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
         config = client.get("config").json()
-        index = next(d["id"] for d in config["dependencies"] if d["api_name"] == "recognize")
-        call = {"data": [file, "utterance", False], "fn_index": index, "session_hash": "raw"}
-        client.post("gradio_api/queue/join", json=call).raise_for_status()
-        with client.stream("GET", "gradio_api/queue/data", params={"session_hash": "raw"}) as stream:
-            for line in stream.iter_lines():
-                message = json.loads(line.removeprefix("data:")) if line else {}
-                if message.get("msg") == "process_completed":
-                    return message
+        load = next(d["id"] for d in config["dependencies"] if d["targets"] and d["targets"][0][1] == "load")
+        assert "fake · cpu · fp32 · ready" in call(client, load)["data"][0]
+        sample = next(d["id"] for d in config["dependencies"] if d["outputs"] == [component(config, "recording")])
+        answer = call(client, sample)["data"][0]
+        assert answer["orig_name"] == "calm.flac"
+        assert client.get(f"gradio_api/file={answer['path']}").status_code == 200
+        assert call(client, on_click(client, "cancel"))["data"] == []
+
+
+def call(client: httpx.Client, index: int) -> dict[str, Any]:
+    """The answer of a handler that takes nothing and does not queue."""
+    answer = client.post("gradio_api/run/predict", json={"data": [], "fn_index": index, "session_hash": "wire"})
+    answer.raise_for_status()
+    return answer.json()
+
+
+def messages(client: httpx.Client, index: int, values: list[Any]) -> list[dict[str, Any]]:
+    """Everything that the server says to a call that no client library has looked at, its end last."""
+    call = {"data": values, "fn_index": index, "session_hash": "wire"}
+    client.post("gradio_api/queue/join", json=call).raise_for_status()
+    said = []
+    with client.stream("GET", "gradio_api/queue/data", params={"session_hash": "wire"}) as stream:
+        for line in stream.iter_lines():
+            said += [json.loads(line.removeprefix("data:"))] if line else []
+            if said and said[-1]["msg"] == "process_completed":
+                return said
     raise AssertionError("the server gave no answer")
+
+
+def component(config: dict[str, Any], name: str) -> int:
+    return next(c["id"] for c in config["components"] if c["props"].get("elem_id") == name)
+
+
+def on_click(client: httpx.Client, name: str) -> int:
+    """The handler of a button."""
+    config = client.get("config").json()
+    target = [component(config, name), "click"]
+    return next(d["id"] for d in config["dependencies"] if target in d["targets"])
+
+
+def endpoint(client: httpx.Client) -> int:
+    return next(d["id"] for d in client.get("config").json()["dependencies"] if d["api_name"] == "recognize")
 
 
 def test_the_page_asks_no_other_host_for_anything(served):

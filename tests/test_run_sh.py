@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 HOUSE = Path(__file__).parent.parent
-APP = "import os, sys; print('app', sys.argv[1:], *(os.environ[n] for n in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMEXPR_NUM_THREADS')))"
+APP = """
+import os, sys
+print("app", sys.argv[1:], *(os.environ[name + "_NUM_THREADS"] for name in ("OMP", "MKL", "NUMEXPR")))
+"""
 COMMANDS = "import os, sys; print('emotion', sys.argv[1:], os.getcwd())"
 PYTEST = "import sys; print('pytest', sys.argv[1:])"
 
@@ -30,9 +33,9 @@ def house(tmp_path_factory):
 def start(house: Path, *words: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     bare = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     bare.pop("PYTHONPATH", None)
-    return subprocess.run(
-        [str(house / "run.sh"), *words], capture_output=True, text=True, check=True, cwd=cwd or house, env={**bare, **variables}
-    )
+    command = [str(house / "run.sh"), *words]
+    environment = {**bare, **variables}
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=cwd or house, env=environment)
 
 
 def test_the_first_start_installs_and_starts_the_page(house):

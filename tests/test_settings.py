@@ -48,7 +48,9 @@ def test_an_unknown_key_stops_the_program_wherever_it_stands(tmp_path, monkeypat
         load_settings()
 
 
-@pytest.mark.parametrize(("key", "value"), [("port", 70_000), ("hub", "elsewhere"), ("queue_size", 0), ("window_s", 0.1)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("port", 70_000), ("hub", "elsewhere"), ("queue_size", 0), ("window_s", 0.1)]
+)
 def test_a_value_that_cannot_be_used_is_named(key, value):
     with pytest.raises(SettingsInvalid, match=key):
         load_settings(**{key: value})

@@ -16,7 +16,8 @@ def on_a_terminal(capfd, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("at_s", "shown"), [(0, "0:00.0"), (12.84, "0:12.8"), (59.96, "1:00.0"), (3599.99, "1:00:00.0"), (3732.5, "1:02:12.5")]
+    ("at_s", "shown"),
+    [(0, "0:00.0"), (12.84, "0:12.8"), (59.96, "1:00.0"), (3599.99, "1:00:00.0"), (3732.5, "1:02:12.5")],
 )
 def test_times_are_shown_as_on_a_clock(at_s, shown):
     assert terminal.clock(at_s) == shown

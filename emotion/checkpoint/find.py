@@ -9,7 +9,7 @@ from emotion.checkpoint.config import NetworkConfig, read_config, read_tokens
 from emotion.checkpoint.convert import Source, convert, describe_source, read_source
 from emotion.checkpoint.known import EXAMPLE_CLIP, KNOWN_MODELS, KnownModel, known_model
 from emotion.checkpoint.state import state_tensors
-from emotion.errors import CheckpointBroken, ModelNotFound
+from emotion.errors import CheckpointBroken, ModelNotFound, command_line
 from emotion.labels import is_masked, key_of_token
 
 WEIGHTS = "model.safetensors"
@@ -103,8 +103,8 @@ def open_cached(folder: Path) -> Checkpoint:
     source = read_source(folder / WEIGHTS, state_tensors(config, len(tokens)))
     if source is None:
         raise CheckpointBroken(
-            f"The weights of {folder.name} in the cache are damaged. Get them anew with: emotion models download "
-            f"{folder.name}",
+            f"The weights of {folder.name} in the cache are damaged. Get them anew with: "
+            f"{command_line(f'models download {folder.name}')}",
             name=folder.name,
         )
     return Checkpoint(folder.name, folder, folder / WEIGHTS, source.fingerprint, config, tokens)
@@ -147,7 +147,8 @@ def _is_complete(folder: Path) -> bool:
 def _not_here(name: str) -> ModelNotFound:
     if known_model(name) or is_hub_id(name):
         return ModelNotFound(
-            f"The model {name} is not on this machine. Download it with: emotion models download {name}", name=name
+            f"The model {name} is not on this machine. Download it with: {command_line(f'models download {name}')}",
+            name=name,
         )
     names = ", ".join(model.name for model in KNOWN_MODELS)
     return ModelNotFound(

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from emotion.errors import EmotionError
+from emotion.errors import EmotionError, command_line
 from emotion.labels import Language, emotion_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def say_model(state: "ModelState") -> None:
     if state.phase == "built_in":
         say(
             "emotion: the built-in model answers (small, less accurate). "
-            "For emotion2vec+ large (1.95 GB): emotion models download emotion2vec_plus_large"
+            f"For emotion2vec+ large (1.95 GB): {command_line('models download emotion2vec_plus_large')}"
         )
 
 

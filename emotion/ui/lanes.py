@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.analysis import Analysis, Segment
+from emotion.analysis import Analysis, Segment, smooth
 from emotion.labels import emotion_of
 from emotion.model import FRAME_RATE_HZ, FloatArray
 from emotion.ui.words import Words
@@ -28,7 +28,7 @@ def timeline(analysis: Analysis, words: Words, smoothing_s: float) -> dict[str, 
     }
     if analysis.frame_scores is None:
         return lanes
-    scores, frames_per_point = thin(smooth(analysis.frame_scores, round(smoothing_s * FRAME_RATE_HZ)), MAX_POINTS)
+    scores, frames_per_point = thin(smooth(analysis.frame_scores, smoothing_s), MAX_POINTS)
     lanes["points"] = np.round(scores.T * _PER_MILLE).astype(int).tolist()
     lanes["point_s"] = frames_per_point / FRAME_RATE_HZ
     lanes["segments"] = _segments(analysis.segments, analysis.model.labels)
@@ -41,17 +41,6 @@ def envelope(samples: FloatArray, max_points: int) -> list[list[int]]:
     low, high = np.minimum.reduceat(samples, edges), np.maximum.reduceat(samples, edges)
     loudest = max(float(high.max()), -float(low.min()), 1e-3)
     return [np.round(side / loudest * _PER_MILLE).astype(int).tolist() for side in (low, high)]
-
-
-def smooth(scores: FloatArray, width: int) -> FloatArray:
-    """Centred moving average over so many frames [T, C], shorter at both ends."""
-    if width < 2:
-        return scores
-    sums = np.pad(scores.cumsum(axis=0, dtype=np.float64), ((1, 0), (0, 0)))
-    centre = np.arange(len(scores))
-    low, high = np.maximum(centre - width // 2, 0), np.minimum(centre + width // 2 + 1, len(scores))
-    averages: FloatArray = ((sums[high] - sums[low]) / (high - low)[:, None]).astype(np.float32)
-    return averages
 
 
 def thin(scores: FloatArray, max_points: int) -> tuple[FloatArray, int]:

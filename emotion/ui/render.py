@@ -7,11 +7,12 @@ from urllib.parse import quote
 
 from emotion.analysis import Analysis, is_silent
 from emotion.engine import Progress
+from emotion.errors import command_line
 from emotion.labels import EMOTIONS, Emotion, emotion_of
 from emotion.recognizer import BUILT_IN, ModelState
 from emotion.ui.words import Words, clock, percent, size
 
-GET_LARGE = "./run.sh models download emotion2vec_plus_large"
+GET_LARGE = command_line("models download emotion2vec_plus_large")
 
 
 @dataclass(frozen=True)
