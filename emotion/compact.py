@@ -1,4 +1,4 @@
-"""The built-in model: emotion from log-mel and pitch frames, by one small convolution network.
+"""The built-in model: emotion from log-mel and pitch frames, by a small convolution network and running statistics.
 
 It keeps the contract of the large network: 50 frames per second over the same samples, one embedding and one row of
 logits per frame, and a linear head, so that the mean of the frames' logits is exactly the utterance's logits.
@@ -38,6 +38,10 @@ PITCH_MARGIN = (PITCH_WINDOW - FRAME_FIELD) // 2
 PITCH_BINS = slice(4, 160)  # 63 to 2,484 Hz: where harmonics stand clear of each other and of the hum.
 PITCH_OCTAVES = 3
 
+# Statistics reach half a second to each side for what happens now, and two seconds for how the person speaks.
+REACHES = (25, 100)
+NUM_CEPSTRA = 20
+
 
 @dataclass(frozen=True)
 class CompactConfig:
@@ -46,9 +50,15 @@ class CompactConfig:
     num_bands: int = 64
     num_pitches: int = 48
     width: int = 192
-    embedding_size: int = 256
-    dilations: tuple[int, ...] = (1, 3, 9, 27)
-    dropout: float = 0.15
+    picture_size: int = 256
+    hidden_size: int = 512
+    summary_size: int = 128
+    dilations: tuple[int, ...] = (1, 2, 5, 12)
+    dropout: float = 0.1
+
+    @property
+    def embedding_size(self) -> int:
+        return self.picture_size + self.summary_size
 
 
 def load_compact() -> "Compact":
@@ -82,13 +92,16 @@ class Compact(nn.Module):
         self.config = config
         self.labels = LABELS
         self.features = Features(config.num_bands, config.num_pitches)
-        self.encoder = Encoder(config)
+        self.pictures = Pictures(config)
+        self.summaries = Summaries(config)
         self.head = nn.Linear(config.embedding_size, len(LABELS))
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [T, 9] and embeddings [T, D] of a waveform [n] at 16 kHz, n >= 400, normalised over its clip."""
-        bands, pitches = self.features(waveform[None])
-        embeddings = self.encoder(bands, pitches)[0]
+        levels, pitches = self.features(waveform[None])
+        seen = self.pictures(contrast(levels), pitches[:, None])
+        summed = self.summaries(running_statistics(levels, pitches))
+        embeddings = torch.cat([seen, summed], 2)[0]
         return self.head(embeddings), embeddings
 
 
@@ -108,8 +121,8 @@ class Features(nn.Module):
         self.register_buffer("cosines", pitch_cosines(num_pitches), persistent=False)
 
     def forward(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
-        """Bands [B, 2, bands, 2 T] and pitches [B, 1, pitches, T] of waveforms [B, n]."""
-        return contrast(self.levels(waveforms)), self.pitches(waveforms)[:, None]
+        """Levels [B, bands, 2 T] and pitches [B, pitches, T] of waveforms [B, n]."""
+        return self.levels(waveforms), self.pitches(waveforms)
 
     def levels(self, waveforms: Tensor) -> Tensor:
         """Log energies [B, bands, 2 T] of the mel bands."""
@@ -170,34 +183,40 @@ def pitch_cosines(num_pitches: int) -> Tensor:
     return torch.cos(2 * math.pi * bins_hz[:, None] / pitches_hz)
 
 
-class Encoder(nn.Module):
+class Pictures(nn.Module):
     """Features seen as pictures by convolutions over frequency and time, then as frames by dilated ones over time."""
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         self.bands = nn.Sequential(
-            convolve_picture(2, 16, 5, (2, 2)),
-            convolve_picture(16, 32, 3, (2, 1)),
+            convolve_picture(2, 16, (5, 7), (2, 4)),
+            convolve_picture(16, 32, (3, 3), (2, 1)),
             PictureBlock(32, 48),
             PictureBlock(48, 64),
         )
         self.pitches = nn.Sequential(
-            convolve_picture(1, 16, 5, (2, 1)),
-            convolve_picture(16, 32, 3, (2, 1)),
-            convolve_picture(32, 32, 3, (2, 1)),
+            convolve_picture(1, 16, (5, 5), (2, 2)),
+            convolve_picture(16, 32, (3, 3), (2, 1)),
+            convolve_picture(32, 32, (3, 3), (2, 1)),
         )
         size = 64 * math.ceil(config.num_bands / 16) + 32 * math.ceil(config.num_pitches / 8)
         self.join = nn.Sequential(nn.Dropout1d(config.dropout / 2), *convolve_frames(size, config.width, 1), nn.ReLU())
         self.blocks = nn.Sequential(
             *[FrameBlock(config.width, dilation, config.dropout) for dilation in config.dilations]
         )
-        self.embed = nn.Sequential(*convolve_frames(config.width, config.embedding_size, 1), nn.ReLU())
+        self.embed = nn.Sequential(*convolve_frames(config.width, config.picture_size, 1), nn.ReLU())
 
     def forward(self, bands: Tensor, pitches: Tensor) -> Tensor:
         """Embeddings [B, T, D] of bands [B, 2, bands, 2 T] and pitches [B, 1, pitches, T]."""
         seen = torch.cat([self.bands(bands).flatten(1, 2), self.pitches(pitches).flatten(1, 2)], 1)
         embeddings = self.embed(self.blocks(self.join(seen)))
-        return cast(Tensor, embeddings).transpose(1, 2)
+        return double(embeddings)[..., : pitches.shape[3]].transpose(1, 2)
+
+
+def double(steps: Tensor) -> Tensor:
+    """Steps [B, D, n] at 25 Hz as frames [B, D, 2 n] at 50 Hz: each step, and the middle between it and the next."""
+    following = torch.cat([steps[..., 1:], steps[..., -1:]], 2)
+    return torch.stack([steps, (steps + following) / 2], 3).flatten(2)
 
 
 class PictureBlock(nn.Module):
@@ -206,7 +225,7 @@ class PictureBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            convolve_picture(inputs, outputs, 3, (2, 1)),
+            convolve_picture(inputs, outputs, (3, 3), (2, 1)),
             nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
         )
@@ -232,12 +251,98 @@ class FrameBlock(nn.Module):
         return torch.relu(frames + self.layers(frames))
 
 
-def convolve_picture(inputs: int, outputs: int, kernel: int, stride: tuple[int, int]) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-    )
+def convolve_picture(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int]) -> nn.Sequential:
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 def convolve_frames(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> tuple[nn.Module, nn.Module]:
     convolution = nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2 * dilation, dilation=dilation, bias=False)
     return convolution, nn.BatchNorm1d(outputs)
+
+
+class Summaries(nn.Module):
+    """Statistics of the last and next seconds, through a perceptron of two layers."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__()
+        size = num_statistics(config)
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("deviation", torch.ones(size))
+        self.layers = nn.Sequential(
+            nn.Linear(size, config.hidden_size),
+            nn.ReLU(),
+            nn.Dropout(0.4),
+            nn.Linear(config.hidden_size, config.summary_size),
+            nn.ReLU(),
+        )
+
+    def forward(self, statistics: Tensor) -> Tensor:
+        """Embeddings [B, T, D] of statistics [B, T, S]."""
+        return cast(Tensor, self.layers(self.scale(statistics)))
+
+    def scale(self, statistics: Tensor) -> Tensor:
+        return ((statistics - self.mean) / self.deviation).clamp(-5, 5)
+
+
+def num_statistics(config: CompactConfig) -> int:
+    levels, pitches = torch.zeros(1, config.num_bands, 2), torch.zeros(1, config.num_pitches, 1)
+    return running_statistics(levels, pitches).shape[2]
+
+
+def running_statistics(levels: Tensor, pitches: Tensor) -> Tensor:
+    """Means and deviations [B, T, S] around each frame, of levels [B, bands, 2 T] and pitches [B, pitches, T]."""
+    statistics = [
+        around(weight, traits, reach) for weight, traits in weighted_traits(levels, pitches) for reach in REACHES
+    ]
+    return torch.cat(statistics, 1).transpose(1, 2)
+
+
+def weighted_traits(levels: Tensor, pitches: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Traits [B, F, T] of the frames and how much each frame counts, [B, 1, T]: spectrum, pitch, loudness."""
+    levels = levels.unflatten(2, (-1, 2)).mean(3)  # type: ignore[no-untyped-call]
+    energy = levels.exp().mean(1, keepdim=True)
+    loud = energy.sqrt() + 1e-3
+    loudness = energy.log()
+    pitches = pitches.clamp(min=0)
+    voicing = pitches.amax(1, keepdim=True)
+    octaves = torch.linspace(0, PITCH_OCTAVES, pitches.shape[1], device=pitches.device)[:, None]
+    pitch = ((8 * pitches).softmax(1) * octaves).sum(1, keepdim=True)
+    cepstra = cosine_transform(levels.shape[1]).to(levels) @ levels
+    flux = change(levels, 1).abs().unflatten(1, (-1, 4)).mean(2)  # type: ignore[no-untyped-call]
+    glide, swell = change(pitch, 1), change(loudness, 1)
+    return [
+        (loud, torch.cat([levels, flux, cepstra, change(cepstra, 2)], 1)),
+        (loud * voicing.square() + 1e-4, torch.cat([pitches, pitch, glide, glide.abs(), voicing], 1)),
+        (torch.ones_like(loud), torch.cat([loudness, swell, swell.abs(), voicing, (2 * loudness + 6).sigmoid()], 1)),
+    ]
+
+
+def around(weight: Tensor, traits: Tensor, reach: int) -> Tensor:
+    """Weighted means and deviations [B, 2 F, T] of traits [B, F, T] over the frames from t - reach to t + reach."""
+    count = traits.shape[2]
+    centre = traits.mean(2, keepdim=True)
+    moved = traits - centre
+    # Differences of running sums cost the same for any reach; in float32 they would drift over a minute.
+    sums = torch.cat([weight, weight * moved, weight * moved.square()], 1).double().cumsum(2)
+    sums = nn.functional.pad(sums, (1, 0))
+    frames = torch.arange(count, device=traits.device)
+    inside = sums[..., (frames + reach + 1).clamp(max=count)] - sums[..., (frames - reach).clamp(min=0)]
+    means, squares = (inside[:, 1:] / inside[:, :1]).float().chunk(2, 1)
+    return torch.cat([means + centre, ((squares - means.square()).clamp(min=0) + 1e-4).sqrt()], 1)
+
+
+def change(values: Tensor, step: int) -> Tensor:
+    """Values [B, F, T] `step` frames later less those `step` frames before; the ends are repeated."""
+    frames = torch.arange(values.shape[2], device=values.device)
+    return values[..., (frames + step).clamp(max=len(frames) - 1)] - values[..., (frames - step).clamp(min=0)]
+
+
+def cosine_transform(num_bands: int) -> Tensor:
+    """Matrix [cepstra, bands] that gives the shape of a spectrum without its level."""
+    order = torch.arange(1, NUM_CEPSTRA + 1)[:, None]
+    return torch.cos(math.pi / num_bands * order * (torch.arange(num_bands) + 0.5)) * math.sqrt(2 / num_bands)

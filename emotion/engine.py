@@ -92,7 +92,7 @@ class Engine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(finish=kind is None)
 
     @property
     def card(self) -> ModelCard:
@@ -140,11 +140,15 @@ class Engine:
     def free_memory(self) -> None:
         self._model.free_memory()
 
-    def close(self) -> None:
-        """Refuse new work, finish what was accepted, end the threads."""
+    def close(self, finish: bool = True) -> None:
+        """Refuse new work, finish what was accepted (or cancel it), end the threads."""
         with self._change:
             self._closed = True
+            accepted = list(self._jobs)
             self._change.notify_all()
+        if not finish:
+            for future in accepted:
+                future.cancel()
         self._decoders.shutdown(wait=True)
         self._thread.join()
 

@@ -80,7 +80,8 @@ class Recognizer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        # Whoever leaves with an error, Ctrl+C above all, does not want to wait for the rest.
+        self.close(finish=kind is None)
 
     @property
     def state(self) -> ModelState:
@@ -134,10 +135,10 @@ class Recognizer:
         """The example clip that came with the model that answers now, None where it has none."""
         return example_clip(self.state.card.name, self.settings.cache_dir)
 
-    def close(self) -> None:
-        """Finish accepted work and end the threads."""
+    def close(self, finish: bool = True) -> None:
+        """Finish accepted work, or cancel it, and end the threads."""
         self._closing.set()
-        self.engine.close()
+        self.engine.close(finish)
 
     def _take_over(self) -> None:
         """Put the large model in the built-in one's place, or keep the reason why that could not be."""

@@ -174,6 +174,22 @@ def test_leaving_the_engine_finishes_what_was_accepted():
         engine.submit(loud_clip())
 
 
+def test_leaving_the_engine_with_an_error_cancels_what_waits():
+    model = HeldModel()
+    futures = []
+
+    def leave_in_the_middle():
+        with Engine(model) as engine:
+            futures.extend(engine.submit(loud_clip()) for _ in range(5))
+            assert model.began.acquire(timeout=PATIENCE_S)
+            model.may_go_on.release()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leave_in_the_middle()
+    assert sum(future.cancelled() for future in futures) >= 4
+
+
 def test_new_work_gets_the_new_model_and_begun_work_keeps_its_own(held):
     engine, model = held
     begun = engine.submit(loud_clip())

@@ -71,7 +71,8 @@ def _show_tables(evaluation: "Evaluation", model: str) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table(title=f"Recordings by label (rows) and by what {model} recognised (columns)")
+    title = f"Recordings by label (rows) and by what {model} recognised (columns)"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("label")
     for label in evaluation.recognised:
         table.add_column(label, justify="right")
