@@ -1,5 +1,6 @@
 """The analysis room, pure: windows of a clip, stitched predictions, segments, and the one JSON record."""
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -31,6 +32,8 @@ FRAMES_FILE = "frames.npz"
 # -80 dBFS: below it 16-bit sound has three steps left, and any score would speak of the converter's noise.
 SILENCE_PEAK = 1e-4
 _BLOCK_SAMPLES = 1_000_000
+# 128 MB: ten minutes of the large model's embeddings.
+_HELD_NUMBERS = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ class Stitcher:
         self._logits = np.empty((total, len(card.labels)), np.float32)
         self._embedding_sum = np.zeros(card.embedding_size)
         keep_all = options.embedding and options.granularity == "frame"
-        self._embeddings = np.empty((total, card.embedding_size), np.float32) if keep_all else None
+        self._embeddings = _room_for((total, card.embedding_size)) if keep_all else None
         self._done = 0
         self._windows = 0
 
@@ -271,6 +274,16 @@ def is_silent(clip: Clip) -> bool:
 def frame_times_s(count: int) -> NDArray[np.float64]:
     """Start of each frame, [T]."""
     return np.arange(count) / FRAME_RATE_HZ
+
+
+def _room_for(shape: tuple[int, int]) -> FloatArray:
+    """An empty array, in memory while it is small, then in a temporary file without a name: 3 hours of frames of the
+    large model take 2.2 GB, which the system can then put aside.
+    """
+    if shape[0] * shape[1] <= _HELD_NUMBERS:
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile() as file:  # the mapping keeps the file alive, and ends it when the array goes
+        return np.memmap(file, np.float32, mode="w+", shape=shape)
 
 
 def _blocks(samples: FloatArray) -> Iterator[FloatArray]:

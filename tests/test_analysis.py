@@ -171,3 +171,11 @@ def test_smoothing_keeps_a_steady_score_and_spreads_a_jump():
     assert (smoothed[0], smoothed[-1]) == (0, 1)
     assert 0 < smoothed[48] < smoothed[51] < 1
     np.testing.assert_array_equal(smooth(jump, 0), jump)
+
+
+def test_very_many_embeddings_lie_in_a_file_and_say_the_same(monkeypatch):
+    held = analyze(noise(200_000), "frame", embedding=True).embedding
+    monkeypatch.setattr("emotion.analysis._HELD_NUMBERS", 100)
+    filed = analyze(noise(200_000), "frame", embedding=True).embedding
+    assert isinstance(filed, np.memmap)
+    np.testing.assert_array_equal(held, filed)

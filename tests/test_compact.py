@@ -143,9 +143,11 @@ def test_the_card_states_the_licence_and_the_measured_numbers() -> None:
         assert f"{corpus['unweighted_accuracy']:.3f}" in card
 
 
-def test_held_out_accuracy_is_far_above_chance() -> None:
-    for corpus in json.loads(CONFIG_FILE.read_text(encoding="utf-8"))["leave_speakers_out"].values():
-        assert corpus["unweighted_accuracy"] > 2 / corpus["classes"] or corpus["clips"] < 500
+def test_measured_accuracy_on_unseen_speakers_is_twice_chance_and_more() -> None:
+    measured = json.loads(CONFIG_FILE.read_text(encoding="utf-8"))["leave_speakers_out"]
+    assert measured["emodb"]["unweighted_accuracy"] > 0.70
+    for corpus in ("emodb", "ravdess", "nemo"):
+        assert measured[corpus]["unweighted_accuracy"] > 2 / measured[corpus]["classes"]
 
 
 @pytest.mark.usefixtures("one_thread")
