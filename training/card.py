@@ -12,7 +12,12 @@ import torch
 from emotion.compact import CONFIG_FILE, LABELS, SAMPLE_RATE_HZ, WEIGHTS_FILE, load_compact, weights_sha256
 
 TEMPLATE_FILE = Path(__file__).parent / "card_template.md"
-CORPUS_NAMES = {"emodb": "EMO-DB (German)", "ravdess": "RAVDESS (English)", "nemo": "nEMO (Polish)", "crema-d": "CREMA-D part (English)"}
+CORPUS_NAMES = {
+    "emodb": "EMO-DB (German)",
+    "ravdess": "RAVDESS (English)",
+    "nemo": "nEMO (Polish)",
+    "crema-d": "CREMA-D part (English)",
+}
 
 
 def main() -> None:
@@ -29,7 +34,7 @@ def tables(stored: dict[str, Any]) -> dict[str, str]:
         "accuracy_table": accuracy_table(speakers),
         "corpora_table": accuracy_table(corpora),
         "confusion_tables": "\n\n".join(confusion_table(name, measured) for name, measured in speakers.items()),
-        "calibration_table": calibration_table(speakers),
+        "calibration_table": calibration_table({"speakers": speakers, "corpora": corpora}),
     }
 
 
@@ -41,14 +46,19 @@ def facts(stored: dict[str, Any]) -> dict[str, Any]:
         "sha256": weights_sha256(),
         "temperature": f"{stored['temperature']:.2f}",
         "silent": ", ".join(f"`{label}`" for label in stored["silent_labels"]),
-        "num_steps": stored["recipe"]["num_steps"],
+        "picture_steps": stored["recipe"]["picture_steps"],
+        "summary_steps": stored["recipe"]["summary_steps"],
+        "batch_clips": stored["recipe"]["batch_clips"],
         "speed": f"{10 * (times_real_time(network) // 10):.0f}",
         "load_ms": f"{seconds_of(load_compact) * 1000:.0f}",
     }
 
 
 def accuracy_table(measured: dict[str, Any]) -> str:
-    lines = ["| corpus | clips | classes | chance | unweighted accuracy | weighted accuracy |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| corpus | clips | classes | chance | unweighted accuracy | weighted accuracy |",
+        "|---|---|---|---|---|---|",
+    ]
     for corpus, numbers in measured.items():
         lines.append(
             f"| {CORPUS_NAMES[corpus]} | {numbers['clips']:,} | {numbers['classes']} | {1 / numbers['classes']:.3f} "
@@ -58,12 +68,11 @@ def accuracy_table(measured: dict[str, Any]) -> str:
 
 
 def calibration_table(measured: dict[str, Any]) -> str:
-    lines = ["| corpus | calibration error before | after | negative log-likelihood after |", "|---|---|---|---|"]
-    for corpus, numbers in measured.items():
-        lines.append(
-            f"| {CORPUS_NAMES[corpus]} | {numbers['calibration_error_before']:.3f} "
-            f"| {numbers['calibration_error']:.3f} | {numbers['negative_log_likelihood']:.2f} |"
-        )
+    lines = ["| unseen | corpus | before | after |", "|---|---|---|---|"]
+    for unseen, corpora in measured.items():
+        for corpus, numbers in corpora.items():
+            before, after = numbers["calibration_error_before"], numbers["calibration_error"]
+            lines.append(f"| {unseen} | {CORPUS_NAMES[corpus]} | {before:.3f} | {after:.3f} |")
     return "\n".join(lines)
 
 

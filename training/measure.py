@@ -11,6 +11,8 @@ from emotion.compact import LABELS, Compact
 from training.augment import normalise
 from training.corpus import Speech
 
+NEVER = np.float32(-1e9)  # The logit of a class that the training clips did not have.
+
 
 @dataclass(frozen=True)
 class Prediction:
