@@ -95,3 +95,10 @@ def commit() -> str:
 
 def today() -> str:
     return datetime.now().strftime("%Y-%m-%d")
+
+
+def physical_cores() -> int:
+    """Cores without hyper-threads that this process may use."""
+    from emotion.monitor import usable_cores
+
+    return usable_cores().physical

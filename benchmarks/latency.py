@@ -1,19 +1,24 @@
-"""Latency of one clip: FunASR's AutoModel and ours on the same random weights, alternating in one process.
+"""Latency and peak memory of one clip: FunASR's AutoModel and ours on the same random weights.
 
-Each side gets samples in memory and gives frame embeddings and scores; both use the same number of threads.
+Each side lives in a process of its own, so that neither's threads disturb the other's; they work in turn. Both get
+samples in memory, give frame embeddings and scores, and use the same number of threads. `--funasr-default` leaves
+FunASR the number that it takes by itself, whatever the machine has.
 """
 
 import argparse
+import contextlib
 import io
-from contextlib import redirect_stdout
+import multiprocessing
+import resource
+import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import bench
 import numpy as np
 
-from emotion.model.funasr_runtime import import_funasr, quiet
-from emotion.recognizer import Recognizer
+FUNASR_THREADS = 4  # the default of its argument `ncpu`
 
 
 def main() -> None:
@@ -21,58 +26,104 @@ def main() -> None:
     parser.add_argument("--durations", type=float, nargs="+", default=[1, 3, 10, 30, 60], help="seconds of each clip")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each side after one warm-up")
     parser.add_argument("--threads", type=int, default=0, help="threads of both sides; 0: every physical core")
+    parser.add_argument("--funasr-default", action="store_true", help="four threads for FunASR, as it takes by itself")
     parser.add_argument("--model", type=Path, help="folder of a checkpoint instead of random weights")
     wanted = parser.parse_args()
-    if wanted.model:
-        compare(wanted.model, wanted)
-    else:
-        with bench.large_checkpoint() as folder:
-            compare(folder, wanted)
+    with contextlib.ExitStack() as stack:
+        folder = wanted.model or stack.enter_context(bench.large_checkpoint())
+        threads = wanted.threads or bench.physical_cores()
+        their_threads = FUNASR_THREADS if wanted.funasr_default else threads
+        sides = {"funasr": Side(run_funasr, folder, their_threads), "ours": Side(run_ours, folder, threads)}
+        compare(sides, wanted.durations, wanted.repeats)
+        for side in sides.values():
+            side.end()
 
 
-def compare(folder: Path, wanted: argparse.Namespace) -> None:
+class Side:
+    """One process that answers durations with seconds, scores and its peak memory."""
+
+    def __init__(self, work: Any, folder: Path, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ask, theirs = context.Pipe()
+        context.Process(target=work, args=(theirs, folder, threads), daemon=True).start()
+
+    def __call__(self, duration_s: float) -> tuple[float, list[float], float]:
+        self._ask.send(duration_s)
+        answer: tuple[float, list[float], float] = self._ask.recv()
+        return answer
+
+    def end(self) -> None:
+        self._ask.send(None)
+
+
+def compare(sides: dict[str, Side], durations: list[float], repeats: int) -> None:
     rows: list[tuple[object, ...]] = []
     record: list[dict[str, Any]] = []
-    with Recognizer(str(folder), inference_threads=wanted.threads) as recognizer:
-        reference = open_reference(folder)
-        for duration_s in wanted.durations:
-            samples = bench.speech_like(duration_s)
-            sides = {
-                "funasr": lambda samples=samples: ask_reference(reference, samples),
-                "ours": lambda samples=samples: recognizer.recognize(samples, "frame", embedding=True),
-            }
-            timings = bench.alternate(sides, wanted.repeats)
-            theirs, ours = timings["funasr"], timings["ours"]
-            distance = largest_difference(ask_reference(reference, samples), recognizer.recognize(samples).scores)
-            ratio = theirs.median_s / ours.median_s
-            rows.append(
-                (f"{duration_s:g} s", f"{theirs.median_s:.3f}", f"{ours.median_s:.3f}", f"{ours.minimum_s:.3f}",
-                 f"{ratio:.2f}", f"{ours.median_s / duration_s:.3f}", f"{distance:.1e}")
-            )  # fmt: skip
-            record.append(
-                {"duration_s": duration_s, "funasr_s": theirs.seconds, "ours_s": ours.seconds, "ratio": ratio}
-            )
-    header = ("clip", "FunASR, s", "ours, s", "ours at best, s", "times faster", "ours, s per s", "scores differ by")
+    for duration_s in durations:
+        answers = {name: [] for name in sides}  # type: dict[str, list[tuple[float, list[float], float]]]
+        for _ in range(repeats + 1):
+            for name, side in sides.items():
+                answers[name].append(side(duration_s))
+        theirs, ours = (bench.Timing(tuple(a[0] for a in answers[name][1:])) for name in ("funasr", "ours"))
+        their_mb, our_mb = (answers[name][-1][2] for name in ("funasr", "ours"))
+        distance = np.abs(np.subtract(answers["funasr"][-1][1], answers["ours"][-1][1])).max()
+        rows.append(
+            (f"{duration_s:g} s", f"{theirs.median_s:.3f}", f"{ours.median_s:.3f}",
+             f"{theirs.median_s / ours.median_s:.2f}", f"{theirs.minimum_s / ours.minimum_s:.2f}",
+             f"{their_mb:.0f}", f"{our_mb:.0f}", f"{distance:.1e}")
+        )  # fmt: skip
+        record.append({"duration_s": duration_s, "funasr_s": theirs.seconds, "ours_s": ours.seconds,
+                       "funasr_peak_mb": their_mb, "ours_peak_mb": our_mb})  # fmt: skip
+    header = (
+        "clip",
+        "FunASR, s",
+        "ours, s",
+        "times faster",
+        "at best",
+        "FunASR, peak MB",
+        "ours, peak MB",
+        "scores differ",
+    )
     bench.report("latency, fp32", header, rows, {"rows": record})
 
 
-def open_reference(folder: Path) -> Any:
+def run_funasr(questions: Connection, folder: Path, threads: int) -> None:
+    from emotion.model.funasr_runtime import import_funasr, quiet
+
     with quiet():
-        return import_funasr()(model=str(folder), disable_update=True, disable_pbar=True, log_level="ERROR")
+        model = import_funasr()(
+            model=str(folder), ncpu=threads, disable_update=True, disable_pbar=True, log_level="ERROR"
+        )
+
+    def ask(samples: Any) -> list[float]:
+        with contextlib.redirect_stdout(io.StringIO()):
+            spoken = model.generate(input=samples, granularity="frame", extract_embedding=True, ncpu=threads)[0]
+        return [float(score) for score in spoken["scores"]]
+
+    answer(questions, ask, threads)
 
 
-def ask_reference(reference: Any, samples: np.ndarray[Any, Any]) -> Any:
+def run_ours(questions: Connection, folder: Path, threads: int) -> None:
+    from emotion.recognizer import Recognizer
+
+    recognizer = Recognizer(str(folder), inference_threads=threads)
+
+    def ask(samples: Any) -> list[float]:
+        return [float(score) for score in recognizer.recognize(samples, "frame", embedding=True).scores]
+
+    answer(questions, ask, threads)
+
+
+def answer(questions: Connection, ask: Any, threads: int) -> None:
     import torch
 
-    threads = torch.get_num_threads()
-    with redirect_stdout(io.StringIO()):
-        spoken = reference.generate(input=samples, granularity="frame", extract_embedding=True)[0]
-    torch.set_num_threads(threads)  # FunASR sets four, whatever the machine has
-    return spoken
-
-
-def largest_difference(spoken: Any, scores: np.ndarray[Any, Any]) -> float:
-    return float(np.abs(np.asarray(spoken["scores"]) - scores).max())
+    torch.set_num_threads(threads)
+    while (duration_s := questions.recv()) is not None:
+        samples = bench.speech_like(duration_s)
+        started_s = time.perf_counter()
+        scores = ask(samples)
+        elapsed_s = time.perf_counter() - started_s
+        questions.send((elapsed_s, scores, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
 if __name__ == "__main__":

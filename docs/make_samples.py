@@ -43,9 +43,9 @@ class Manner:
 
 # Found by a random search near plausible voices for what the built-in model calls neutral, happy and angry.
 MANNERS = {
-    "calm": Manner("aoueaoua", 171, 1.5, 0.36, 0.25, 0.006, 0.62, 0.96),
-    "cheerful": Manner("aieaoieaiea", 200, 6.0, 0.21, 0.6, 0.002, 0.3, 1.2),
-    "cross": Manner("aeaoaeaaoe", 230, 1.4, 0.18, 0.95, 0.029, 0.3, 1.1),
+    "calm": Manner("ouaeaeoea", 104, 4.8, 0.17, 0.46, 0.006, 0.51, 1.01),
+    "cheerful": Manner("oauaoaooaao", 224, 12.0, 0.33, 0.48, 0.001, 0.02, 1.12),
+    "cross": Manner("aeeoaaoaeao", 253, 3.5, 0.12, 0.89, 0.002, 0.17, 1.25),
 }
 
 

@@ -70,6 +70,16 @@ def load_compact() -> "Compact":
     return network.eval().requires_grad_(False)
 
 
+def measured_accuracy(scheme: str) -> tuple[float, float]:
+    """The lowest and the highest unweighted accuracy over the corpora of `leave_speakers_out` or `leave_corpora_out`.
+
+    Corpora of two classes are left out: a coin is right there in half of the cases.
+    """
+    by_corpus = json.loads(CONFIG_FILE.read_text(encoding="utf-8"))[scheme].values()
+    accuracies = [corpus["unweighted_accuracy"] for corpus in by_corpus if corpus["classes"] > 2]
+    return min(accuracies), max(accuracies)
+
+
 @cache
 def weights_sha256() -> str:
     """The fingerprint of the weights, for example `sha256:8d0c...`; a few milliseconds, once."""

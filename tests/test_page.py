@@ -11,6 +11,7 @@ from emotion.audio import Clip
 from emotion.engine import Progress
 from emotion.errors import ClipTooLarge, ClipTooLong, DiskFull, EmotionError, EngineBusy, HubUnreachable, NotSound
 from emotion.labels import EMOTIONS, LANGUAGES
+from emotion.model import Accuracy
 from emotion.outputs import EXPORT_FORMATS
 from emotion.recognizer import ModelState
 from emotion.settings import Settings
@@ -107,11 +108,13 @@ def test_the_model_line_says_what_answers_and_what_is_coming():
 
 
 def test_the_built_in_model_is_said_plainly_with_its_licence_and_the_way_to_the_large_one():
-    card = replace(FakeModel("compact").card, untold=("other", "unknown"))
+    accuracy = Accuracy(new_speakers=(0.582, 0.784), new_corpora=(0.273, 0.408))
+    card = replace(FakeModel("compact").card, untold=("other", "unknown"), accuracy=accuracy)
     state = ModelState(card, "auto", "built_in", reason=HubUnreachable("no answer"))
     notice = text_of(render.model_notice(state, ENGLISH))
     for words in (
         "tells 7 of the nine",
+        "right in 58% to 78% of cases with speakers it never heard, in 27% to 41%",
         "CC BY-NC-SA 4.0",
         "does not answer",
         "models download emotion2vec_plus_large",

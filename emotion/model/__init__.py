@@ -16,10 +16,19 @@ FRAME_SPAN_SAMPLES = 400
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """Unweighted accuracies that were measured, each as the lowest and the highest over several corpora."""
+
+    new_speakers: tuple[float, float]
+    new_corpora: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What computed a prediction: the `model` object of result.json, and what its output means.
 
-    `labels` are the columns of the logits, `embedding_size` is D, `untold` the labels whose score is always 0.
+    `labels` are the columns of the logits, `embedding_size` is D, `untold` the labels whose score is always 0;
+    `accuracy` is None where it was not measured here.
     """
 
     name: str
@@ -30,6 +39,7 @@ class ModelCard:
     labels: tuple[str, ...]
     embedding_size: int
     untold: tuple[str, ...] = ()
+    accuracy: Accuracy | None = None
 
     def record(self) -> dict[str, str]:
         """The five facts that result.json keeps."""

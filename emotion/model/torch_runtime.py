@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emotion.checkpoint import Checkpoint
 from emotion.errors import ModelError
-from emotion.model import FloatArray, ModelCard, Prediction
+from emotion.model import Accuracy, FloatArray, ModelCard, Prediction
 from emotion.network import load_network
 
 
@@ -67,7 +67,7 @@ def open_torch_model(checkpoint: Checkpoint, device: str, precision: str) -> Tor
 
 def open_compact_model(device: str, precision: str) -> TorchModel:
     """The built-in model."""
-    from emotion.compact import COMPACT_NAME, load_compact, weights_sha256
+    from emotion.compact import COMPACT_NAME, load_compact, measured_accuracy, weights_sha256
 
     device = usable_device(device)
     require_fp32(precision)
@@ -82,6 +82,7 @@ def open_compact_model(device: str, precision: str) -> TorchModel:
         labels=network.labels,
         embedding_size=network.config.embedding_size,
         untold=tuple(label for label, bias in zip(network.labels, biases, strict=True) if bias == -math.inf),
+        accuracy=Accuracy(measured_accuracy("leave_speakers_out"), measured_accuracy("leave_corpora_out")),
     )
     return TorchModel(network.to(device), card)
 

@@ -9,6 +9,7 @@ from emotion.analysis import Analysis, is_silent
 from emotion.engine import Progress
 from emotion.errors import command_line
 from emotion.labels import EMOTIONS, Emotion, emotion_of
+from emotion.model import ModelCard
 from emotion.recognizer import BUILT_IN, ModelState
 from emotion.ui.words import Words, clock, percent, size
 
@@ -115,13 +116,22 @@ def model_notice(state: ModelState, words: Words) -> str:
     if state.card.name != BUILT_IN:
         return ""
     told = len(set(state.card.labels) - set(state.card.untold))
-    lines = [escape(words("model.about_built_in", count=told)), escape(words("model.licence"))]
+    lines = [escape(words("model.about_built_in", count=told)), *_accuracy(state.card, words)]
+    lines.append(escape(words("model.licence")))
     if state.phase in ("asking", "downloading", "loading"):
         lines.append(escape(words("model.meanwhile")))
         return f'<p class="notice">{" ".join(lines)}</p>'
     reason = f"{escape(words('model.why'))}: {escape(words.error(state.reason))} " if state.reason else ""
     how = f"{reason}{escape(words('model.get_large'))} <code>{GET_LARGE}</code>"
     return f'<p class="notice">{" ".join(lines)}<br>{how}</p>'
+
+
+def _accuracy(card: ModelCard, words: Words) -> list[str]:
+    if card.accuracy is None:
+        return []
+    low, high = (f"{share:.0%}" for share in card.accuracy.new_speakers)
+    far_low, far_high = (f"{share:.0%}" for share in card.accuracy.new_corpora)
+    return [escape(words("model.accuracy", low=low, high=high, far_low=far_low, far_high=far_high))]
 
 
 def downloads(files: Iterable[Download], words: Words) -> str:
