@@ -23,7 +23,7 @@ find_python() {
 # Installs a requirements file unless the stamp says that exactly this content is installed already.
 install() {
   local file=$1 stamp=$venv/.installed-$1 want
-  want=$(cat requirements.txt "$file" | sha256sum | cut -d' ' -f1)
+  want=$(cat requirements.txt "$file" | cksum)
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return
   say "Installing $file (only now, and when it changes) ..."
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$file"

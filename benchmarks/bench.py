@@ -81,8 +81,9 @@ def machine() -> str:
     import psutil
 
     processor = platform.processor() or platform.machine()
-    with Path("/proc/cpuinfo").open() as lines:
-        processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), processor)
+    facts = Path("/proc/cpuinfo")  # Linux has its best name there
+    lines = facts.read_text().splitlines() if facts.is_file() else []
+    processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), processor)
     return f"{processor}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB, {platform.system()}"
 
 

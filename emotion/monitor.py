@@ -44,8 +44,10 @@ def installed_gpus() -> list[Gpu]:
 def usable_cores() -> Cores:
     import psutil  # only here: the page and the command line ask once
 
-    logical = min(len(os.sched_getaffinity(0)), _container_quota() or 1_000_000)
-    machine_logical = psutil.cpu_count(logical=True) or logical
+    machine_logical = psutil.cpu_count(logical=True) or 1
+    # macOS has no affinity.
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine_logical
+    logical = min(allowed, _container_quota() or allowed)
     machine_physical = psutil.cpu_count(logical=False) or machine_logical
     physical = max(1, round(logical * machine_physical / machine_logical))
     return Cores(logical, physical)
