@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emotion.audio import write_wav
+from emotion.audio import Clip, write_wav
 from emotion.cli import main
 from emotion.monitor import Gpu
 from tests.checkpoints import TINY, write_checkpoint
@@ -67,6 +67,12 @@ def test_a_result_lands_in_a_run_folder_and_is_shown(call, recordings, tmp_path)
     assert {"result.json", "processed_audio.wav", "embedding.npy"} < {path.name for path in run.iterdir()}
     assert any(path.suffix == ".srt" for path in run.iterdir())
     assert np.load(run / "embedding.npy").shape[0] == 199
+
+
+def test_a_silent_recording_is_called_silent(call, tmp_path):
+    write_wav(Clip("x", np.zeros(16_000, np.float32)), tmp_path / "silence.wav")
+    _, out, _ = call("recognize", tmp_path / "silence.wav", "--output", tmp_path / "out", "--model", "compact")
+    assert "is silent" in out
 
 
 def test_a_folder_gives_a_run_with_a_folder_per_clip_and_a_summary(call, recordings, tmp_path):

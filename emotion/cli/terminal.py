@@ -66,16 +66,21 @@ def show_analysis(analysis: "Analysis", folder: Path | None, as_json: bool) -> N
         show(json.dumps(analysis.record(all_frames=folder is None), ensure_ascii=False))
         return
     spoken = language()
-    doubt = f" or {analysis.runner_up.headline(spoken)}" if analysis.uncertain else ""
-    show(
-        f"{analysis.clip.name}: {analysis.emotion.headline(spoken)} {analysis.confidence:.1%}{doubt}"
-        f"  ({analysis.clip.duration_s:.1f} s)"
-    )
+    headline = f"{analysis.emotion.headline(spoken)} {analysis.confidence:.1%}{_doubt(analysis, spoken)}"
+    show(f"{analysis.clip.name}: {headline}  ({analysis.clip.duration_s:.1f} s)")
     for segment in analysis.segments:
         emotion = emotion_of(segment.emotion).headline(spoken)
         show(f"  {clock(segment.start_s)} - {clock(segment.end_s)}  {emotion} {segment.confidence:.1%}")
     if folder is not None:
         show(f"  {folder}")
+
+
+def _doubt(analysis: "Analysis", spoken: Language) -> str:
+    from emotion.analysis import is_silent
+
+    if is_silent(analysis.clip):
+        return ", but the recording is silent, so this means nothing"
+    return f" or {analysis.runner_up.headline(spoken)}" if analysis.uncertain else ""
 
 
 def clock(at_s: float) -> str:
