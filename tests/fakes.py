@@ -1,6 +1,7 @@
 """A model of thirty lines and clips whose answer is known, for tests of everything around a model."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -15,6 +16,16 @@ LOUD = 0.3
 # Not silent, and yet the normalisation, which adds 1e-5 to the variance, leaves it quiet.
 QUIET = 0.001
 NOON = datetime(2026, 11, 22, 12, 0, 0)
+
+
+def wait_for(condition: Callable[[], bool], patience_s: float = 30.0) -> None:
+    """Wait until another thread has done its work."""
+    never = threading.Event()
+    for _ in range(int(patience_s / 0.02)):
+        if condition():
+            return
+        never.wait(0.02)
+    raise AssertionError("it did not happen in time")
 
 
 class FakeModel:

@@ -8,7 +8,7 @@ from emotion.audio import write_wav
 from emotion.checkpoint import find_checkpoint
 from emotion.errors import EmotionError, HubUnreachable, ModelNotFound, SettingsInvalid
 from tests.checkpoints import TINY, write_checkpoint
-from tests.fakes import loud_clip, turning_clip
+from tests.fakes import loud_clip, turning_clip, wait_for
 
 PATIENCE_S = 30
 
@@ -16,16 +16,6 @@ PATIENCE_S = 30
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory):
     return write_checkpoint(tmp_path_factory.mktemp("model") / "tiny", TINY)
-
-
-def wait_for(condition) -> None:
-    """Wait until a background thread has done its work."""
-    done = threading.Event()
-    for _ in range(int(PATIENCE_S / 0.05)):
-        if condition():
-            return
-        done.wait(0.05)
-    raise AssertionError("it did not happen in time")
 
 
 def test_three_lines_recognise_a_file(tmp_path):
