@@ -16,16 +16,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from emotion.audio import SAMPLE_RATE_HZ
 from emotion.labels import EMOTIONS
+from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, num_frames
 
 COMPACT_NAME = "compact"
 LABELS: tuple[str, ...] = tuple(emotion.key for emotion in EMOTIONS)
 WEIGHTS_FILE = Path(__file__).parent / "weights" / "compact.safetensors"
 CONFIG_FILE = WEIGHTS_FILE.with_suffix(".json")
 
-SAMPLE_RATE_HZ = 16_000
-FRAME_STRIDE = 320
-FRAME_FIELD = 400
 
 BAND_STRIDE = 160  # Two spectra per frame, centred on its samples 120 and 280.
 BAND_WINDOW = 512
@@ -34,7 +33,7 @@ BAND_MARGIN = BAND_WINDOW // 2 - 120
 BAND_FLOOR = 1e-4
 
 PITCH_WINDOW = 1024
-PITCH_MARGIN = (PITCH_WINDOW - FRAME_FIELD) // 2
+PITCH_MARGIN = (PITCH_WINDOW - FRAME_SPAN_SAMPLES) // 2
 PITCH_BINS = slice(4, 160)  # 63 to 2,484 Hz: where harmonics stand clear of each other and of the hum.
 PITCH_OCTAVES = 3
 
@@ -84,11 +83,6 @@ def measured_accuracy(scheme: str) -> tuple[float, float]:
 def weights_sha256() -> str:
     """The fingerprint of the weights, for example `sha256:8d0c...`; a few milliseconds, once."""
     return f"sha256:{hashlib.sha256(WEIGHTS_FILE.read_bytes()).hexdigest()}"
-
-
-def num_frames(num_samples: int) -> int:
-    """Frames of a waveform: frame t covers the samples from 320 t to 320 t + 400."""
-    return (num_samples - FRAME_FIELD) // FRAME_STRIDE + 1
 
 
 class Compact(nn.Module):
@@ -143,7 +137,7 @@ class Features(nn.Module):
     def pitches(self, waveforms: Tensor) -> Tensor:
         """Strength [B, pitches, T] of each pitch: the correlation of the spectrum with a comb of its harmonics."""
         count = num_frames(waveforms.shape[1])
-        magnitude = spectra(waveforms, self.pitch_window, FRAME_STRIDE, PITCH_MARGIN, count).abs()
+        magnitude = spectra(waveforms, self.pitch_window, FRAME_STEP_SAMPLES, PITCH_MARGIN, count).abs()
         # The square root keeps one loud harmonic from hiding the others.
         comb = magnitude[..., PITCH_BINS].sqrt()
         comb = comb - comb.mean(2, keepdim=True)

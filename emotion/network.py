@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emotion.checkpoint.config import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, NetworkConfig
+from emotion.checkpoint.config import NetworkConfig
+from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, num_frames
 
 # The convolutions see this many frames at once (10 s): 65 MB per copy of the widest layer of the large network,
 # where a whole minute would take 400 MB. They have no padding, so the pieces join exactly.
@@ -78,8 +79,8 @@ class Features(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Frames [T, D] of a waveform [n]."""
-        num_frames = (len(waveform) - FRAME_SPAN_SAMPLES) // FRAME_STEP_SAMPLES + 1
-        return torch.cat([self._chunk(waveform, first) for first in range(0, num_frames, FEATURE_CHUNK_FRAMES)])
+        firsts = range(0, num_frames(len(waveform)), FEATURE_CHUNK_FRAMES)
+        return torch.cat([self._chunk(waveform, first) for first in firsts])
 
     def _chunk(self, waveform: Tensor, first: int) -> Tensor:
         start = first * FRAME_STEP_SAMPLES

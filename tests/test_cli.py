@@ -162,6 +162,12 @@ def test_verify_compares_with_the_published_scores_and_fails_for_other_weights(c
     assert "not the published scores" in err
 
 
+def test_verify_refuses_another_clip(call, recordings, tiny_model):
+    code, _, err = call("models", "verify", tiny_model, "--clip", recordings / "one.wav")
+    assert code == 1
+    assert "not the official example clip" in err
+
+
 def test_verify_without_a_clip_says_so(call, tiny_model):
     code, _, err = call("models", "verify", tiny_model)
     assert code == 1

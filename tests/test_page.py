@@ -10,14 +10,14 @@ from emotion.analysis import Segment
 from emotion.audio import Clip
 from emotion.engine import Progress
 from emotion.errors import ClipTooLarge, ClipTooLong, DiskFull, EmotionError, EngineBusy, HubUnreachable, NotSound
-from emotion.labels import EMOTIONS, LANGUAGES
+from emotion.labels import EMOTIONS, LANGUAGES, clock
 from emotion.model import Accuracy
 from emotion.outputs import EXPORT_FORMATS
 from emotion.recognizer import ModelState
 from emotion.settings import Settings
 from emotion.ui import lanes, layout, render
 from emotion.ui.journal import journal
-from emotion.ui.words import Words, clock, language_of, percent, texts
+from emotion.ui.words import Words, language_of, percent, texts
 from tests.fakes import FakeModel, analyze, loud_clip, tone, turning_clip
 from tests.page_server import text_of
 

@@ -9,7 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from emotion.compact import BAND_FLOOR, SAMPLE_RATE_HZ
+from emotion.audio import SAMPLE_RATE_HZ
+from emotion.compact import BAND_FLOOR
 
 NUM_KNOTS = 10
 ROOM_TAIL = 6_400

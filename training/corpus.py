@@ -9,7 +9,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from emotion.compact import LABELS, SAMPLE_RATE_HZ
+from emotion.audio import SAMPLE_RATE_HZ
+from emotion.compact import LABELS
 
 NUM_FOLDS = 4
 CORPORA = ("emodb", "ravdess", "nemo", "crema-d")

@@ -1,6 +1,7 @@
 """The checkpoint room: finds, downloads and converts the weights of a model; knows files and hubs, not sound."""
 
 from emotion.checkpoint.config import NetworkConfig
+from emotion.checkpoint.convert import file_sha256
 from emotion.checkpoint.download import Progress, download, hub_answers, unreachable_message
 from emotion.checkpoint.find import (
     Checkpoint,
@@ -25,6 +26,7 @@ __all__ = [
     "Progress",
     "download",
     "example_clip",
+    "file_sha256",
     "find_checkpoint",
     "hub_answers",
     "is_present",

@@ -9,12 +9,10 @@ from typing import Any
 
 from emotion.errors import CheckpointBroken
 from emotion.labels import is_masked, key_of_token
+from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES
 
 Convolution = tuple[int, int, int]
 
-# 50 frames per second from 16 kHz, as every emotion2vec+ checkpoint has it: the clock of the whole program.
-FRAME_STEP_SAMPLES = 320
-FRAME_SPAN_SAMPLES = 400
 MAX_TEXT_BYTES = 1_000_000  # the official config has 5,552 bytes; YAML bombs need little more
 MAX_CONVOLUTIONS = 16
 

@@ -77,8 +77,18 @@ def verify(
         example = clip or recognizer.example()
         if example is None:
             raise EmotionError(f"{name} came without its example clip. Name it: --clip test.wav")
+        _require_official(example)
         analysis = recognizer.recognize(example)
     _compare(analysis)
+
+
+def _require_official(clip: Path) -> None:
+    from emotion.checkpoint import GOLDEN, file_sha256
+
+    if clip.is_file() and file_sha256(clip) != GOLDEN.clip_sha256:
+        raise EmotionError(
+            f"{clip.name!r} is not the official example clip, whose scores were published. Take the one of the model."
+        )
 
 
 def _compare(analysis: "Analysis") -> None:

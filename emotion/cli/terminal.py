@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from emotion.errors import EmotionError, command_line
-from emotion.labels import Language, emotion_of
+from emotion.labels import Language, clock, emotion_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,14 +81,6 @@ def _doubt(analysis: "Analysis", spoken: Language) -> str:
     if is_silent(analysis.clip):
         return ", but the recording is silent, so this means nothing"
     return f" or {analysis.runner_up.headline(spoken)}" if analysis.uncertain else ""
-
-
-def clock(at_s: float) -> str:
-    """A time as `0:12.8`, of an hour or more as `1:02:12.8`."""
-    tenths = round(at_s * 10)
-    minutes, seconds = divmod(tenths / 10, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{seconds:04.1f}" if hours else f"{minutes}:{seconds:04.1f}"
 
 
 def progress_bar(count: int) -> "QuietBar":

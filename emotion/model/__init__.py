@@ -59,10 +59,6 @@ class Prediction:
     logits: FloatArray
     embeddings: FloatArray
 
-    @property
-    def num_frames(self) -> int:
-        return len(self.logits)
-
 
 class SpeechModel(Protocol):
     """What the engine needs of a model, so that a fake of ten lines fits."""

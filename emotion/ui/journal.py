@@ -1,7 +1,8 @@
 """The log of one run as text that can be copied, in the reader's language."""
 
 from emotion.analysis import Analysis
-from emotion.ui.words import Words, clock, percent
+from emotion.labels import clock
+from emotion.ui.words import Words, percent
 
 STAGES = ("decode", "queue", "inference", "write")
 

@@ -8,10 +8,10 @@ from urllib.parse import quote
 from emotion.analysis import Analysis, is_silent
 from emotion.engine import Progress
 from emotion.errors import command_line
-from emotion.labels import EMOTIONS, Emotion, emotion_of
+from emotion.labels import EMOTIONS, Emotion, clock, emotion_of
 from emotion.model import ModelCard
 from emotion.recognizer import BUILT_IN, ModelState
-from emotion.ui.words import Words, clock, percent, size
+from emotion.ui.words import Words, percent, size
 
 GET_LARGE = command_line("models download emotion2vec_plus_large")
 

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from emotion.errors import EmotionError
-from emotion.labels import LANGUAGES, Language
+from emotion.labels import LANGUAGES, Language, clock
 
 Texts = dict[str, dict[str, dict[Language, str]]]
 
@@ -55,15 +55,6 @@ def language_of(accept_language: str, chosen: str = "auto") -> Language:
 def percent(share: float) -> str:
     """One decimal: `85.3%`."""
     return f"{share * 100:.1f}%"
-
-
-def clock(time_s: float) -> str:
-    """A time as `0:12.8`, or `1:02:03.4` from an hour on."""
-    tenths = round(time_s * 10)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    seconds = f"{rest // 10:02d}.{rest % 10}"
-    return f"{hours}:{minutes:02d}:{seconds}" if hours else f"{minutes}:{seconds}"
 
 
 def size(size_bytes: float) -> str:
