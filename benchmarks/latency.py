@@ -1,129 +1,126 @@
-"""Latency and peak memory of one clip: FunASR's AutoModel and ours on the same random weights.
+"""Latency and memory of one clip: FunASR's AutoModel, and ours with every runtime and precision of this machine.
 
-Each side lives in a process of its own, so that neither's threads disturb the other's; they work in turn. Both get
-samples in memory, give frame embeddings and scores, and use the same number of threads. `--funasr-default` leaves
-FunASR the number that it takes by itself, whatever the machine has.
+Each side lives in a process of its own, so that no side's threads disturb another's; they work in turn on the same
+weights. All get samples in memory, give frame embeddings and scores, and use the same number of threads.
+`--funasr-default` leaves FunASR the number that it takes by itself, whatever the machine has. The share of the peak
+compares the operations of the clip in a second with the fastest matrix product of that precision on this machine.
 """
 
-import argparse
-import contextlib
-import io
-import multiprocessing
-import resource
-import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import bench
 import numpy as np
+import peak
+import resources
+import sides
+
+from emotion.audio import SAMPLE_RATE_HZ
+from emotion.checkpoint.config import NetworkConfig, read_config
 
 FUNASR_THREADS = 4  # the default of its argument `ncpu`
+HEADER = (
+    "clip", "side", "median, s", "best, s", "times faster", "GFLOP/s", "of peak, %",
+    "resident MB", "of it files", "peak MB", "scores differ",
+)  # fmt: skip
+Answers = dict[sides.Variant, list[sides.Answer]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = bench.arguments(__doc__, repeats=5)
+    bench.add_threads(parser)
     parser.add_argument("--durations", type=float, nargs="+", default=[1, 3, 10, 30, 60], help="seconds of each clip")
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each side after one warm-up")
-    parser.add_argument("--threads", type=int, default=0, help="threads of both sides; 0: every physical core")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: all that are here")
+    parser.add_argument("--only", nargs="+", default=[""], help="sides whose name has one of these words, and FunASR")
     parser.add_argument("--funasr-default", action="store_true", help="four threads for FunASR, as it takes by itself")
-    parser.add_argument("--model", type=Path, help="folder of a checkpoint instead of random weights")
     wanted = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        folder = wanted.model or stack.enter_context(bench.large_checkpoint())
-        threads = wanted.threads or bench.physical_cores()
-        their_threads = FUNASR_THREADS if wanted.funasr_default else threads
-        sides = {"funasr": Side(run_funasr, folder, their_threads), "ours": Side(run_ours, folder, threads)}
-        compare(sides, wanted.durations, wanted.repeats)
-        for side in sides.values():
-            side.end()
+    if wanted.quick:
+        wanted.durations, wanted.repeats = [1, 3], 1
+    threads = wanted.threads or bench.physical_cores()
+    chosen = tuple(v for v in sides.variants(wanted.device) if v.runtime == "funasr" or named(v, wanted.only))
+    peaks = {device: peak.measure(threads, device, wanted.quick) for device in devices(chosen)}
+    their_threads = FUNASR_THREADS if wanted.funasr_default else threads
+    with (
+        bench.checkpoint(wanted.model) as folder,
+        sides.opened(chosen, open_side, folder, threads, their_threads) as opened,
+    ):
+        compare(opened, wanted.durations, wanted.repeats, Judge(read_config(folder), peaks))
 
 
-class Side:
-    """One process that answers durations with seconds, scores and its peak memory."""
-
-    def __init__(self, work: Any, folder: Path, threads: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._ask, theirs = context.Pipe()
-        context.Process(target=work, args=(theirs, folder, threads), daemon=True).start()
-
-    def __call__(self, duration_s: float) -> tuple[float, list[float], float]:
-        self._ask.send(duration_s)
-        answer: tuple[float, list[float], float] = self._ask.recv()
-        return answer
-
-    def end(self) -> None:
-        self._ask.send(None)
+def devices(chosen: tuple[sides.Variant, ...]) -> list[str]:
+    here = {"cpu"} if resources.first_card() is None else {"cpu", "cuda"}
+    return sorted(here & {variant.device for variant in chosen})
 
 
-def compare(sides: dict[str, Side], durations: list[float], repeats: int) -> None:
+def named(variant: sides.Variant, words: list[str]) -> bool:
+    return any(word in variant.name for word in words)
+
+
+def open_side(variant: sides.Variant, folder: Path, threads: int, their_threads: int) -> sides.Worker:
+    return sides.Worker(variant, folder, their_threads if variant.runtime == "funasr" else threads)
+
+
+class Judge:
+    """Says how much of the machine a timing used."""
+
+    def __init__(self, config: NetworkConfig, peaks: dict[str, peak.Rates]) -> None:
+        self._config, self._peaks = config, peaks
+
+    def notes(self) -> list[str]:
+        return [f"{device}, {peak.describe(rates)}" for device, rates in self._peaks.items() if rates]
+
+    def rate(self, duration_s: float, elapsed_s: float) -> float:
+        """GFLOP/s of a clip."""
+        return peak.operations(self._config, round(duration_s * SAMPLE_RATE_HZ)) / elapsed_s / 1e9
+
+    def share_percent(self, variant: sides.Variant, rate: float) -> float | None:
+        """How much of the peak of its device and precision this is."""
+        highest = peak.best(self._peaks.get(variant.device, {}), variant.precision)
+        return None if highest is None else 100 * rate / highest
+
+
+def compare(opened: sides.Opened, durations: list[float], repeats: int, judge: Judge) -> None:
     rows: list[tuple[object, ...]] = []
     record: list[dict[str, Any]] = []
     for duration_s in durations:
-        answers = {name: [] for name in sides}  # type: dict[str, list[tuple[float, list[float], float]]]
+        answers: Answers = {variant: [] for variant in opened.here}
         for _ in range(repeats + 1):
-            for name, side in sides.items():
-                answers[name].append(side(duration_s))
-        theirs, ours = (bench.Timing(tuple(a[0] for a in answers[name][1:])) for name in ("funasr", "ours"))
-        their_mb, our_mb = (answers[name][-1][2] for name in ("funasr", "ours"))
-        distance = np.abs(np.subtract(answers["funasr"][-1][1], answers["ours"][-1][1])).max()
-        rows.append(
-            (f"{duration_s:g} s", f"{theirs.median_s:.3f}", f"{ours.median_s:.3f}",
-             f"{theirs.median_s / ours.median_s:.2f}", f"{theirs.minimum_s / ours.minimum_s:.2f}",
-             f"{their_mb:.0f}", f"{our_mb:.0f}", f"{distance:.1e}")
-        )  # fmt: skip
-        record.append({"duration_s": duration_s, "funasr_s": theirs.seconds, "ours_s": ours.seconds,
-                       "funasr_peak_mb": their_mb, "ours_peak_mb": our_mb})  # fmt: skip
-    header = (
-        "clip",
-        "FunASR, s",
-        "ours, s",
-        "times faster",
-        "at best",
-        "FunASR, peak MB",
-        "ours, peak MB",
-        "scores differ",
-    )
-    bench.report("latency, fp32", header, rows, {"rows": record})
+            for variant, side in opened.here.items():
+                answers[variant].append(side.ask("clip", duration_s))
+        for variant in opened.here:
+            row, facts = line(variant, duration_s, answers, judge)
+            rows.append(row)
+            record.append(facts)
+    rows += opened.rows(len(HEADER), name_column=1)
+    bench.report("latency of one clip", HEADER, rows, {"rows": record}, [*judge.notes(), *opened.notes()])
 
 
-def run_funasr(questions: Connection, folder: Path, threads: int) -> None:
-    from emotion.model.funasr_runtime import import_funasr, quiet
-
-    with quiet():
-        model = import_funasr()(
-            model=str(folder), ncpu=threads, disable_update=True, disable_pbar=True, log_level="ERROR"
-        )
-
-    def ask(samples: Any) -> list[float]:
-        with contextlib.redirect_stdout(io.StringIO()):
-            spoken = model.generate(input=samples, granularity="frame", extract_embedding=True, ncpu=threads)[0]
-        return [float(score) for score in spoken["scores"]]
-
-    answer(questions, ask, threads)
-
-
-def run_ours(questions: Connection, folder: Path, threads: int) -> None:
-    from emotion.recognizer import Recognizer
-
-    recognizer = Recognizer(str(folder), inference_threads=threads)
-
-    def ask(samples: Any) -> list[float]:
-        return [float(score) for score in recognizer.recognize(samples, "frame", embedding=True).scores]
-
-    answer(questions, ask, threads)
+def line(
+    variant: sides.Variant, duration_s: float, answers: Answers, judge: Judge
+) -> tuple[tuple[object, ...], dict[str, Any]]:
+    """The row of one side at one length, and the same for the record; the first answer was the warm-up."""
+    timing, last = timing_of(answers[variant]), answers[variant][-1]
+    theirs = next((v for v in answers if v.runtime == "funasr" and v.device == variant.device), None)
+    faster = timing_of(answers[theirs]).median_s / timing.median_s if theirs else None
+    distance = float(np.abs(np.subtract(answers[theirs][-1].scores, last.scores)).max()) if theirs else None
+    rate = judge.rate(duration_s, timing.median_s)
+    share_percent = judge.share_percent(variant, rate)
+    memory = last.memory
+    row = (
+        f"{duration_s:g} s", variant.name, f"{timing.median_s:.3f}", f"{timing.minimum_s:.3f}",
+        bench.number(faster, ".2f"), f"{rate:.0f}", bench.number(share_percent),
+        f"{memory.resident_mb:.0f}", f"{memory.file_mb:.0f}", f"{memory.peak_mb:.0f}", bench.number(distance, ".1e"),
+    )  # fmt: skip
+    facts = {
+        "duration_s": duration_s, "side": variant.name, "seconds": timing.seconds, "times_faster": faster,
+        "gflops": rate, "share_percent": share_percent, "resident_mb": memory.resident_mb, "file_mb": memory.file_mb,
+        "peak_mb": memory.peak_mb, "scores_differ": distance,
+    }  # fmt: skip
+    return row, facts
 
 
-def answer(questions: Connection, ask: Any, threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
-    while (duration_s := questions.recv()) is not None:
-        samples = bench.speech_like(duration_s)
-        started_s = time.perf_counter()
-        scores = ask(samples)
-        elapsed_s = time.perf_counter() - started_s
-        questions.send((elapsed_s, scores, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+def timing_of(answers: list[sides.Answer]) -> bench.Timing:
+    return bench.Timing(tuple(answer.elapsed_s for answer in answers[1:]))
 
 
 if __name__ == "__main__":
