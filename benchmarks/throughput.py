@@ -109,13 +109,14 @@ class Queue:
                 future.result()
             done_s: dict[Future[Any], float] = {}
             started_s = time.perf_counter()
-            futures = [recognizer.submit(clip) for clip in clips]
-            for future in futures:
-                future.add_done_callback(lambda done: done_s.setdefault(done, time.perf_counter()))
-            for future in futures:
-                future.result()
-            card = recognizer.state.card
+            futures = []
+            for clip in clips:
+                futures.append(recognizer.submit(clip))
+                futures[-1].add_done_callback(lambda done: done_s.setdefault(done, time.perf_counter()))
+        for future in futures:
+            future.result()  # raises what went wrong
         waits_s = [done_s[future] - started_s for future in futures]
+        card = recognizer.state.card
         name = sides.Variant(card.runtime, card.precision, self._variant.device).name
         return Passed(max(waits_s), waits_s, name)
 
