@@ -160,6 +160,18 @@ def wide_amr_bytes(frames: int = 50) -> bytes:
     return b"#!AMR-WB\n" + b"".join(bytes([8 << 3 | 4]) + bits.bytes(60) for _ in range(frames))
 
 
+def caf_with_channel_order(labels: list[int]) -> bytes:
+    """A CAF of IMA ADPCM whose header puts its channels in an order of its own: 1 is left, 2 is right."""
+    coded = PYAV_KINDS["caf-adpcm"]
+    file = pyav_bytes(voice(1.0, coded.rate_hz, len(labels)), coded)
+    start = file.index(b"chan")
+    end = start + 12 + int.from_bytes(file[start + 4 : start + 12], "big")
+    body = (
+        bytes(8) + len(labels).to_bytes(4, "big") + b"".join(label.to_bytes(4, "big") + bytes(16) for label in labels)
+    )
+    return file[:start] + b"chan" + len(body).to_bytes(8, "big") + body + file[end:]
+
+
 def wav_header_bytes(rate_hz: int, channels: int, sound_bytes: int, bits: int = 16) -> bytes:
     """The 44 bytes before PCM samples, true or not."""
     block = channels * bits // 8

@@ -4,8 +4,8 @@
     clip = decode(uploaded_bytes, name="call.m4a")
     clip = clip_from_samples(samples, rate_hz=48_000)
 
-`decoding` opens and judges, `readers` turn files into blocks, `writer` mixes, resamples and holds the limits,
-`clip` is the value that leaves the room. Whatever is wrong with a recording is one error of `emotion.errors`.
+`decoding` opens and judges, `readers` and `pyav_reader` turn files into blocks, `writer` mixes, resamples and holds the
+limits, `clip` is the value that leaves the room. Whatever is wrong with a recording is one error of `emotion.errors`.
 """
 
 from emotion.audio.clip import (

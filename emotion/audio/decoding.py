@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emotion.audio.clip import DEFAULT_LIMITS, SAMPLE_RATE_HZ, Clip, DecodeLimits, Source
-from emotion.audio.readers import BLOCK_SAMPLES, BrokenOff, Unreadable, as_float, pyav_blocks, soundfile_blocks
+from emotion.audio.pyav_reader import alac_blocks, pyav_blocks
+from emotion.audio.readers import BLOCK_SAMPLES, BrokenOff, Unreadable, as_float, soundfile_blocks
 from emotion.audio.writer import Block, ClipWriter
 from emotion.errors import ClipEmpty, ClipNotFound, ClipTooLarge, ClipUnreadable, NotSound
 
@@ -33,6 +34,10 @@ def decode(source: Source, limits: DecodeLimits = DEFAULT_LIMITS, name: str | No
     """
     name = shown_name(source, name)
     with open_source(source, limits, name) as file:
+        swift = _take(alac_blocks(file, limits), name, limits)
+        if swift.whole and len(swift.clip.samples):
+            return swift.clip
+        file.seek(0)
         first = _take(soundfile_blocks(file, limits), name, limits)
         if first.whole and len(first.clip.samples):
             return first.clip
