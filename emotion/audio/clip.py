@@ -48,8 +48,8 @@ class Clip:
     def forget(self, start: int = 0, stop: int | None = None) -> None:
         """Let the system take back the memory of samples [start, stop); they are read again from the file when needed.
 
-        For whoever walks through a long clip: without it all that was read stays. Views of the samples remain good. Does
-        nothing for a clip that is held in memory, nor where the system has no such call.
+        For whoever walks through a long clip: without it all that was read stays. Views of the samples remain good.
+        Does nothing for a clip that is held in memory, nor where the system has no such call.
         """
         mapping = self.samples.base
         if not isinstance(mapping, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
