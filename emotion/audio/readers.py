@@ -121,6 +121,9 @@ def as_float(samples: NDArray[np.generic]) -> Samples:
     if kind.kind == "f":
         with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, and silent later
             return samples.astype(np.float32, copy=False)
+    floats = samples.astype(np.float32)
     if kind == np.uint8:
-        return (samples.astype(np.float32) - np.float32(128)) / np.float32(128)
-    return samples.astype(np.float32) / np.float32(2.0 ** (8 * kind.itemsize - 1))
+        floats -= np.float32(128)
+    # A power of two, so that the product is the quotient to the last bit.
+    floats *= np.float32(2.0 ** (1 - 8 * kind.itemsize))
+    return floats
