@@ -131,6 +131,19 @@ class CheckpointBroken(ModelError):
     code = "checkpoint_broken"
 
 
+class OutOfMemory(ModelError):
+    """The memory of the device does not hold this work."""
+
+    code = "out_of_memory"
+
+    def __init__(self, device: str) -> None:
+        super().__init__(
+            f"The memory of {device} does not hold this recording. Lower exact_limit_s and window_s, choose "
+            "--precision fp16, or keep blocks on the CPU: offload_blocks = 6.",
+            device=device,
+        )
+
+
 class DiskFull(EmotionError):
     code = "disk_full"
 

@@ -5,18 +5,19 @@ arXiv:2212.07525), with the symmetric form of ALiBi (Press et al. 2021, arXiv:21
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emotion.checkpoint.config import NetworkConfig
+from emotion.checkpoint.config import NetworkConfig, alibi_slopes
 from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, num_frames
 
-# The convolutions see this many frames at once (10 s): 65 MB per copy of the widest layer of the large network,
-# where a whole minute would take 400 MB. They have no padding, so the pieces join exactly.
+# The convolutions see this many frames at once (10 s over all clips of a batch): 65 MB per copy of the widest layer of
+# the large network, where a whole minute would take 400 MB. They have no padding, so the pieces join exactly.
 FEATURE_CHUNK_FRAMES = 500
 # Elements of an attention bias: up to the first it is made once for all blocks (160 MB, 31 s of the large network);
 # beyond, every block makes it anew for as many queries as the second allows (64 MB), which costs about 4 % of time.
@@ -27,8 +28,9 @@ CHUNK_BIAS_ELEMENTS = 16_000_000
 class Emotion2vec(nn.Module):
     """The network of one checkpoint, without the parts that only training needs.
 
-    Time of attention grows with the square of the length; memory does not: beside its weights, the large network
-    takes about 0.4 GB for 30 s and for 60 s of sound, and 3 MB for every second more.
+    A batch gives what single runs give: frames behind the end of a clip are zeroed before each positional convolution
+    and no token attends to them. Time of attention grows with the square of the length; memory does not: beside its
+    weights, the large network takes about 0.4 GB for 30 s and for 60 s of sound, and 3 MB for every second more.
     """
 
     def __init__(self, config: NetworkConfig, num_classes: int) -> None:
@@ -44,23 +46,32 @@ class Emotion2vec(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
         self.head = nn.Linear(config.width, num_classes)
 
-    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [T, C] and embeddings [T, D] of a waveform [n], n >= 400, that has mean 0 and variance 1."""
-        frames = self.features(waveform)
-        frames = frames + self._position_code(frames)
-        tokens = torch.cat([self.extra_tokens[0], frames])
-        tokens = self.norm(tokens)
-        bias = AlibiBias(self.config, self.alibi_scale, len(frames))
+    def forward(self, waveforms: Tensor, counts: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Logits [B, T, C] and embeddings [B, T, D] of waveforms [B, n], n >= 400, each of mean 0 and variance 1.
+
+        `counts` are the frames of each clip where clips of different length are filled up to n; what comes out behind
+        them means nothing.
+        """
+        frames = self.features(waveforms)
+        mask = _frame_mask(counts, frames)
+        code = self._position_code(frames, mask)
+        # Whatever the precision of the products, the sums that run through all blocks, their norms and the head are
+        # float32: they cost little, and in bf16 they would cost a quarter of what the scores differ by.
+        frames = frames.float() + code
+        tokens = self.norm(torch.cat([self.extra_tokens.expand(len(frames), -1, -1), frames], 1))
+        bias = AlibiBias(self.config, self.alibi_scale, tokens.shape[1], code.dtype, mask)
         for index, block in enumerate(self.blocks):
             tokens = block(tokens, index, bias)
-        embeddings = tokens[self.config.extra_tokens :]
+        embeddings = tokens[:, self.config.extra_tokens :]
         return self.head(embeddings), embeddings
 
-    def _position_code(self, frames: Tensor) -> Tensor:
-        """What the neighbourhood of each frame adds to it, [T, D]: convolution, norm without parameters, GELU."""
+    def _position_code(self, frames: Tensor, mask: Tensor | None) -> Tensor:
+        """What the neighbourhood of each frame adds to it, [B, T, D]: convolution, norm without parameters, GELU."""
         code = frames
         for convolution in self.positions:
-            code = convolution(code.T[None])[0].T[: len(frames)]
+            if mask is not None:
+                code = code * mask
+            code = convolution(code.transpose(1, 2)).transpose(1, 2)[:, : frames.shape[1]]
             code = functional.gelu(functional.layer_norm(code, code.shape[-1:]))
         return code
 
@@ -77,15 +88,16 @@ class Features(nn.Module):
         self.norm = nn.LayerNorm(channels_in[-1])
         self.project = nn.Linear(channels_in[-1], config.width)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Frames [T, D] of a waveform [n]."""
-        firsts = range(0, num_frames(len(waveform)), FEATURE_CHUNK_FRAMES)
-        return torch.cat([self._chunk(waveform, first) for first in firsts])
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Frames [B, T, D] of waveforms [B, n]."""
+        step = max(FEATURE_CHUNK_FRAMES // len(waveforms), 1)
+        firsts = range(0, num_frames(waveforms.shape[1]), step)
+        return torch.cat([self._chunk(waveforms, first, step) for first in firsts], 1)
 
-    def _chunk(self, waveform: Tensor, first: int) -> Tensor:
+    def _chunk(self, waveforms: Tensor, first: int, count: int) -> Tensor:
         start = first * FRAME_STEP_SAMPLES
-        stop = start + (FEATURE_CHUNK_FRAMES - 1) * FRAME_STEP_SAMPLES + FRAME_SPAN_SAMPLES
-        hidden = waveform[start:stop, None]
+        stop = start + (count - 1) * FRAME_STEP_SAMPLES + FRAME_SPAN_SAMPLES
+        hidden = waveforms[:, start:stop, None].to(self.project.weight.dtype)
         for layer in self.layers:
             hidden = layer(hidden)
         projected: Tensor = self.project(self.norm(hidden))
@@ -101,13 +113,29 @@ class FeatureLayer(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """[n, channels_in] to [(n - kernel) // stride + 1, channels]."""
-        # As a picture of height 1 with its channels last, the convolution takes and gives what the norm wants:
-        # nothing is transposed, which halves the time of this layer on a CPU.
-        picture = hidden.T[None, :, None]
-        weight = self.conv.weight[:, :, None].contiguous(memory_format=torch.channels_last)
-        convolved = functional.conv2d(picture, weight, stride=(1, self.conv.stride[0]))
-        return functional.gelu(self.norm(convolved[0, :, 0].T))
+        """[B, n, channels_in] to [B, (n - kernel) // stride + 1, channels]."""
+        return functional.gelu(self.norm(self._convolve(hidden)))
+
+    def _convolve(self, hidden: Tensor) -> Tensor:
+        # As products of matrices, with the channels last, nothing is transposed, and the library's search for the
+        # best convolution, anew for each length, is not needed. `stride` neighbours are one row of a reshaped input,
+        # so the kernel is taken in parts of that length.
+        (stride,), (kernel,) = self.conv.stride, self.conv.kernel_size
+        batch, length, channels_in = hidden.shape
+        count = (length - kernel) // stride + 1
+        taps = self.conv.weight.permute(0, 2, 1)
+        total: Tensor | None = None
+        for first in range(0, kernel, stride):
+            width = min(stride, kernel - first)
+            rows = hidden[:, first : first + (count - 1) * stride + width]
+            if width == stride:
+                rows = rows.reshape(batch, count, stride * channels_in)
+            else:
+                rows = rows.unfold(1, width, stride).transpose(2, 3).flatten(2)
+            product = functional.linear(rows, taps[:, first : first + width].flatten(1))
+            total = product if total is None else total.add_(product)
+        assert total is not None  # noqa: S101 - a kernel has at least one tap
+        return total
 
 
 class Block(nn.Module):
@@ -122,9 +150,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(config.width, config.norm_eps)
 
     def forward(self, tokens: Tensor, index: int, bias: "AlibiBias") -> Tensor:
-        """Tokens [S, D] to tokens [S, D]; `index` is the block's place, which may have its own bias."""
+        """Tokens [B, S, D] to tokens [B, S, D]; `index` is the block's place, which may have its own bias."""
         tokens = self.norm1(tokens + self.attention(tokens, index, bias))
-        thought: Tensor = self.contract(functional.gelu(self.expand(tokens)))
+        thought: Tensor = self.contract(functional.gelu(self.expand(tokens.to(self.expand.weight.dtype))))
         normed: Tensor = self.norm2(tokens + thought)
         return normed
 
@@ -139,37 +167,46 @@ class Attention(nn.Module):
         self.project = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, index: int, bias: "AlibiBias") -> Tensor:
-        length, width = tokens.shape
-        # [3, 1, H, S, D / H]: the fused CPU kernel wants a batch axis.
-        query, key, value = self.qkv(tokens).view(length, 3, 1, self.heads, -1).permute(1, 2, 3, 0, 4)
+        batch, length, width = tokens.shape
+        qkv = self.qkv(tokens.to(self.qkv.weight.dtype)).view(batch, length, 3, self.heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
         chunks = [
-            functional.scaled_dot_product_attention(query[:, :, first:last], key, value, attn_mask=rows[None])
+            functional.scaled_dot_product_attention(query[:, :, first:last], key, value, attn_mask=rows)
             for first, last, rows in bias.chunks(index)
         ]
         mixed = chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=2)
-        projected: Tensor = self.project(mixed[0].transpose(0, 1).reshape(length, width))
+        projected: Tensor = self.project(mixed.transpose(1, 2).reshape(batch, length, width))
         return projected
 
 
 class AlibiBias:
     """What distance subtracts from attention: `-|i - j| * slope_h * max(scale_h, 0)` between frames, 0 for the
-    extra tokens in front. Lives for one forward pass, so a long clip leaves nothing behind.
+    extra tokens in front, minus infinity for frames behind the end of a clip (`mask` [B, T, 1] is 0 there).
+
+    Lives for one forward pass, so a long clip leaves nothing behind.
     """
 
-    def __init__(self, config: NetworkConfig, scale: Tensor, num_frames: int) -> None:
-        slopes = torch.tensor(alibi_slopes(config.heads), dtype=torch.float32, device=scale.device)
+    def __init__(
+        self, config: NetworkConfig, scale: Tensor, length: int, dtype: torch.dtype, mask: Tensor | None = None
+    ) -> None:
+        slopes = _slopes_on(scale.device, config.heads)
         # [layers or 1, H, 1, 1], float32 whatever the weights are: half precision cannot count past 256.
         self._slopes = slopes[:, None, None] * scale.float().clamp_min(0)[:, 0]
         self._num_extra = config.extra_tokens
-        self._length = config.extra_tokens + num_frames
-        self._dtype = scale.dtype
-        self._rows_per_chunk = max(16, CHUNK_BIAS_ELEMENTS // (config.heads * self._length))
+        self._length = length
+        self._dtype = dtype
+        self._hidden: Tensor | None = None
+        if mask is not None:
+            ends = functional.pad(mask[:, None, None, :, 0], (config.extra_tokens, 0), value=1.0)  # [B, 1, 1, S]
+            self._hidden = torch.zeros_like(ends).masked_fill_(ends == 0, -math.inf)
+        elements = config.heads * self._length * (1 if mask is None else len(mask))
+        self._rows_per_chunk = max(16, CHUNK_BIAS_ELEMENTS // elements)
         self._shared: Tensor | None = None
-        if len(self._slopes) == 1 and config.heads * self._length**2 <= SHARED_BIAS_ELEMENTS:
+        if len(self._slopes) == 1 and elements * self._length <= SHARED_BIAS_ELEMENTS:
             self._shared = self._rows(0, 0, self._length)
 
     def chunks(self, index: int) -> Iterator[tuple[int, int, Tensor]]:
-        """First and last query and bias [H, last - first, S] of each part of the block at `index`."""
+        """First and last query and bias [B or 1, H, last - first, S] of each part of the block at `index`."""
         if self._shared is not None:
             yield 0, self._length, self._shared
             return
@@ -178,32 +215,39 @@ class AlibiBias:
             yield first, last, self._rows(index, first, last)
 
     def _rows(self, index: int, first: int, last: int) -> Tensor:
-        position = torch.arange(self._length, dtype=torch.float32, device=self._slopes.device)
+        # Rows of a length that 16 divides: the kernels of graphics cards would copy any other.
+        padded = -(-self._length // 16) * 16
+        position = torch.arange(padded, dtype=torch.float32, device=self._slopes.device)
         distance = (position[None, :] - position[first:last, None]).abs_()
         distance[:, : self._num_extra] = 0
         distance[: max(0, self._num_extra - first)] = 0
         slopes = self._slopes[index if len(self._slopes) > 1 else 0]
-        return (distance * -slopes).to(self._dtype)
+        rows = (distance * -slopes)[None].to(self._dtype)[..., : self._length]
+        if self._hidden is None:
+            return rows
+        masked = rows.new_empty(len(self._hidden), len(slopes), last - first, padded)[..., : self._length]
+        return torch.add(rows, self._hidden, out=masked)
 
 
-def alibi_slopes(heads: int) -> list[float]:
-    """One slope per head: a geometric series from 2^(-8/n) to 2^-8; where the number of heads n is no power of two,
-    the series of the next lower power, filled up with every other slope of the next higher one (Press et al. 2021).
+@cache
+def _slopes_on(device: torch.device, heads: int) -> Tensor:
+    # Kept, since a copy to a graphics card would wait for all the work before it.
+    return torch.tensor(alibi_slopes(heads), dtype=torch.float32, device=device)
+
+
+def load_network(
+    config: NetworkConfig, kept_rows: list[int], weights: Path, dtype: torch.dtype = torch.float32
+) -> Emotion2vec:
+    """The network with the weights of a converted safetensors file, which stay mapped from disk in float32.
+
+    `kept_rows` are the rows of the head whose tokens are labels; the others were never trained. `dtype` is that of the
+    convolutions and of the products in the blocks.
     """
-    lower = 2 ** math.floor(math.log2(heads))
-    slopes = [2 ** (-8 * (head + 1) / lower) for head in range(lower)]
-    between = [2 ** (-8 * (head + 1) / (2 * lower)) for head in range(0, 2 * lower, 2)]
-    return slopes + between[: heads - lower]
+    from safetensors import safe_open
 
-
-def load_network(config: NetworkConfig, kept_rows: list[int], weights: Path) -> Emotion2vec:
-    """The network with the weights of a converted safetensors file, which stay mapped from disk until they are used.
-
-    `kept_rows` are the rows of the head whose tokens are labels; the others were never trained.
-    """
-    from safetensors.torch import load_file
-
-    state = load_file(weights)
+    with safe_open(weights, framework="pt") as file:
+        # One by one, so that both precisions of only one tensor are in memory.
+        state = {name: file.get_tensor(name).to(_kept_dtype(name, dtype)) for name in file.keys()}  # noqa: SIM118
     for name in ("head.weight", "head.bias"):
         state[name] = state[name][kept_rows]
     if not config.extra_tokens:
@@ -212,6 +256,22 @@ def load_network(config: NetworkConfig, kept_rows: list[int], weights: Path) -> 
         network = Emotion2vec(config, num_classes=len(kept_rows))
     network.load_state_dict(state, assign=True)
     return network.eval().requires_grad_(False)
+
+
+def _kept_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
+    always_fp32 = name in ("alibi_scale", "extra_tokens") or name.startswith(("head.", "norm.")) or ".norm" in name
+    return torch.float32 if always_fp32 and not name.startswith("features.") else dtype
+
+
+def _frame_mask(counts: Sequence[int] | None, frames: Tensor) -> Tensor | None:
+    """1 for the frames of each clip and 0 behind them, [B, T, 1]; None where all clips are of one length."""
+    length = frames.shape[1]
+    if counts is None or min(counts) == length:
+        return None
+    ends = torch.tensor(counts)[:, None]
+    if frames.is_cuda:
+        ends = ends.pin_memory().to(frames.device, non_blocking=True)
+    return (torch.arange(length, device=frames.device)[None] < ends)[..., None].to(frames.dtype)
 
 
 def _position_convolution(config: NetworkConfig) -> nn.Conv1d:

@@ -18,7 +18,8 @@ from emotion.checkpoint import example_clip, find_checkpoint, is_present
 from emotion.engine import Engine, EnginePlan, Progress
 from emotion.errors import CheckpointBroken, EmotionError, HubUnreachable, ModelNotFound
 from emotion.model import ModelCard, SpeechModel
-from emotion.model.opening import open_model
+from emotion.model.choice import has_nvidia_driver
+from emotion.model.opening import Wish, open_model
 from emotion.monitor import plan_threads, usable_cores
 from emotion.settings import Settings, load_settings
 
@@ -188,6 +189,9 @@ def engine_plan(settings: Settings) -> EnginePlan:
         limits=decode_limits(settings),
         decode_threads=plan_threads(usable_cores(), on_gpu=False, decode=settings.decode_threads).decode,
         queue_size=settings.queue_size,
+        batch_frames=settings.batch_frames,
+        batch_wait_ms=settings.batch_wait_ms,
+        free_after_s=settings.free_after_s,
     )
 
 
@@ -218,18 +222,16 @@ def _first_model(settings: Settings, on_download: ReportDownload | None) -> tupl
 
 def _open(name: str, settings: Settings) -> SpeechModel:
     checkpoint = None if name == BUILT_IN else find_checkpoint(name, settings.cache_dir)
-    on_gpu = settings.device != "cpu" and _has_gpu()
+    on_gpu = settings.device != "cpu" and has_nvidia_driver()
     threads = plan_threads(usable_cores(), on_gpu, inference=settings.inference_threads).inference
-    return open_model(
-        checkpoint,
-        runtime=settings.runtime,
+    stand_in = name == BUILT_IN != settings.model
+    wish = Wish(
+        # The built-in model that stands in for another has no choice of its own.
+        runtime="auto" if stand_in else settings.runtime,
         device=settings.device,
-        precision=settings.precision,
+        precision="auto" if stand_in else settings.precision,
         threads=threads,
+        offload_blocks=settings.offload_blocks,
+        cache_dir=settings.cache_dir,
     )
-
-
-def _has_gpu() -> bool:
-    from emotion.model.probe import gpu_names  # brings torch, which importing this module must not
-
-    return bool(gpu_names())
+    return open_model(checkpoint, wish)

@@ -14,7 +14,8 @@ from emotion.labels import Language
 ENVIRONMENT_PREFIX = "EMOTION_"
 CONFIG_VARIABLE = "EMOTION_CONFIG"
 Hub = Literal["modelscope", "hf"]
-Runtime = Literal["auto", "torch", "funasr"]
+Runtime = Literal["auto", "torch", "openvino", "funasr"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 
 class Settings(BaseSettings):
@@ -27,12 +28,17 @@ class Settings(BaseSettings):
     hub: Hub = Field("modelscope", description="where models are downloaded: modelscope or hf (Hugging Face)")
     offline: bool = Field(False, description="never use the network")
     hub_timeout_s: float = Field(5.0, gt=0, description="how long a hub may take to answer before it counts as away")
-    runtime: Runtime = Field("auto", description="torch, or funasr (the reference)")
+    runtime: Runtime = Field("auto", description="auto (the fastest), torch, openvino, or funasr (the reference)")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="number format of the network")
+    precision: Precision = Field(
+        "auto", description="auto (half where it is computed natively), fp32, bf16, fp16 (graphics cards), int8"
+    )
+    offload_blocks: int = Field(
+        0, ge=0, description="transformer blocks that stay in main memory beside a small graphics card"
+    )
     cache: Path | None = Field(None, description="folder of models; default: the user's cache folder")
 
-    # Threads: 0 means by the machine, see threads.py
+    # Threads: 0 means by the machine
     inference_threads: int = Field(0, ge=0, description="threads of the network; 0: every physical core on a CPU")
     decode_threads: int = Field(0, ge=0, description="recordings decoded at once; 0: half of the logical cores")
 
@@ -54,6 +60,11 @@ class Settings(BaseSettings):
     )
 
     # Engine and output
+    batch_frames: int = Field(
+        0, ge=0, description="frames of a batch, 50 a second; 1: no batches; 0: the server measures what pays"
+    )
+    batch_wait_ms: float = Field(5.0, ge=0, description="how long a batch may wait for more recordings")
+    free_after_s: float = Field(60.0, ge=0, description="idle time after which cached memory is given back")
     queue_size: int = Field(64, gt=0, description="recordings that may wait; one more is refused at once")
     outputs: Path = Field(Path("outputs"), description="folder of the runs")
 

@@ -9,7 +9,7 @@ import numpy as np
 from emotion.analysis import Analysis, Granularity, Options, Plan, Stitcher, cut_windows
 from emotion.audio import SAMPLE_RATE_HZ, Clip
 from emotion.labels import EMOTIONS
-from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, FloatArray, ModelCard, Prediction
+from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, CpuModel, FloatArray, ModelCard, Prediction
 
 LABELS = tuple(emotion.key for emotion in EMOTIONS)
 LOUD = 0.3
@@ -28,7 +28,7 @@ def wait_for(condition: Callable[[], bool], patience_s: float = 30.0) -> None:
     raise AssertionError("it did not happen in time")
 
 
-class FakeModel:
+class FakeModel(CpuModel):
     """Calls a loud frame angry and a quiet one sad; the embedding [T, 8] is the loudness times 1 to 8."""
 
     def __init__(self, name: str = "fake") -> None:

@@ -37,7 +37,7 @@ from emotion.checkpoint import convert as convert_module
 from emotion.checkpoint.config import parse_convolutions
 from emotion.checkpoint.convert import is_full_disk
 from emotion.errors import CheckpointBroken, DiskFull, EmotionError, HubUnreachable, ModelError, ModelNotFound
-from emotion.model.opening import open_model
+from emotion.model.opening import Wish, open_model
 from tests.checkpoints import TINY, TOKENS, TOKENS_WITH_UNUSED, config_document, random_state, write_checkpoint
 from tests.hubs import FakeHub
 
@@ -83,7 +83,10 @@ def test_a_folder_in_the_format_of_funasr_is_a_checkpoint(folder: Path, cache: P
 def test_a_model_that_is_here_is_opened_without_network(folder: Path, cache: Path) -> None:
     checkpoint = find_checkpoint(str(folder), cache)
 
-    assert open_model(checkpoint, threads=torch.get_num_threads()).card.fingerprint == checkpoint.fingerprint
+    assert (
+        open_model(checkpoint, Wish("torch", threads=torch.get_num_threads())).card.fingerprint
+        == checkpoint.fingerprint
+    )
     assert download(str(folder), cache).fingerprint == checkpoint.fingerprint
 
 
@@ -621,13 +624,13 @@ def stop_at_once(_done_bytes: int, _total_bytes: int) -> None:
 
 def test_a_runtime_that_does_not_exist_is_refused(folder: Path, cache: Path) -> None:
     with pytest.raises(ModelError, match="no runtime 'abacus'"):
-        open_model(find_checkpoint(str(folder), cache), runtime="abacus")
-    with pytest.raises(ModelError, match="not FunASR's"):
-        open_model(None, runtime="funasr")
+        open_model(find_checkpoint(str(folder), cache), Wish("abacus"))
+    with pytest.raises(ModelError, match="does not run on funasr"):
+        open_model(None, Wish("funasr"))
 
 
 def test_the_built_in_model_is_opened_without_a_checkpoint() -> None:
-    card = open_model(None, device="cpu").card
+    card = open_model(None, Wish(device="cpu")).card
 
     assert (card.name, card.runtime, card.precision) == ("compact", "torch", "fp32")
     assert set(card.untold) < set(card.labels)

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "emotion"
 ROOMS = [
     {"errors", "labels", "settings"},
     {"audio"},
-    {"checkpoint", "network", "compact", "model"},
+    {"checkpoint", "network", "graph", "compact", "model"},
     {"analysis"},
     {"engine"},
     {"outputs"},
@@ -27,7 +27,8 @@ LEVEL_OF = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ALLOWED = {
     "gradio": {"ui"},
     "fastapi": {"ui", "server"},
-    "torch": {"checkpoint", "network", "compact", "model"},
+    "torch": {"checkpoint", "network", "graph", "compact", "model"},
+    "openvino": {"model"},
     "soundfile": {"audio"},
     "av": {"audio"},
     "soxr": {"audio"},

@@ -120,6 +120,16 @@ def parse_convolutions(spec: object) -> tuple[Convolution, ...]:
     return layers
 
 
+def alibi_slopes(heads: int) -> list[float]:
+    """One slope per head: a geometric series from 2^(-8/n) to 2^-8; where the number of heads n is no power of two,
+    the series of the next lower power, filled up with every other slope of the next higher one (Press et al. 2021).
+    """
+    lower = 2 ** math.floor(math.log2(heads))
+    slopes = [2 ** (-8 * (head + 1) / lower) for head in range(lower)]
+    between = [2 ** (-8 * (head + 1) / (2 * lower)) for head in range(0, 2 * lower, 2)]
+    return slopes + between[: heads - lower]
+
+
 def _spec_layers(node: ast.expr) -> list[Convolution]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _spec_layers(node.left) + _spec_layers(node.right)

@@ -1,6 +1,6 @@
 """The model room: normalised waveforms in, predictions out, whatever runtime, device and precision compute them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,19 +60,50 @@ class Prediction:
     embeddings: FloatArray
 
 
+Collect = Callable[[], list[Prediction]]
+"""Waits for the predictions of a batch that was started."""
+
+
 class SpeechModel(Protocol):
     """What the engine needs of a model, so that a fake of ten lines fits."""
 
     @property
     def card(self) -> ModelCard: ...
 
-    def predict(self, waveforms: Sequence[FloatArray]) -> list[Prediction]:
-        """One prediction per waveform [n], n >= 400, each normalised with the statistics of its clip."""
+    def start(self, waveforms: Sequence[FloatArray]) -> Collect:
+        """Begin one batch of waveforms [n], n >= 400, each normalised with the statistics of its clip.
+
+        What comes back gives one prediction per waveform, the same as if each had been alone. A graphics card works
+        in between; a CPU works when the predictions are collected. Raises OutOfMemory, here or there.
+        """
         ...
 
     def free_memory(self) -> None:
         """Give back what is only cached."""
         ...
+
+
+class CpuModel:
+    """A model that works when its predictions are collected; a runtime only says how."""
+
+    def predict(self, waveforms: Sequence[FloatArray]) -> list[Prediction]:
+        """One prediction per waveform [n]."""
+        raise NotImplementedError
+
+    def start(self, waveforms: Sequence[FloatArray]) -> Collect:
+        """What `SpeechModel.start` says."""
+        return lambda: self.predict(waveforms)
+
+
+def pad_batch(waveforms: Sequence[FloatArray]) -> tuple[FloatArray, list[int]]:
+    """Waveforms as one array [B, n], zero behind the shorter ones, and the frames of each."""
+    counts = [num_frames(len(waveform)) for waveform in waveforms]
+    if len(waveforms) == 1:
+        return np.ascontiguousarray(waveforms[0], np.float32)[None], counts
+    batch = np.zeros((len(waveforms), max(map(len, waveforms))), np.float32)
+    for row, waveform in zip(batch, waveforms, strict=True):
+        row[: len(waveform)] = waveform
+    return batch, counts
 
 
 def num_frames(num_samples: int) -> int:

@@ -18,11 +18,11 @@ import torch
 from emotion.checkpoint import Checkpoint, NetworkConfig
 from emotion.checkpoint.state import BODY_PREFIX, state_tensors
 from emotion.errors import ModelError
-from emotion.model import FloatArray, ModelCard, Prediction
-from emotion.model.torch_runtime import require_fp32, usable_device
+from emotion.model import CpuModel, FloatArray, ModelCard, Prediction
+from emotion.model.torch_runtime import usable_device
 
 
-class FunasrModel:
+class FunasrModel(CpuModel):
     """`funasr.AutoModel` behind the contract of the model room."""
 
     def __init__(self, auto_model: Any, kept_rows: list[int], card: ModelCard) -> None:
@@ -58,7 +58,8 @@ class FunasrModel:
 def open_funasr_model(checkpoint: Checkpoint, device: str, precision: str) -> FunasrModel:
     """FunASR's network with the weights of a checkpoint; in fp32, the only precision in which it runs."""
     device = usable_device(device)
-    require_fp32(precision)
+    if precision not in ("auto", "fp32"):
+        raise ModelError(f"FunASR computes in fp32 only, not in {precision}. Use --precision fp32.")
     auto_model_class = import_funasr()
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

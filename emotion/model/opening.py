@@ -1,36 +1,50 @@
 """From a name and settings to a resident model; each runtime is imported only when it is wanted."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from emotion.checkpoint import Checkpoint
 from emotion.errors import ModelError
 from emotion.model import SpeechModel
+from emotion.model.choice import choose
 
 
-def open_model(
-    checkpoint: Checkpoint | None,
-    *,
-    runtime: str = "auto",
-    device: str = "auto",
-    precision: str = "auto",
-    threads: int = 0,
-) -> SpeechModel:
+@dataclass(frozen=True)
+class Wish:
+    """How a model is to be computed; `auto` leaves it to the machine.
+
+    `threads` is how many CPU threads the network may take, 0 leaves them as they are; `offload_blocks` of the first
+    transformer blocks stay in main memory beside a graphics card; `cache_dir` keeps what int8 was calibrated to.
+    """
+
+    runtime: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    offload_blocks: int = 0
+    cache_dir: Path = Path()
+
+
+def open_model(checkpoint: Checkpoint | None, wish: Wish | None = None) -> SpeechModel:
     """The model of a checkpoint, or the built-in one for None, ready to predict.
 
-    `threads` is how many CPU threads the network may take, 0 leaves them as they are. Raises ModelError for a
-    runtime, device or precision that this machine or this model does not have.
+    Raises ModelError for a runtime, device or precision that this machine or this model does not have.
     """
-    if threads:
-        set_inference_threads(threads)
+    wish = wish or Wish()
     if checkpoint is None:
-        return _open_compact(runtime, device, precision)
-    if runtime in ("auto", "torch"):
-        from emotion.model.torch_runtime import open_torch_model
-
-        return open_torch_model(checkpoint, device, precision)
-    if runtime == "funasr":
+        return _open_compact(wish)
+    choice = choose(wish.runtime, wish.device, wish.precision)
+    if choice.runtime == "openvino":
+        return _open_openvino(checkpoint, choice.precision, wish)
+    if wish.threads:
+        set_inference_threads(wish.threads)
+    if choice.runtime == "funasr":
         from emotion.model.funasr_runtime import open_funasr_model
 
-        return open_funasr_model(checkpoint, device, precision)
-    raise ModelError(f"There is no runtime {runtime!r}. Use auto, torch or funasr.", runtime=runtime)
+        return open_funasr_model(checkpoint, choice.device, choice.precision)
+    from emotion.model.torch_runtime import open_torch_model
+
+    return open_torch_model(checkpoint, choice.device, choice.precision, wish.offload_blocks)
 
 
 def set_inference_threads(threads: int) -> None:
@@ -40,9 +54,27 @@ def set_inference_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _open_compact(runtime: str, device: str, precision: str) -> SpeechModel:
-    if runtime == "funasr":
-        raise ModelError("The built-in model is not FunASR's. Use --runtime torch, or another model.", runtime=runtime)
-    from emotion.model.torch_runtime import open_compact_model
+def _open_openvino(checkpoint: Checkpoint, precision: str, wish: Wish) -> SpeechModel:
+    try:
+        from emotion.model.openvino_runtime import open_openvino_model
+    except ImportError:
+        raise ModelError("OpenVINO is not installed. Install it with: pip install openvino") from None
+    quantised = None
+    if precision == "int8":
+        from emotion.model.quantisation import require_quantised
 
-    return open_compact_model(device, precision)
+        quantised = require_quantised(checkpoint, wish.cache_dir)
+    return open_openvino_model(checkpoint, precision, wish.threads, quantised)
+
+
+def _open_compact(wish: Wish) -> SpeechModel:
+    if wish.runtime not in ("auto", "torch"):
+        raise ModelError(
+            f"The built-in model does not run on {wish.runtime}. Use --runtime torch, or another model.",
+            runtime=wish.runtime,
+        )
+    if wish.threads:
+        set_inference_threads(wish.threads)
+    from emotion.model.compact_runtime import open_compact_model
+
+    return open_compact_model(wish.device, wish.precision)

@@ -1,0 +1,38 @@
+"""The tensors of a converted file where they lie on disk, without PyTorch: mapped, read when used, forgotten."""
+
+import json
+import mmap
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class MappedTensors:
+    """Tensors of a safetensors file by name, float32 views into a mapping of the file.
+
+    The header was checked when the checkpoint was found; offsets are checked again here, since a view must never
+    reach beyond the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            # Copy-on-write, since some users of an array insist on one that can be written to; nobody writes.
+            self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        header_bytes = int.from_bytes(self._mapping[:8], "little")
+        self._start = 8 + header_bytes
+        self._entries = json.loads(self._mapping[8 : self._start])
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        entry = self._entries[name]
+        first, last = entry["data_offsets"]
+        shape = tuple(entry["shape"])
+        count = int(np.prod(shape, dtype=np.int64))
+        if entry["dtype"] != "F32" or last - first != 4 * count or self._start + last > len(self._mapping):
+            raise ValueError(f"{name} is no tensor of float32")
+        return np.frombuffer(self._mapping, np.float32, count, self._start + first).reshape(shape)
+
+    def forget(self) -> None:
+        """Let the system take back the memory of all that was read; it is read again when needed."""
+        if hasattr(self._mapping, "madvise"):  # Windows has none
+            self._mapping.madvise(mmap.MADV_DONTNEED)

@@ -1,0 +1,12 @@
+"""The engine room: decode pool, bounded queue, one inference thread that alone touches the model, standard futures.
+
+`job` is one recording on its way, `ready` forms batches of what waits, `pace` measures what a batch gains, `engine`
+holds the threads.
+"""
+
+from emotion.engine.engine import Engine, EnginePlan
+from emotion.engine.job import Progress, Stage
+from emotion.engine.pace import measure_batch_frames
+from emotion.engine.times import StageTimes
+
+__all__ = ["Engine", "EnginePlan", "Progress", "Stage", "StageTimes", "measure_batch_frames"]

@@ -1,0 +1,333 @@
+"""The threads of the engine: a pool that decodes, and one that alone touches the model."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from emotion.analysis import Analysis, Options, Plan, Stitcher
+from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, Source, decode
+from emotion.engine.job import Job, Progress, outcome
+from emotion.engine.pace import NO_BATCHES, measure_batch_frames
+from emotion.engine.ready import Part, ReadyQueue
+from emotion.engine.times import StageTimes, Stopwatch
+from emotion.errors import EngineBusy, EngineClosed
+from emotion.model import Collect, ModelCard, SpeechModel
+
+_LOG = logging.getLogger(__name__)
+# Decoded clips wait in memory: so many seconds of sound (38 MB) may run ahead of inference, whatever their number.
+_AHEAD_S = 600.0
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """How the engine works; each value is the setting of the same name."""
+
+    analysis: Plan = field(default_factory=Plan)
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+    decode_threads: int = 2
+    queue_size: int = 64
+    batch_frames: int = 0
+    batch_wait_ms: float = 5.0
+    free_after_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Windows that the model works on."""
+
+    parts: list[Part]
+    model: SpeechModel
+    started_s: float
+    collect: Collect
+
+
+class Engine:
+    """Turns sources into analyses with one resident model.
+
+    `submit` returns a `concurrent.futures.Future` at once; `cancel()` of that future works until its result is there.
+    A bad clip fails only its own future. A long clip gives way to others after each of its windows.
+    """
+
+    def __init__(self, model: SpeechModel, plan: EnginePlan | None = None) -> None:
+        self._plan = plan or EnginePlan()
+        self._model = model
+        self._jobs: dict[Future[Analysis], Job] = {}
+        self._ready = ReadyQueue()
+        self._chores: deque[Callable[[], None]] = deque()
+        self._change = threading.Condition()
+        self._closed = False
+        self._clips_done = 0
+        self._batch_frames = self._plan.batch_frames or NO_BATCHES
+        self._ahead: dict[Job, float] = {}
+        self._watch = Stopwatch()
+        self._decoders = ThreadPoolExecutor(self._plan.decode_threads, thread_name_prefix="decode")
+        self._thread = threading.Thread(target=self._infer, name="inference", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(finish=kind is None)
+
+    @property
+    def card(self) -> ModelCard:
+        """The model that new work gets."""
+        return self._model.card
+
+    @property
+    def queue_length(self) -> int:
+        """Jobs accepted and not yet resolved."""
+        return len(self._jobs)
+
+    @property
+    def clips_done(self) -> int:
+        return self._clips_done
+
+    @property
+    def batch_frames(self) -> int:
+        """Frames of the largest batch; 1 where batches do not pay, or nobody has measured yet."""
+        return self._batch_frames
+
+    @property
+    def stage_times(self) -> StageTimes:
+        """Where the time went since the engine began."""
+        return self._watch.times
+
+    def submit(
+        self, source: Source | Clip, options: Options | None = None, name: str | None = None
+    ) -> "Future[Analysis]":
+        """Queue one source; raises EngineBusy at once when the queue is full, EngineClosed after `close`.
+
+        `name` is what messages and result.json call the recording, for bytes that have none.
+        """
+        job = Job(source, options or Options(), name)
+        with self._change:
+            if self._closed:
+                raise EngineClosed
+            if len(self._jobs) >= self._plan.queue_size:
+                raise EngineBusy(len(self._jobs))
+            self._jobs[job.future] = job
+        job.future.add_done_callback(self._forget)
+        self._decoders.submit(self._decode, job)
+        return job.future
+
+    def progress(self, future: "Future[Analysis]") -> Progress:
+        """Where the job of this future is; to be asked as often as one likes."""
+        job = self._jobs.get(future)
+        if job is None:
+            return Progress(outcome(future), 0, 0, 0)
+        with self._change:
+            waiting = list(self._jobs)
+        position = waiting.index(future) if job.stage != "recognising" and future in waiting else 0
+        return Progress(job.stage, position, job.windows_done, job.windows)
+
+    def use(self, model: SpeechModel) -> None:
+        """Give new work to another model; work that has begun keeps the one it began with."""
+        self._model = model
+
+    def warm_up(self) -> None:
+        """Let the model run once before anybody waits for it, and measure whether batches pay, when nothing waits."""
+        self._when_idle(self._warm_up)
+
+    def free_memory(self) -> None:
+        """Give back what is only cached, as soon as nothing waits."""
+        self._when_idle(self._free_memory)
+
+    def close(self, finish: bool = True) -> None:
+        """Refuse new work, finish what was accepted (or cancel it), end the threads."""
+        with self._change:
+            self._closed = True
+            accepted = list(self._jobs)
+            self._change.notify_all()
+        if not finish:
+            for future in accepted:
+                future.cancel()
+        self._decoders.shutdown(wait=True)
+        self._thread.join()
+
+    def _forget(self, future: "Future[Analysis]") -> None:
+        with self._change:
+            job = self._jobs.pop(future, None)
+            if job is not None:
+                self._ahead.pop(job, None)
+            self._change.notify_all()
+
+    # Decoding, on the threads of the pool
+
+    def _decode(self, job: Job) -> None:
+        with self._change:
+            self._change.wait_for(self._has_room_ahead)
+            self._ahead[job] = 0.0
+        if not self._decode_clip(job):
+            with self._change:
+                self._ahead.pop(job, None)
+                self._change.notify_all()
+            return
+        with self._change:
+            self._ready.put(job)
+            self._change.notify_all()
+
+    def _has_room_ahead(self) -> bool:
+        few = len(self._ahead) < self._plan.decode_threads + 2
+        return few or sum(self._ahead.values()) < _AHEAD_S
+
+    def _decode_clip(self, job: Job) -> bool:
+        if job.drop_if_cancelled():
+            return False
+        started_s = time.perf_counter()
+        job.stage = "decoding"
+        try:
+            with self._watch.during("decode"):
+                source = job.source
+                clip = source if isinstance(source, Clip) else decode(source, self._plan.limits, job.name)
+                job.cut(clip, self._plan.analysis)
+        except Exception as error:  # whatever a decoder throws belongs to this clip alone
+            self._fail(job, error)
+            return False
+        with self._change:
+            if job in self._ahead:
+                self._ahead[job] = clip.duration_s
+        job.timings_ms["decode"] = _elapsed_ms(started_s)
+        return True
+
+    # Inference, on the one thread that touches the model
+
+    def _infer(self) -> None:
+        in_flight: _Batch | None = None
+        while True:
+            parts = self._next_parts(wait=in_flight is None)
+            if parts is None:
+                return
+            with self._watch.during("inference"):
+                started = self._start(parts) if parts else None
+                if in_flight is not None:
+                    self._finish(in_flight)
+                in_flight = started
+                if in_flight is not None and in_flight.model.card.device == "cpu":
+                    self._finish(in_flight)
+                    in_flight = None
+
+    def _next_parts(self, wait: bool) -> list[Part] | None:
+        """The next batch, empty if there is none right now, None at the end of all work."""
+        if wait and not self._wait_for_work():
+            return None
+        with self._change:
+            if self._batch_frames > NO_BATCHES and len(self._ready):
+                self._change.wait_for(
+                    lambda: self._ready.fills(self._batch_frames) or not self._is_coming(),
+                    self._plan.batch_wait_ms / 1000,
+                )
+            return self._ready.take(self._batch_frames, self._model)
+
+    def _wait_for_work(self) -> bool:
+        """Wait until something is ready, doing chores meanwhile; False when all is done for good."""
+        idle_since_s, freed = time.perf_counter(), False
+        while True:
+            with self._change:
+                if len(self._ready):
+                    return True
+                if not self._chores and self._closed and not self._jobs:
+                    return False
+                if self._jobs:
+                    idle_since_s, freed = time.perf_counter(), False
+                chore = self._chores.popleft() if self._chores else None
+                if chore is None and not freed and time.perf_counter() - idle_since_s >= self._plan.free_after_s:
+                    freed, chore = True, self._free_memory
+                if chore is None:
+                    with self._watch.during("starved" if self._jobs else "idle"):
+                        self._change.wait(None if self._jobs or freed else self._plan.free_after_s)
+                    continue
+            try:
+                chore()
+            except Exception:  # work comes all the same, and then says what is wrong
+                _LOG.warning("a chore of the inference thread failed", exc_info=True)
+
+    def _is_coming(self) -> bool:
+        """Whether a recording is on its way to the ready queue."""
+        return any(job.stage in ("waiting", "decoding") for job in self._jobs.values())
+
+    def _start(self, parts: list[Part]) -> _Batch | None:
+        """Hand a batch to the model; None if it could not take it."""
+        for part in parts:
+            part.job.begin(self._model, self._plan.analysis)
+        model, started_s = parts[0].job.model, time.perf_counter()
+        if model is None:
+            raise RuntimeError("a job began without a model")
+        try:
+            collect = model.start([part.window.samples for part in parts])
+        except Exception as error:
+            self._try_apart(parts, model, error)
+            return None
+        return _Batch(parts, model, started_s, collect)
+
+    def _finish(self, batch: _Batch) -> None:
+        try:
+            predictions = batch.collect()
+        except Exception as error:
+            self._try_apart(batch.parts, batch.model, error)
+            return
+        elapsed_ms = _elapsed_ms(batch.started_s)
+        for part, prediction in zip(batch.parts, predictions, strict=True):
+            part.job.timings_ms["inference"] += elapsed_ms
+            stitcher = None if part.job.is_over else part.job.stitch(part.window, prediction)
+            if stitcher is not None:
+                self._settle(part.job, stitcher)
+
+    def _try_apart(self, parts: Sequence[Part], model: SpeechModel, error: Exception) -> None:
+        """What a batch could not do, its halves may: a lack of memory or a bad clip then hurts only one."""
+        if len(parts) == 1:
+            self._fail(parts[0].job, error)
+            return
+        middle = len(parts) // 2
+        for half in (parts[:middle], parts[middle:]):
+            started_s = time.perf_counter()
+            try:
+                collect = model.start([part.window.samples for part in half])
+            except Exception as again:
+                self._try_apart(half, model, again)
+            else:
+                self._finish(_Batch(list(half), model, started_s, collect))
+
+    def _settle(self, job: Job, stitcher: Stitcher) -> None:
+        try:
+            analysis = stitcher.finish(datetime.now())
+        except Exception as error:
+            self._fail(job, error)
+            return
+        for stage, elapsed_ms in job.timings_ms.items():
+            analysis = analysis.with_timing(stage, elapsed_ms)
+        self._clips_done += 1
+        job.resolve(lambda: job.future.set_result(analysis), "done")
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        job.resolve(lambda: job.future.set_exception(error), "failed")
+
+    def _when_idle(self, chore: Callable[[], None]) -> None:
+        with self._change:
+            self._chores.append(chore)
+            self._change.notify_all()
+
+    def _free_memory(self) -> None:
+        self._model.free_memory()
+
+    def _warm_up(self) -> None:
+        model = self._model
+        model.start([np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ).astype(np.float32)])()
+        if not self._plan.batch_frames:
+            self._batch_frames = measure_batch_frames(model)
+
+
+def _elapsed_ms(started_s: float) -> float:
+    return (time.perf_counter() - started_s) * 1000

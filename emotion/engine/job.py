@@ -1,0 +1,121 @@
+"""One accepted recording on its way to a future."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Literal
+
+from emotion.analysis import Analysis, Options, Plan, Stitcher, Window, count_windows, cut_windows
+from emotion.audio import SAMPLE_RATE_HZ, Clip, Source
+from emotion.model import Prediction, SpeechModel, num_frames
+
+Stage = Literal["waiting", "decoding", "ready", "recognising", "done", "cancelled", "failed"]
+# A window gives way to one that is shorter by so much sound for each second it has waited: a minute of sound lets
+# recordings of some seconds pass for 15 s, and no longer.
+_GIVES_WAY = 0.25
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where one job is: its stage, how many jobs are before it, and how many of its windows are done."""
+
+    stage: Stage
+    position: int
+    windows_done: int
+    windows: int
+
+
+class Job:
+    """The engine's threads hand a job on; only one holds it at a time."""
+
+    def __init__(self, source: Source | Clip, options: Options, name: str | None) -> None:
+        self.source, self.options, self.name = source, options, name
+        self.future: Future[Analysis] = Future()
+        self.stage: Stage = "waiting"
+        self.windows_done = 0
+        self.windows = 0
+        self.timings_ms: dict[str, float] = {"decode": 0.0, "queue": 0.0, "inference": 0.0}
+        self.clip: Clip | None = None
+        self.model: SpeechModel | None = None
+        self._stitcher: Stitcher | None = None
+        self._pending: Iterator[Window] = iter(())
+        self._next: Window | None = None
+        self._ready_s = 0.0
+        self._told = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do: the person gave up, or one of its windows failed."""
+        return self.drop_if_cancelled() or self.future.done()
+
+    @property
+    def next_frames(self) -> int:
+        """Frames of the next window, 0 when there is none."""
+        return 0 if self._next is None else num_frames(len(self._next.samples))
+
+    @property
+    def deadline_s(self) -> float:
+        """When the next window wants to be done: long ones let short ones pass, but not for ever."""
+        samples = 0 if self._next is None else len(self._next.samples)
+        return self._ready_s + _GIVES_WAY * samples / SAMPLE_RATE_HZ
+
+    def cut(self, clip: Clip, plan: Plan) -> None:
+        """Take the decoded clip and cut its first window."""
+        self.source = b""  # the bytes of the file are no longer needed
+        self.clip, self.windows = clip, count_windows(clip, plan)
+        self._pending = cut_windows(clip, plan)
+        self._next = next(self._pending)
+
+    def wait(self) -> None:
+        """Begin to wait for inference."""
+        if self.stage != "recognising":
+            self.stage = "ready"
+        self._ready_s = time.perf_counter()
+
+    def begin(self, model: SpeechModel, plan: Plan) -> None:
+        """Keep the model of the first window for all; a change of models leaves begun work alone."""
+        if self.model is not None:
+            return
+        if self.clip is None:
+            raise RuntimeError("a job came to inference without its clip")
+        self.timings_ms["queue"] = (time.perf_counter() - self._ready_s) * 1000
+        self.stage = "recognising"
+        self.model = model
+        self._stitcher = Stitcher(self.clip, model.card, self.options, plan)
+
+    def take_window(self) -> Window:
+        """The next window, while the one after it is cut."""
+        window = self._next
+        if window is None:
+            raise RuntimeError("a job without windows was asked for one")
+        self._next = next(self._pending, None)
+        return window
+
+    def stitch(self, window: Window, prediction: Prediction) -> Stitcher | None:
+        """Add what the model says of one window; the stitcher when it was the last one."""
+        if self._stitcher is None:
+            raise RuntimeError("a window was predicted before its job began")
+        self._stitcher.add(window, prediction)
+        self.windows_done += 1
+        return self._stitcher if self.windows_done == self.windows else None
+
+    def drop_if_cancelled(self) -> bool:
+        """Whether the person gave up; those who wait for the future are then told, once."""
+        if self.future.cancelled() and not self._told:
+            self._told = True
+            self.future.set_running_or_notify_cancel()
+        return self.future.cancelled()
+
+    def resolve(self, set_outcome: Callable[[], None], stage: Stage) -> None:
+        # The future stays pending until here, so that `future.cancel()` works at any time before.
+        if self.future.set_running_or_notify_cancel():
+            self.stage = stage
+            set_outcome()
+
+
+def outcome(future: Future[Analysis]) -> Stage:
+    """How a settled future ended."""
+    if future.cancelled():
+        return "cancelled"
+    return "failed" if future.exception() else "done"

@@ -1,0 +1,38 @@
+"""Whether batches pay on this machine, by measurement."""
+
+import time
+
+import numpy as np
+
+from emotion.audio import SAMPLE_RATE_HZ
+from emotion.model import FloatArray, SpeechModel, num_frames
+
+# A batch that is not faster by a tenth is not worth that a clip waits for others.
+_WORTH_IT = 0.9
+_MOST_CLIPS = 64
+NO_BATCHES = 1
+
+
+def measure_batch_frames(model: SpeechModel) -> int:
+    """Frames of the largest batch that still gains, found with clips of 1 s; 1 where batches do not pay.
+
+    Takes about ten times as long as one such clip where they do not pay.
+    """
+    clip = np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ).astype(np.float32)
+    best_s, budget, count = _seconds(model, [clip]), NO_BATCHES, 2
+    while count <= _MOST_CLIPS:
+        per_clip_s = _seconds(model, [clip] * count) / count
+        if per_clip_s > _WORTH_IT * best_s:
+            break
+        best_s, budget, count = per_clip_s, count * num_frames(len(clip)), 2 * count
+    return budget
+
+
+def _seconds(model: SpeechModel, clips: list[FloatArray]) -> float:
+    """The faster of two runs, after one that is not counted."""
+    seconds = []
+    for _ in range(3):
+        started_s = time.perf_counter()
+        model.start(clips)()
+        seconds.append(time.perf_counter() - started_s)
+    return min(seconds[1:])
