@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from emotion.checkpoint.config import Convolution, NetworkConfig, alibi_slopes
 from emotion.checkpoint.mapped import MappedTensors
-from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES
 from emotion.model.openvino_api import ops, ov
 
 # A node of a graph or one of its outputs; the operations of OpenVINO have no narrower type.
 Value = Any
 FEATURES, ENTRANCE, BIAS, ATTENTION, HEAD = "features", "entrance", "bias", "attention", "head"
-_TRIAL_FRAMES = 16
 
 
 class Graphs:
@@ -55,15 +53,6 @@ class Graphs:
         if self._quantised is not None:
             return ov.Core().read_model(self._quantised / f"{name}.xml")
         return self._block(int(name.partition(".")[2]))
-
-    def trial(self, name: str) -> list[NDArray[np.float32]]:
-        """Small inputs of a piece that has many weights, none for the others: weights are packed at their first use."""
-        rows = np.zeros((1, _TRIAL_FRAMES, self.config.width), np.float32)
-        if name == FEATURES:
-            return [np.zeros((1, FRAME_SPAN_SAMPLES + (_TRIAL_FRAMES - 1) * FRAME_STEP_SAMPLES), np.float32)]
-        if name == ENTRANCE:
-            return [rows, np.ones((1, _TRIAL_FRAMES, 1), np.float32)]
-        return [] if name in (BIAS, ATTENTION, HEAD) else [rows, rows]
 
     def forget(self) -> None:
         """Let go of the weights that were read."""

@@ -2,7 +2,8 @@
 
 import contextlib
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ BLOCK_ROWS = 256
 SHARED_BIAS_ELEMENTS = 40_000_000
 CHUNK_BIAS_ELEMENTS = 16_000_000
 
+# Packing is bound by memory: a third thread gains nothing.
+_COMPILERS = 2
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
@@ -136,17 +139,23 @@ class _Bias:
 class Pieces:
     """The compiled pieces by name, each with the one request that this process makes of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_first_use: Callable[[], None]) -> None:
         self._compiled: dict[str, ov.CompiledModel] = {}
         self._requests: dict[str, ov.InferRequest] = {}
+        self._unused: set[str] = set()
+        self._on_first_use = on_first_use
 
     def add(self, name: str, compiled: ov.CompiledModel) -> None:
         self._compiled[name] = compiled
         self._requests[name] = compiled.create_infer_request()
+        self._unused.add(name)
 
     def run(self, name: str, *inputs: NDArray[np.generic]) -> list[FloatArray]:
         """The outputs of a piece, which are valid until it runs again."""
         outputs = self._requests[name].infer(_by_index(inputs), share_inputs=True, share_outputs=True)
+        if name in self._unused:
+            self._unused.remove(name)
+            self._on_first_use()
         return [outputs[index] for index in range(len(outputs))]
 
     def run_into(self, output: FloatArray, name: str, *inputs: NDArray[np.generic]) -> None:
@@ -173,7 +182,6 @@ def open_openvino_model(checkpoint: Checkpoint, precision: str, threads: int, qu
     weights = MappedTensors(checkpoint.weights)
     graphs = Graphs(checkpoint.config, weights, checkpoint.kept_rows, quantised if precision == "int8" else None)
     pieces = compile_pieces(core, graphs, precision, threads)
-    weights.forget()
     card = ModelCard(
         name=checkpoint.name,
         fingerprint=checkpoint.fingerprint,
@@ -187,18 +195,23 @@ def open_openvino_model(checkpoint: Checkpoint, precision: str, threads: int, qu
 
 
 def compile_pieces(core: ov.Core, graphs: Graphs, precision: str, threads: int) -> Pieces:
-    """Every piece of the network, compiled and used once, so that the mapped weights can be let go of behind each."""
-    pieces = Pieces()
-    for name in graphs.names():
+    """Every piece of the network, compiled, two at a time.
+
+    Weights are packed while a piece is compiled and at its first use; the mapped file is let go of behind each.
+    """
+    pieces = Pieces(graphs.forget)
+
+    def add(name: str) -> None:
         # Half precision cannot count past 256, and a rounded logit of 5 would cost the scores half a percent.
         hint = "f32" if name in (BIAS, HEAD) else _HINTS[precision]
         options: dict[str, object] = {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         pieces.add(name, core.compile_model(graphs.build(name), "CPU", options))
-        if inputs := graphs.trial(name):
-            pieces.run(name, *inputs)
         graphs.forget()
+
+    with ThreadPoolExecutor(_COMPILERS, thread_name_prefix="compile") as pool:
+        list(pool.map(add, graphs.names()))
     return pieces
 
 
