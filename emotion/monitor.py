@@ -1,6 +1,7 @@
 """What this machine has: graphics cards, cores a process may use, and the thread counts that follow."""
 
 import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,19 @@ def usable_cores() -> Cores:
     machine_physical = psutil.cpu_count(logical=False) or machine_logical
     physical = max(1, round(logical * machine_physical / machine_logical))
     return Cores(logical, physical)
+
+
+def describe_machine() -> str:
+    """Processor, cores, memory and graphics cards in a few words."""
+    import psutil  # only here: the page and the command line ask once
+
+    processor, facts = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if facts.is_file():  # Linux has its best name there
+        names = (line for line in facts.read_text(encoding="utf-8").splitlines() if line.startswith("model name"))
+        processor = next((line.partition(":")[2].strip() for line in names), processor)
+    memory_gb = psutil.virtual_memory().total / 2**30
+    cards = "".join(f", {gpu.name}" for gpu in installed_gpus())
+    return f"{processor}, {usable_cores().logical} cores, {memory_gb:.0f} GB{cards}, {platform.system()}"
 
 
 def plan_threads(cores: Cores, on_gpu: bool, decode: int = 0, inference: int = 0) -> Threads:

@@ -136,6 +136,10 @@ class Recognizer:
         """The example clip that came with the model that answers now, None where it has none."""
         return example_clip(self.state.card.name, self.settings.cache_dir)
 
+    def warm_up(self) -> None:
+        """Let the model run once before anybody waits for it, and measure whether batches pay; returns at once."""
+        self.engine.warm_up()
+
     def close(self, finish: bool = True) -> None:
         """Finish accepted work, or cancel it, and end the threads."""
         self._closing.set()
@@ -145,6 +149,7 @@ class Recognizer:
         """Put the large model in the built-in one's place, or keep the reason why that could not be."""
         try:
             self.engine.use(self._fetch_large())
+            self.engine.warm_up()
         except _Closing:
             return
         except EmotionError as error:

@@ -25,6 +25,7 @@ def make_app(recognizer: Recognizer, on_start: Callable[[], None] = lambda: None
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         on_start()
+        recognizer.warm_up()
         yield
         recognizer.close()
 

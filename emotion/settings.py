@@ -1,4 +1,4 @@
-"""Settings: flags over environment (`EMOTION_...`) over TOML file over default; an unknown key stops the program."""
+"""Settings: flags over environment (`EMOTION_...`) over TOML over what was measured over default; unknown keys stop."""
 
 import os
 import tomllib
@@ -13,6 +13,7 @@ from emotion.labels import Language
 
 ENVIRONMENT_PREFIX = "EMOTION_"
 CONFIG_VARIABLE = "EMOTION_CONFIG"
+_HOUSE_CONFIG = Path(__file__).parent.parent / "config" / "default.toml"
 Hub = Literal["modelscope", "hf"]
 Runtime = Literal["auto", "torch", "openvino", "funasr"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
@@ -103,15 +104,18 @@ class Settings(BaseSettings):
 
 
 def load_settings(config: Path | None = None, **flags: Any) -> Settings:
-    """Settings of this start: flags that are not None, then environment, then TOML, then defaults.
+    """Settings of this start: flags that are not None, then environment, then TOML, then what `emotion tune` measured,
+    then defaults.
 
     Raises SettingsInvalid for an unknown key, a value that cannot be used or a file that is no TOML.
     """
-    values = {
-        **_read_toml(config or _default_config()),
+    named = config or _named_config()
+    chosen = {
+        **_read_toml(named),
         **_read_environment(),
         **{key: value for key, value in flags.items() if value is not None},
     }
+    values = {**({} if named else _read_toml(_default_config())), **_read_local(chosen), **chosen}
     try:
         return Settings(**values)
     except ValidationError as error:
@@ -121,12 +125,32 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
         raise SettingsInvalid(f"The setting {key or 'context_s'!r} cannot be used: {said}.", key=key) from None
 
 
-def _default_config() -> Path | None:
+def local_config_path() -> Path:
+    """Where `emotion tune` writes: beside the default file of a checkout, else in the user's folder of settings."""
+    if _HOUSE_CONFIG.is_file():
+        return _HOUSE_CONFIG.with_name("local.toml")
+    import platformdirs  # only here: a checkout has its own folder
+
+    return Path(platformdirs.user_config_dir("emotion2vec-studio", appauthor=False)) / "local.toml"
+
+
+def _named_config() -> Path | None:
     named = os.environ.get(CONFIG_VARIABLE)
-    if named:
-        return Path(named)
-    beside_package = Path(__file__).parent.parent / "config" / "default.toml"
-    return beside_package if beside_package.is_file() else None
+    return Path(named) if named else None
+
+
+def _default_config() -> Path | None:
+    return _HOUSE_CONFIG if _HOUSE_CONFIG.is_file() else None
+
+
+def _read_local(chosen: dict[str, Any]) -> dict[str, Any]:
+    """What `emotion tune` measured, which stands over the defaults only."""
+    path = local_config_path()
+    measured = _read_toml(path) if path.is_file() else {}
+    if chosen.get("model") == "compact" or chosen.get("device", "auto") != "auto":
+        # It was measured with another model, or for the device that is taken by itself.
+        measured = {key: value for key, value in measured.items() if key not in ("runtime", "precision")}
+    return measured
 
 
 def _read_toml(config: Path | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ ROOMS = [
     {"engine"},
     {"outputs"},
     {"monitor", "evaluation"},
-    {"recognizer"},
+    {"recognizer", "tuning"},
     {"checkup"},
     {"ui"},
     {"server"},

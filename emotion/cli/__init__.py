@@ -1,11 +1,11 @@
-"""The command line: `emotion recognize`, `models`, `evaluate`, `doctor`, `serve`."""
+"""The command line: `emotion recognize`, `models`, `evaluate`, `tune`, `doctor`, `serve`."""
 
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from emotion.cli import doctor, evaluate, models, recognize, serve
+from emotion.cli import doctor, evaluate, models, recognize, serve, tune
 from emotion.errors import EmotionError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command()(recognize.recognize)
 app.add_typer(models.app, name="models")
 app.command()(evaluate.evaluate)
+app.command()(tune.tune)
 app.command()(doctor.doctor)
 app.command()(serve.serve)
 

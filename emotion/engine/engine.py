@@ -4,19 +4,17 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from emotion.analysis import Analysis, Options, Plan, Stitcher
-from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, Source, decode
+from emotion.audio import Clip, DecodeLimits, Source, decode
 from emotion.engine.job import Job, Progress, outcome
-from emotion.engine.pace import NO_BATCHES, measure_batch_frames
+from emotion.engine.pace import NO_BATCHES, batch_frames_in_steps, run_once
 from emotion.engine.ready import Part, ReadyQueue
 from emotion.engine.times import StageTimes, Stopwatch
 from emotion.errors import EngineBusy, EngineClosed
@@ -135,11 +133,15 @@ class Engine:
 
     def use(self, model: SpeechModel) -> None:
         """Give new work to another model; work that has begun keeps the one it began with."""
-        self._model = model
+        self._model, self._batch_frames = model, self._plan.batch_frames or NO_BATCHES
 
     def warm_up(self) -> None:
         """Let the model run once before anybody waits for it, and measure whether batches pay, when nothing waits."""
-        self._when_idle(self._warm_up)
+        model = self._model
+        if self._plan.batch_frames:
+            self._when_idle(lambda: run_once(model))
+        else:
+            self._when_idle(lambda: self._measure(model, batch_frames_in_steps(model)))
 
     def free_memory(self) -> None:
         """Give back what is only cached, as soon as nothing waits."""
@@ -322,11 +324,15 @@ class Engine:
     def _free_memory(self) -> None:
         self._model.free_memory()
 
-    def _warm_up(self) -> None:
-        model = self._model
-        model.start([np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ).astype(np.float32)])()
-        if not self._plan.batch_frames:
-            self._batch_frames = measure_batch_frames(model)
+    def _measure(self, model: SpeechModel, steps: Generator[None, None, int]) -> None:
+        """One step of the measurement, and the next one when nothing waits again."""
+        try:
+            next(steps)
+        except StopIteration as end:
+            self._batch_frames = int(end.value)
+            return
+        if model is self._model:
+            self._when_idle(lambda: self._measure(model, steps))
 
 
 def _elapsed_ms(started_s: float) -> float:

@@ -42,6 +42,7 @@ class Job:
         self._pending: Iterator[Window] = iter(())
         self._next: Window | None = None
         self._ready_s = 0.0
+        self._queued_s = 0.0
         self._told = False
 
     @property
@@ -69,9 +70,9 @@ class Job:
 
     def wait(self) -> None:
         """Begin to wait for inference."""
-        if self.stage != "recognising":
-            self.stage = "ready"
         self._ready_s = time.perf_counter()
+        if self.stage in ("waiting", "decoding"):  # the windows after the first wait anew, the job does not
+            self.stage, self._queued_s = "ready", self._ready_s
 
     def begin(self, model: SpeechModel, plan: Plan) -> None:
         """Keep the model of the first window for all; a change of models leaves begun work alone."""
@@ -79,7 +80,7 @@ class Job:
             return
         if self.clip is None:
             raise RuntimeError("a job came to inference without its clip")
-        self.timings_ms["queue"] = (time.perf_counter() - self._ready_s) * 1000
+        self.timings_ms["queue"] = (time.perf_counter() - self._queued_s) * 1000
         self.stage = "recognising"
         self.model = model
         self._stitcher = Stitcher(self.clip, model.card, self.options, plan)
@@ -108,10 +109,15 @@ class Job:
         return self.future.cancelled()
 
     def resolve(self, set_outcome: Callable[[], None], stage: Stage) -> None:
+        """Settle the future, unless it is settled: two windows of one job may fail, or fail after it was given up."""
+        if self.is_over:
+            return
         # The future stays pending until here, so that `future.cancel()` works at any time before.
         if self.future.set_running_or_notify_cancel():
             self.stage = stage
             set_outcome()
+        else:
+            self._told = True
 
 
 def outcome(future: Future[Analysis]) -> Stage:

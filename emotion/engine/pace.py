@@ -1,6 +1,7 @@
 """Whether batches pay on this machine, by measurement."""
 
 import time
+from collections.abc import Generator
 
 import numpy as np
 
@@ -13,26 +14,47 @@ _MOST_CLIPS = 64
 NO_BATCHES = 1
 
 
+def run_once(model: SpeechModel) -> None:
+    """One second of noise through a model, which then has packed its weights and started its threads."""
+    model.start([_noise()])()
+
+
 def measure_batch_frames(model: SpeechModel) -> int:
     """Frames of the largest batch that still gains, found with clips of 1 s; 1 where batches do not pay.
 
     Takes about ten times as long as one such clip where they do not pay.
     """
-    clip = np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ).astype(np.float32)
-    best_s, budget, count = _seconds(model, [clip]), NO_BATCHES, 2
+    steps = batch_frames_in_steps(model)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return int(end.value)
+
+
+def batch_frames_in_steps(model: SpeechModel) -> Generator[None, None, int]:
+    """The same, one run of the model at a time, so that somebody who waits for it need not wait for all."""
+    clip = _noise()
+    best_s = yield from _seconds(model, [clip])
+    budget, count = NO_BATCHES, 2
     while count <= _MOST_CLIPS:
-        per_clip_s = _seconds(model, [clip] * count) / count
+        per_clip_s = (yield from _seconds(model, [clip] * count)) / count
         if per_clip_s > _WORTH_IT * best_s:
             break
         best_s, budget, count = per_clip_s, count * num_frames(len(clip)), 2 * count
     return budget
 
 
-def _seconds(model: SpeechModel, clips: list[FloatArray]) -> float:
+def _seconds(model: SpeechModel, clips: list[FloatArray]) -> Generator[None, None, float]:
     """The faster of two runs, after one that is not counted."""
     seconds = []
     for _ in range(3):
         started_s = time.perf_counter()
         model.start(clips)()
         seconds.append(time.perf_counter() - started_s)
+        yield
     return min(seconds[1:])
+
+
+def _noise() -> FloatArray:
+    return np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ).astype(np.float32)

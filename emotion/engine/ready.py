@@ -13,10 +13,11 @@ MOST_PADDING = 1.25
 
 @dataclass(frozen=True)
 class Part:
-    """One window of one job in a batch."""
+    """One window of one job in a batch, and the model of the batch."""
 
     job: Job
     window: Window
+    model: SpeechModel
 
 
 class ReadyQueue:
@@ -51,7 +52,7 @@ class ReadyQueue:
         parts: list[Part] = []
         for job in waiting:
             while (job.model or model) is chosen and _fits(parts, job.next_frames, most_frames):
-                parts.append(Part(job, job.take_window()))
+                parts.append(Part(job, job.take_window(), chosen))
         taken = list(dict.fromkeys(part.job for part in parts))
         self._jobs = [job for job in waiting if job not in taken]
         for job in taken:
