@@ -1,6 +1,7 @@
 """The tensors of a converted file where they lie on disk, without PyTorch: mapped, read when used, forgotten."""
 
 import json
+import math
 import mmap
 from pathlib import Path
 
@@ -21,14 +22,17 @@ class MappedTensors:
             self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         header_bytes = int.from_bytes(self._mapping[:8], "little")
         self._start = 8 + header_bytes
+        if self._start > len(self._mapping):
+            raise ValueError(f"{path.name} is cut off")
         self._entries = json.loads(self._mapping[8 : self._start])
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         entry = self._entries[name]
         first, last = entry["data_offsets"]
         shape = tuple(entry["shape"])
-        count = int(np.prod(shape, dtype=np.int64))
-        if entry["dtype"] != "F32" or last - first != 4 * count or self._start + last > len(self._mapping):
+        count = math.prod(shape)
+        lies_inside = 0 <= first <= last <= len(self._mapping) - self._start
+        if entry["dtype"] != "F32" or last - first != 4 * count or not lies_inside:
             raise ValueError(f"{name} is no tensor of float32")
         return np.frombuffer(self._mapping, np.float32, count, self._start + first).reshape(shape)
 

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +18,7 @@ from emotion.engine.pace import NO_BATCHES, batch_frames_in_steps, run_once
 from emotion.engine.ready import Part, ReadyQueue
 from emotion.engine.times import StageTimes, Stopwatch
 from emotion.errors import EngineBusy, EngineClosed
-from emotion.model import Collect, ModelCard, SpeechModel
+from emotion.model import Collect, ModelCard, Prediction, SpeechModel
 
 _LOG = logging.getLogger(__name__)
 # Decoded clips wait in memory: so many seconds of sound (38 MB) may run ahead of inference, whatever their number.
@@ -43,7 +43,6 @@ class _Batch:
     """Windows that the model works on."""
 
     parts: list[Part]
-    model: SpeechModel
     started_s: float
     collect: Collect
 
@@ -117,8 +116,9 @@ class Engine:
             if len(self._jobs) >= self._plan.queue_size:
                 raise EngineBusy(len(self._jobs))
             self._jobs[job.future] = job
-        job.future.add_done_callback(self._forget)
-        self._decoders.submit(self._decode, job)
+            job.future.add_done_callback(self._forget)
+            # Before the lock goes, since the pool takes nothing more once `close` has had it.
+            self._decoders.submit(self._decode, job)
         return job.future
 
     def progress(self, future: "Future[Analysis]") -> Progress:
@@ -217,7 +217,7 @@ class Engine:
                 if in_flight is not None:
                     self._finish(in_flight)
                 in_flight = started
-                if in_flight is not None and in_flight.model.card.device == "cpu":
+                if in_flight is not None and in_flight.parts[0].model.card.device == "cpu":
                     self._finish(in_flight)
                     in_flight = None
 
@@ -261,46 +261,49 @@ class Engine:
         return any(job.stage in ("waiting", "decoding") for job in self._jobs.values())
 
     def _start(self, parts: list[Part]) -> _Batch | None:
-        """Hand a batch to the model; None if it could not take it."""
-        for part in parts:
-            part.job.begin(self._model, self._plan.analysis)
-        model, started_s = parts[0].job.model, time.perf_counter()
-        if model is None:
-            raise RuntimeError("a job began without a model")
+        """Hand a batch to the model; None if none of its jobs could begin."""
+        begun = [part for part in parts if self._begin(part)]
+        return _start_batch(begun) if begun else None
+
+    def _begin(self, part: Part) -> bool:
         try:
-            collect = model.start([part.window.samples for part in parts])
-        except Exception as error:
-            self._try_apart(parts, model, error)
-            return None
-        return _Batch(parts, model, started_s, collect)
+            part.job.begin(part.model, self._plan.analysis)
+        except Exception as error:  # there may be no room for what a long clip wants to keep
+            self._fail(part.job, error)
+            return False
+        return True
 
     def _finish(self, batch: _Batch) -> None:
         try:
-            predictions = batch.collect()
+            predictions = list(zip(batch.parts, batch.collect(), strict=True))
         except Exception as error:
-            self._try_apart(batch.parts, batch.model, error)
+            self._try_apart(batch.parts, error)
             return
         elapsed_ms = _elapsed_ms(batch.started_s)
-        for part, prediction in zip(batch.parts, predictions, strict=True):
-            part.job.timings_ms["inference"] += elapsed_ms
-            stitcher = None if part.job.is_over else part.job.stitch(part.window, prediction)
-            if stitcher is not None:
-                self._settle(part.job, stitcher)
+        for job in {part.job for part in batch.parts}:
+            job.timings_ms["inference"] += elapsed_ms
+        for part, prediction in predictions:
+            self._stitch(part, prediction)
 
-    def _try_apart(self, parts: Sequence[Part], model: SpeechModel, error: Exception) -> None:
+    def _stitch(self, part: Part, prediction: Prediction) -> None:
+        if part.job.is_over:
+            return
+        try:
+            stitcher = part.job.stitch(part.window, prediction)
+        except Exception as error:  # of another shape than the model's card says
+            self._fail(part.job, error)
+            return
+        if stitcher is not None:
+            self._settle(part.job, stitcher)
+
+    def _try_apart(self, parts: list[Part], error: Exception) -> None:
         """What a batch could not do, its halves may: a lack of memory or a bad clip then hurts only one."""
         if len(parts) == 1:
             self._fail(parts[0].job, error)
             return
         middle = len(parts) // 2
         for half in (parts[:middle], parts[middle:]):
-            started_s = time.perf_counter()
-            try:
-                collect = model.start([part.window.samples for part in half])
-            except Exception as again:
-                self._try_apart(half, model, again)
-            else:
-                self._finish(_Batch(list(half), model, started_s, collect))
+            self._finish(_start_batch(half))
 
     def _settle(self, job: Job, stitcher: Stitcher) -> None:
         try:
@@ -329,10 +332,30 @@ class Engine:
         try:
             next(steps)
         except StopIteration as end:
-            self._batch_frames = int(end.value)
+            if model is self._model:
+                self._batch_frames = int(end.value)
             return
-        if model is self._model:
+        if model is self._model and not self._closed:
             self._when_idle(lambda: self._measure(model, steps))
+
+
+def _start_batch(parts: list[Part]) -> _Batch:
+    """Hand a batch to its model. One that the model refuses fails when it is collected, after the batch before it:
+    the windows of a long clip must come back in order.
+    """
+    started_s = time.perf_counter()
+    try:
+        collect = parts[0].model.start([part.window.samples for part in parts])
+    except Exception as error:
+        collect = _raising(error)
+    return _Batch(parts, started_s, collect)
+
+
+def _raising(error: Exception) -> Collect:
+    def collect() -> list[Prediction]:
+        raise error
+
+    return collect
 
 
 def _elapsed_ms(started_s: float) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Generator
 import numpy as np
 
 from emotion.audio import SAMPLE_RATE_HZ
+from emotion.errors import OutOfMemory
 from emotion.model import FloatArray, SpeechModel, num_frames
 
 # A batch that is not faster by a tenth is not worth that a clip waits for others.
@@ -38,7 +39,10 @@ def batch_frames_in_steps(model: SpeechModel) -> Generator[None, None, int]:
     best_s = yield from _seconds(model, [clip])
     budget, count = NO_BATCHES, 2
     while count <= _MOST_CLIPS:
-        per_clip_s = (yield from _seconds(model, [clip] * count)) / count
+        try:
+            per_clip_s = (yield from _seconds(model, [clip] * count)) / count
+        except OutOfMemory:  # what was found before fits
+            break
         if per_clip_s > _WORTH_IT * best_s:
             break
         best_s, budget, count = per_clip_s, count * num_frames(len(clip)), 2 * count

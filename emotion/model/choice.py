@@ -83,7 +83,9 @@ def _choose_precision(runtime: str, device: str) -> str:
     if runtime == "funasr":
         return "fp32"
     if device == "cpu":
-        return "bf16" if cpu_computes_bf16() else "fp32"
+        # OpenVINO computes in bf16 on x86 only, whatever an ARM processor could do.
+        possible = runtime != "openvino" or platform.machine().lower() in ("x86_64", "amd64")
+        return "bf16" if possible and cpu_computes_bf16() else "fp32"
     import torch
 
     return "fp16" if torch.cuda.get_device_capability(device) >= _FP16_CAPABILITY else "fp32"
