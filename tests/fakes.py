@@ -2,14 +2,16 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 
 from emotion.analysis import Analysis, Granularity, Options, Plan, Stitcher, cut_windows
 from emotion.audio import SAMPLE_RATE_HZ, Clip
+from emotion.errors import OutOfMemory
 from emotion.labels import EMOTIONS
-from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, CpuModel, FloatArray, ModelCard, Prediction
+from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, Collect, CpuModel, FloatArray, ModelCard, Prediction
 
 LABELS = tuple(emotion.key for emotion in EMOTIONS)
 LOUD = 0.3
@@ -42,10 +44,12 @@ class FakeModel(CpuModel):
             embedding_size=8,
         )
         self.lengths: list[int] = []
+        self.batches: list[list[int]] = []
         self.times_freed = 0
 
     def predict(self, waveforms: Sequence[FloatArray]) -> list[Prediction]:
         self.lengths += [len(waveform) for waveform in waveforms]
+        self.batches.append([len(waveform) for waveform in waveforms])
         return [self._predict_one(waveform) for waveform in waveforms]
 
     def free_memory(self) -> None:
@@ -59,6 +63,61 @@ class FakeModel(CpuModel):
         logits[loudness > 0.5, LABELS.index("angry")] = 4.0
         logits[loudness <= 0.5, LABELS.index("sad")] = 4.0
         return Prediction(logits, np.outer(loudness, np.arange(1, 9)).astype(np.float32))
+
+
+class HeldModel(FakeModel):
+    """Predicts only when told to, so that a test sees the engine in the middle of its work."""
+
+    def __init__(self, name: str = "held") -> None:
+        super().__init__(name)
+        self.began = threading.Semaphore(0)
+        self.may_go_on = threading.Semaphore(0)
+
+    def predict(self, waveforms: Sequence[FloatArray]) -> list[Prediction]:
+        self.began.release()
+        assert self.may_go_on.acquire(timeout=20)
+        return super().predict(waveforms)
+
+    def let_go(self, times: int = 1000) -> None:
+        """Allow so many batches."""
+        self.may_go_on.release(times)
+
+
+class CardModel(FakeModel):
+    """Works beside the engine as a graphics card does: `start` returns at once, collecting waits for permission.
+
+    `events` tells what happened in order; the batches whose number, from 0, is in `refused` do not start.
+    """
+
+    def __init__(self, refused: tuple[int, ...] = ()) -> None:
+        super().__init__("card")
+        self.card = replace(self.card, device="cuda:0")
+        self.events: list[str] = []
+        self.may_collect = threading.Semaphore(0)
+        self._refused = refused
+
+    def start(self, waveforms: Sequence[FloatArray]) -> Collect:
+        number = sum(event.startswith("start") for event in self.events)
+        self.events.append(f"start {number}")
+        if number in self._refused:
+            raise OutOfMemory("cuda:0")
+
+        def collect() -> list[Prediction]:
+            assert self.may_collect.acquire(timeout=20)
+            self.events.append(f"collect {number}")
+            return self.predict(waveforms)
+
+        return collect
+
+
+class FakeClock:
+    """Stands for the module `time`; moves only when told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now_s
 
 
 def tone(duration_s: float, loudness: float = LOUD) -> FloatArray:
@@ -75,6 +134,12 @@ def loud_clip(duration_s: float = 1.0, name: str = "call.wav") -> Clip:
 def turning_clip(name: str = "call.wav") -> Clip:
     """Two seconds that the fake model calls angry, then two that it calls sad."""
     return Clip(name, np.concatenate([tone(2.0), tone(2.0, QUIET)]))
+
+
+def changing_clip(duration_s: float = 12.0, seed: int = 5) -> Clip:
+    """Loud and quiet stretches of 0.2 s in a random order, so that two windows in the wrong order show."""
+    loud = np.random.default_rng(seed).random(round(duration_s / 0.2)) > 0.5
+    return Clip("call.wav", np.concatenate([tone(0.2, LOUD if is_loud else QUIET) for is_loud in loud]))
 
 
 def analyze(

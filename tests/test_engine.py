@@ -1,31 +1,21 @@
 import threading
 from concurrent.futures import CancelledError, wait
+from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
 
 from emotion.analysis import Options, Plan
 from emotion.audio import Clip, DecodeLimits, write_wav
-from emotion.engine import Engine, EnginePlan
+from emotion.engine import Engine, EnginePlan, StageTimes
+from emotion.engine import engine as engine_module
+from emotion.engine.times import Stopwatch
 from emotion.errors import ClipTooLong, ClipTooShort, EngineBusy, EngineClosed, NotSound
-from tests.fakes import FakeModel, analyze, loud_clip, turning_clip, wait_for
+from tests.fakes import FakeClock, FakeModel, HeldModel, analyze, loud_clip, turning_clip, wait_for
 
 WINDOWED = EnginePlan(analysis=Plan(exact_limit_s=1.0, window_s=3.0, context_s=0.5))
 PATIENCE_S = 20
-
-
-class HeldModel(FakeModel):
-    """Predicts only when told to, so that a test sees the engine in the middle of its work."""
-
-    def __init__(self):
-        super().__init__("held")
-        self.began = threading.Semaphore(0)
-        self.may_go_on = threading.Semaphore(0)
-
-    def predict(self, waveforms):
-        self.began.release()
-        assert self.may_go_on.acquire(timeout=PATIENCE_S)
-        return super().predict(waveforms)
 
 
 @pytest.fixture
@@ -218,6 +208,157 @@ def test_memory_is_given_back_through_the_model():
     with Engine(model) as engine:
         engine.free_memory()
     assert model.times_freed == 1
+
+
+def test_idle_memory_is_given_back_once_until_new_work_comes():
+    model = FakeModel()
+    with Engine(model, EnginePlan(free_after_s=0.01)) as engine:
+        wait_for(lambda: model.times_freed == 1)
+        wake(engine)
+        assert model.times_freed == 1
+        engine.submit(loud_clip()).result(PATIENCE_S)
+        wait_for(lambda: model.times_freed == 2)
+    assert model.times_freed == 2
+
+
+def test_memory_is_kept_while_a_recording_is_on_its_way(monkeypatch):
+    clock, stages = FakeClock(), watched_stages(monkeypatch)
+    monkeypatch.setattr(engine_module, "time", clock)
+    may_decode, model = threading.Event(), FakeModel()
+
+    def slow_decode(*_):
+        assert may_decode.wait(PATIENCE_S)
+        return loud_clip()
+
+    monkeypatch.setattr(engine_module, "decode", slow_decode)
+    with Engine(model, EnginePlan(free_after_s=1000.0)) as engine:
+        future = engine.submit(b"sound")
+        wait_for(lambda: "starved" in stages)
+        clock.now_s += 5000
+        wake(engine)
+        assert model.times_freed == 0
+        may_decode.set()
+        future.result(PATIENCE_S)
+
+
+def wake(engine):
+    """Let the inference thread look around three times although nothing is to be done."""
+    for _ in range(3):
+        awake = threading.Event()
+        engine._when_idle(awake.set)
+        assert awake.wait(PATIENCE_S)
+
+
+def watched_stages(monkeypatch):
+    """The stages that the stopwatches have begun to count, in order."""
+    stages, during = [], Stopwatch.during
+
+    @contextmanager
+    def watched(watch, stage):
+        with during(watch, stage):
+            stages.append(stage)
+            yield
+
+    monkeypatch.setattr(Stopwatch, "during", watched)
+    return stages
+
+
+def test_the_stage_times_say_who_waited_for_whom(monkeypatch):
+    clock, stages = FakeClock(), watched_stages(monkeypatch)
+    monkeypatch.setattr("emotion.engine.times.time", clock)
+
+    def decode_for_3_s(*_):
+        wait_for(lambda: "starved" in stages)
+        clock.now_s += 3
+        return loud_clip()
+
+    class FiveSeconds(FakeModel):
+        def predict(self, waveforms):
+            clock.now_s += 5
+            return super().predict(waveforms)
+
+    monkeypatch.setattr(engine_module, "decode", decode_for_3_s)
+    with Engine(FiveSeconds()) as engine:
+        wait_for(lambda: "idle" in stages)
+        clock.now_s += 10
+        engine.submit(b"sound").result(PATIENCE_S)
+    assert engine.stage_times == StageTimes(decode_s=3, inference_s=5, starved_s=3, idle_s=10)
+
+
+@pytest.mark.parametrize(("ahead_s", "bound"), [(0.0, 3), (5.0, 5), (600.0, 12)])
+def test_decoding_runs_ahead_of_a_busy_model_within_its_bounds(monkeypatch, ahead_s, bound):
+    decoded, clips, threads = [], 12, 1
+    monkeypatch.setattr(engine_module, "_AHEAD_S", ahead_s)
+    monkeypatch.setattr(engine_module, "decode", lambda *_: decoded.append(1) or loud_clip(1.0))
+    model = HeldModel()
+    with Engine(model, EnginePlan(decode_threads=threads)) as engine:
+        futures = [engine.submit(b"sound") for _ in range(clips)]
+        for resolved in range(clips):
+            assert model.began.acquire(timeout=PATIENCE_S)
+            most = min(bound + resolved, clips)
+            wait_for(partial(lambda most: len(decoded) >= most, most))
+            assert len(decoded) == most
+            model.let_go(1)
+        wait(futures, PATIENCE_S)
+    assert len(decoded) == clips
+
+
+def test_a_cancelled_recording_makes_room_for_the_next_to_be_decoded(monkeypatch):
+    decoded = []
+    monkeypatch.setattr(engine_module, "_AHEAD_S", 0.0)
+    monkeypatch.setattr(engine_module, "decode", lambda *_: decoded.append(1) or loud_clip(1.0))
+    model = HeldModel()
+    with Engine(model, EnginePlan(decode_threads=1)) as engine:
+        futures = [engine.submit(b"sound") for _ in range(6)]
+        wait_for(lambda: len(decoded) == 3)
+        futures[2].cancel()
+        wait_for(lambda: len(decoded) == 4)
+        futures[5].cancel()
+        model.let_go()
+        assert wait(futures, PATIENCE_S).not_done == set()
+    assert len(decoded) == 5
+
+
+def test_a_clip_for_which_there_is_no_room_fails_alone(monkeypatch):
+    def no_room(_):
+        raise OSError("no space left on the device")
+
+    monkeypatch.setattr("emotion.analysis._room_for", no_room)
+    with Engine(FakeModel()) as engine:
+        failing = engine.submit(loud_clip(), Options("frame", embedding=True))
+        assert isinstance(failing.exception(PATIENCE_S), OSError)
+        assert engine.submit(loud_clip()).result(PATIENCE_S).emotion.key == "angry"
+
+
+def test_the_timings_of_a_long_clip_count_its_wait_and_each_batch_once(monkeypatch):
+    clock = FakeClock()
+    for module in ("engine", "job"):
+        monkeypatch.setattr(f"emotion.engine.{module}.time", clock)
+
+    class TwoSeconds(HeldModel):
+        def predict(self, waveforms):
+            predictions = super().predict(waveforms)
+            clock.now_s += 2
+            return predictions
+
+    model = TwoSeconds()
+    with Engine(model, EnginePlan(analysis=WINDOWED.analysis, batch_frames=10_000)) as engine:
+        engine.submit(loud_clip(0.5))
+        assert model.began.acquire(timeout=PATIENCE_S)
+        long = engine.submit(loud_clip(12.0))
+        wait_for(lambda: engine.progress(long).stage == "ready")
+        clock.now_s += 1
+        model.let_go()
+        assert long.result(PATIENCE_S).timings_ms == {"decode": 0, "queue": 3000, "inference": 2000}
+    assert len(model.batches[1]) == 6
+
+
+def test_what_is_accepted_reaches_the_decoders_before_the_engine_can_close(monkeypatch):
+    owned = []
+    with Engine(FakeModel()) as engine:
+        monkeypatch.setattr(engine._decoders, "submit", lambda *_: owned.append(engine._change._is_owned()))
+        engine.submit(loud_clip()).cancel()
+    assert owned == [True]
 
 
 def _wav_bytes(clip: Clip) -> bytes:

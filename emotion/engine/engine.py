@@ -119,6 +119,7 @@ class Engine:
             job.future.add_done_callback(self._forget)
             # Before the lock goes, since the pool takes nothing more once `close` has had it.
             self._decoders.submit(self._decode, job)
+            self._change.notify_all()  # the inference thread, which from now on is not idle but starved
         return job.future
 
     def progress(self, future: "Future[Analysis]") -> Progress:
