@@ -5,6 +5,7 @@ What grows with the length of a clip lies between the pieces, where the runtime 
 waveform to frames are written as products of matrices, with the channels last: nothing is transposed.
 """
 
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Graphs:
         self._weights = weights
         self._kept_rows = kept_rows
         self._quantised = quantised
+        self._mapped: list[mmap.mmap] = []
 
     def names(self) -> list[str]:
         """The pieces in the order of their use; bias and attention stand before each block."""
@@ -51,17 +53,27 @@ class Graphs:
         if name in makers:
             return makers[name]()
         if self._quantised is not None:
-            return ov.Core().read_model(self._quantised / f"{name}.xml")
+            return self._read_quantised(self._quantised / f"{name}.xml")
         return self._block(int(name.partition(".")[2]))
 
     def forget(self) -> None:
         """Let go of the weights that were read."""
         self._weights.forget()
+        for mapped in self._mapped:
+            if hasattr(mapped, "madvise"):  # Windows has none
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     def slopes(self) -> NDArray[np.float32]:
         """How fast attention falls with distance: [layers or 1, H], the slope of each head times its learned scale."""
         scale = np.maximum(self._weights["alibi_scale"][:, 0, :, 0, 0], 0)  # [layers or 1, H or 1]
         return np.array(alibi_slopes(self.config.heads), np.float32) * scale
+
+    def _read_quantised(self, xml: Path) -> ov.Model:
+        """A block of the quantised ones; its weights are mapped here, since OpenVINO would never let go of them."""
+        with xml.with_suffix(".bin").open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # as MappedTensors does
+        self._mapped.append(mapped)
+        return ov.Core().read_model(xml.read_bytes(), ov.Tensor(np.frombuffer(mapped, np.uint8), shared_memory=True))
 
     def _features(self) -> ov.Model:
         """Waveforms [B, n] to frames [B, T, D]."""
