@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.audio import SAMPLE_RATE_HZ, Clip
+from emotion.audio import SAMPLE_RATE_HZ, Clip, forget_rows
 from emotion.errors import ClipTooShort
 from emotion.labels import Emotion, emotion_of
 from emotion.model import (
@@ -50,7 +50,7 @@ class Plan:
 
     exact_limit_s: float = 60.0
     window_s: float = 30.0
-    context_s: float = 5.0
+    context_s: float = 3.0
     smoothing_s: float = 0.5
     min_segment_s: float = 0.4
     uncertain_margin: float = 0.15
@@ -159,7 +159,7 @@ def cut_windows(clip: Clip, plan: Plan) -> Iterator[Window]:
     total = num_frames(len(clip.samples))
     if total == 0:
         raise ClipTooShort(clip.duration_s, FRAME_SPAN_SAMPLES / SAMPLE_RATE_HZ)
-    mean, scale = _waveform_statistics(clip.samples)
+    mean, scale = _waveform_statistics(clip)
     if clip.duration_s <= plan.exact_limit_s:
         yield Window(0.0, _normalise(clip.samples, mean, scale), 0, total)
         return
@@ -170,6 +170,7 @@ def cut_windows(clip: Clip, plan: Plan) -> Iterator[Window]:
         start = from_frame * FRAME_STEP_SAMPLES
         end = (to_frame - 1) * FRAME_STEP_SAMPLES + FRAME_SPAN_SAMPLES
         samples = _normalise(clip.samples[start:end], mean, scale)
+        clip.forget(start, end)
         yield Window(start / SAMPLE_RATE_HZ, samples, first - from_frame, last - first)
 
 
@@ -200,6 +201,7 @@ class Stitcher:
         self._embedding_sum += prediction.embeddings[kept].sum(axis=0, dtype=np.float64)
         if self._embeddings is not None:
             self._embeddings[here] = prediction.embeddings[kept]
+            forget_rows(self._embeddings, here.start, here.stop)
         self._done = here.stop
         self._windows += 1
 
@@ -268,7 +270,7 @@ def softmax(logits: np.ndarray[Any, Any]) -> FloatArray:
 
 def is_silent(clip: Clip) -> bool:
     """Whether nothing in the clip is louder than -80 dBFS."""
-    return all(float(np.abs(block).max()) < SILENCE_PEAK for block in _blocks(clip.samples))
+    return all(float(np.abs(block).max()) < SILENCE_PEAK for block in _blocks(clip))
 
 
 def frame_times_s(count: int) -> NDArray[np.float64]:
@@ -286,15 +288,19 @@ def _room_for(shape: tuple[int, int]) -> FloatArray:
         return np.memmap(file, np.float32, mode="w+", shape=shape)
 
 
-def _blocks(samples: FloatArray) -> Iterator[FloatArray]:
-    return (samples[i : i + _BLOCK_SAMPLES] for i in range(0, len(samples), _BLOCK_SAMPLES))
+def _blocks(clip: Clip) -> Iterator[FloatArray]:
+    """The samples of a clip, a minute at a time, each let go of when the next is wanted."""
+    for start in range(0, len(clip.samples), _BLOCK_SAMPLES):
+        yield clip.samples[start : start + _BLOCK_SAMPLES]
+        clip.forget(start, start + _BLOCK_SAMPLES)
 
 
-def _waveform_statistics(samples: FloatArray) -> tuple[float, float]:
+def _waveform_statistics(clip: Clip) -> tuple[float, float]:
     """Mean and 1 / sqrt(variance + 1e-5) of the whole clip, as torch's layer_norm over the waveform has them."""
-    mean = sum(float(block.sum(dtype=np.float64)) for block in _blocks(samples)) / len(samples)
-    squares = sum(float(np.square(block.astype(np.float64) - mean).sum()) for block in _blocks(samples))
-    return mean, 1.0 / float(np.sqrt(squares / len(samples) + 1e-5))
+    count = len(clip.samples)
+    mean = sum(float(block.sum(dtype=np.float64)) for block in _blocks(clip)) / count
+    squares = sum(float(np.square(block.astype(np.float64) - mean).sum()) for block in _blocks(clip))
+    return mean, 1.0 / float(np.sqrt(squares / count + 1e-5))
 
 
 def _normalise(samples: FloatArray, mean: float, scale: float) -> FloatArray:

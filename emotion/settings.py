@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     # Analysis
     exact_limit_s: float = Field(60.0, gt=0, description="up to here a recording goes through the model at once")
     window_s: float = Field(30.0, ge=1, description="length of the windows of longer recordings")
-    context_s: float = Field(5.0, ge=0, description="sound on each side of a window that only gives context")
+    context_s: float = Field(3.0, ge=0, description="sound on each side of a window that only gives context")
     smoothing_s: float = Field(0.5, ge=0, description="moving average over frame scores before segments are cut")
     min_segment_s: float = Field(0.4, ge=0, description="shorter segments join their neighbour")
     uncertain_margin: float = Field(

@@ -281,8 +281,9 @@ def test_a_job_that_is_given_up_in_a_failing_batch_is_told_and_the_engine_goes_o
 
     model = Failing()
     with Engine(model, EnginePlan(analysis=WINDOWED, batch_frames=10_000)) as engine:
-        windowed, short = engine.submit(changing_clip()), engine.submit(loud_clip(0.5))
+        windowed = engine.submit(changing_clip())
         assert model.began.acquire(timeout=PATIENCE_S)
+        short = engine.submit(loud_clip(0.5))
         windowed.cancel()
         model.let_go()
         assert wait([windowed, short], PATIENCE_S).not_done == set()

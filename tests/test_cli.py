@@ -129,7 +129,7 @@ def test_a_model_folder_is_used(call, recordings, tiny_model):
     code, out, _ = call("recognize", recordings / "one.wav", "--json", "--model", tiny_model)
     record = json.loads(out)
     assert code == 0
-    assert record["model"]["runtime"] == "torch"
+    assert record["model"]["runtime"] == "openvino"
     assert record["model"]["fingerprint"].startswith("sha256:")
 
 

@@ -19,6 +19,7 @@ from emotion.audio.clip import (
     write_wav,
 )
 from emotion.audio.decoding import clip_from_samples, decode, open_source
+from emotion.audio.mapping import forget_rows
 from emotion.audio.support import decoder_versions, missing_decoders
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "clip_from_samples",
     "decode",
     "decoder_versions",
+    "forget_rows",
     "missing_decoders",
     "open_source",
     "wav_bytes",

@@ -1,7 +1,6 @@
 """The clip, the limits of decoding, and the way back from a clip to a WAV file."""
 
 import io
-import mmap
 import wave
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from emotion.audio.mapping import forget_rows
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -48,17 +49,9 @@ class Clip:
     def forget(self, start: int = 0, stop: int | None = None) -> None:
         """Let the system take back the memory of samples [start, stop); they are read again from the file when needed.
 
-        For whoever walks through a long clip: without it all that was read stays. Views of the samples remain good.
-        Does nothing for a clip that is held in memory, nor where the system has no such call.
+        Does nothing for a clip that is held in memory; see `forget_rows`.
         """
-        mapping = self.samples.base
-        if not isinstance(mapping, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
-            return
-        # From whole page to whole page; a neighbour that goes too costs one more read.
-        first = max(start, 0) * self.samples.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
-        last = len(mapping) if stop is None else min(stop * self.samples.itemsize, len(mapping))
-        if first < last:
-            mapping.madvise(mmap.MADV_DONTNEED, first, last - first)
+        forget_rows(self.samples, start, stop)
 
 
 @dataclass(frozen=True)

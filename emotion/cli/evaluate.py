@@ -24,6 +24,7 @@ def evaluate(
     offline: flags.Offline = None,
     runtime: flags.Runtime = None,
     device: flags.Device = None,
+    precision: flags.Precision = None,
     config: flags.Config = None,
 ) -> None:
     """Measure unweighted and weighted accuracy, F1 and the confusion matrix on labelled recordings."""
@@ -34,7 +35,8 @@ def evaluate(
     from emotion.settings import load_settings
 
     labelled = read_labelled(source, SOUND_SUFFIXES)
-    settings = load_settings(config, model=model, hub=hub, offline=offline, runtime=runtime, device=device)
+    chosen = {"model": model, "hub": hub, "offline": offline, "runtime": runtime, "device": device}
+    settings = load_settings(config, **chosen, precision=precision)
     with (
         terminal.DownloadBar(settings.model) as report,
         Recognizer(settings=settings, on_download=report) as recognizer,

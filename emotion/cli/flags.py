@@ -13,7 +13,7 @@ Model = Annotated[
 ]
 Hub = Annotated[str | None, typer.Option("--hub", help="Where models are downloaded: modelscope or hf.")]
 Offline = Annotated[bool | None, typer.Option("--offline", help="Never use the network.")]
-Runtime = Annotated[str | None, typer.Option("--runtime", help="auto, torch, or funasr (the reference).")]
+Runtime = Annotated[str | None, typer.Option("--runtime", help="auto, torch, openvino, or funasr (the reference).")]
 Precision = Annotated[
     str | None,
     typer.Option("--precision", help="auto, fp32, bf16, fp16 (graphics cards), or int8 (after `models quantise`)."),

@@ -1,35 +1,24 @@
-"""`emotion models`: which there are, where they lie, download, verify, quantise and compare."""
+"""`emotion models`: which there are, where they lie, download and verify; `precision` has quantise and compare."""
 
-import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emotion.cli import flags, terminal
-from emotion.errors import ClipError, EmotionError, command_line
+from emotion.cli import flags, precision, terminal
+from emotion.errors import EmotionError
 
 if TYPE_CHECKING:
     from emotion.analysis import Analysis
-    from emotion.checkpoint import Checkpoint
-    from emotion.comparison import Answer, Comparison
-    from emotion.model import FloatArray, ModelCard
     from emotion.settings import Settings
 
 app = typer.Typer(help="List, download, verify, quantise and compare models.", invoke_without_command=True)
 _BYTES_PER_PARAMETER = 4
 _NAME_HELP = "Short name, or hub id (owner/model)."
-_HERE_HELP = "Short name, hub id or folder of a model that is on this machine."
-_CALIBRATE_HELP = (
-    "Recordings of your own, or folders of them; none: the example clip of the model and synthetic samples."
-)
-_RECORDINGS_HELP = "Recordings of your own, or folders of them."
-_SAMPLES = Path(__file__).parent.parent / "ui" / "assets" / "samples"
+
+
+app.command()(precision.quantise)
+app.command()(precision.compare)
 
 
 @app.callback()
@@ -82,12 +71,13 @@ def verify(
     ] = None,
     runtime: flags.Runtime = None,
     device: flags.Device = None,
+    precision: flags.Precision = None,
     config: flags.Config = None,
 ) -> None:
     """Run the official example clip and compare with the scores its publishers printed."""
     from emotion.recognizer import Recognizer
 
-    settings = _settings(config, model=name, offline=True, runtime=runtime, device=device)
+    settings = _settings(config, model=name, offline=True, runtime=runtime, device=device, precision=precision)
     with Recognizer(settings=settings) as recognizer:
         example = clip or recognizer.example()
         if example is None:
@@ -95,71 +85,6 @@ def verify(
         _require_official(example)
         analysis = recognizer.recognize(example)
     _compare(analysis)
-
-
-@app.command()
-def quantise(
-    name: Annotated[str, typer.Argument(help=_HERE_HELP)],
-    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE|FOLDER...", help=_CALIBRATE_HELP)] = None,
-    config: flags.Config = None,
-) -> None:
-    """Make int8 of a model for CPUs: calibrate it once on speech and keep it in the cache, for --precision int8.
-
-    Calibrate on recordings like those you will recognise, some dozens of your own: int8 then loses least.
-    """
-    settings = _named(_settings(config, model=name, offline=True))
-    if not files:
-        terminal.say(
-            "emotion: no recordings were named, so the example clip of the model and synthetic samples are taken. "
-            f"Your own are better: {command_line(f'models quantise {name} FOLDER')}"
-        )
-    waveforms, failures = _read_waveforms(settings, _find_recordings(files) if files else _samples_for(settings))
-    _tell(failures)
-    folder = _make_int8(settings, waveforms)
-    terminal.show(f"{name}: int8 is made, use it with --precision int8")
-    terminal.show(f"  {folder}")
-    if failures:
-        raise typer.Exit(1)
-
-
-@app.command()
-def compare(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help=_RECORDINGS_HELP)],
-    precision: flags.Precision = None,
-    against: Annotated[str, typer.Option(help="The precision to compare with.")] = "fp32",
-    runtime: flags.Runtime = None,
-    against_runtime: Annotated[
-        str | None, typer.Option(help="The runtime to compare with; that of --runtime if not named.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many recordings.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON line.")] = False,
-    model: flags.Model = None,
-    device: flags.Device = None,
-    config: flags.Config = None,
-) -> None:
-    """Compare two precisions or runtimes of a model on your own recordings: labels, scores, embeddings and time.
-
-    Exits with 1 when a file failed.
-    """
-    from emotion.comparison import compare as judge
-
-    common = {"model": model, "offline": True, "device": device}
-    chosen = _named(_settings(config, **common, precision=precision, runtime=runtime))
-    other = _named(_settings(config, **common, precision=against, runtime=against_runtime or runtime))
-    sources = _find_recordings(files)[:limit]
-    for settings in (chosen, other):
-        _make_missing_int8(settings, sources)
-    first = _run_side(chosen, sources)
-    second = _run_side(other, list(first.answers))
-    both = list(second.answers)
-    comparison = judge([first.answers[path] for path in both], list(second.answers.values()))
-    failed = len(sources) - len(both)
-    if as_json:
-        terminal.show(json.dumps(_comparison_record(first, second, comparison, failed), ensure_ascii=False))
-    else:
-        _show_comparison(first, second, comparison)
-    if failed:
-        raise typer.Exit(1)
 
 
 def _require_official(clip: Path) -> None:
@@ -181,178 +106,6 @@ def _compare(analysis: "Analysis") -> None:
     if worst > GOLDEN.log_tolerance:
         terminal.say("These are not the published scores: the weights or the clip differ from the official ones.")
         raise typer.Exit(1)
-
-
-@dataclass(frozen=True)
-class _Side:
-    """One way to compute, what it said of each recording, and how long it took for all."""
-
-    card: "ModelCard"
-    elapsed_s: float
-    answers: "dict[Path, Answer]"
-
-    @property
-    def title(self) -> str:
-        return f"{self.card.runtime} {self.card.precision} on {self.card.device}"
-
-
-def _find_recordings(files: list[Path]) -> list[Path]:
-    """The recordings, each once; folders give their sound files in order of name."""
-    from emotion.audio import SOUND_SUFFIXES
-
-    found: dict[Path, None] = {}
-    for path in files:
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SOUND_SUFFIXES and p.is_file())
-        if path.is_dir() and not inside:
-            raise EmotionError(f"The folder {path.name!r} holds no sound file.")
-        found |= dict.fromkeys(inside if path.is_dir() else [path])
-    return list(found)
-
-
-def _samples_for(settings: "Settings") -> list[Path]:
-    """The example clip that came with a model, if it did, and the page's synthetic samples."""
-    example = _checkpoint_of(settings).example_clip
-    return [*([example] if example else []), *sorted(_SAMPLES.glob("*.flac"))]
-
-
-def _make_missing_int8(settings: "Settings", sources: list[Path]) -> None:
-    """Make int8 on the recordings that are compared, where int8 is asked for and is not there yet."""
-    from emotion.model.quantisation import find_quantised
-
-    if settings.precision != "int8" or find_quantised(_checkpoint_of(settings), settings.cache_dir):
-        return
-    terminal.say("emotion: there is no int8 of this model yet, so it is made first, calibrated on these recordings")
-    waveforms, failures = _read_waveforms(settings, sources)
-    if not waveforms:  # else the comparison tells what could not be read
-        _tell(failures)
-    _make_int8(settings, waveforms)
-
-
-def _make_int8(settings: "Settings", waveforms: "list[FloatArray]") -> Path:
-    from emotion.model.quantisation import quantise as calibrate
-
-    checkpoint = _checkpoint_of(settings)
-    with _block_bar(checkpoint.name) as report:
-        return calibrate(checkpoint, waveforms, settings.cache_dir, report)
-
-
-def _read_waveforms(settings: "Settings", sources: list[Path]) -> "tuple[list[FloatArray], dict[Path, ClipError]]":
-    """Waveforms of at most so many recordings as calibration looks at, and what was wrong with others."""
-    from emotion.model.quantisation import MAX_WINDOWS
-
-    used = sources[:: -(-len(sources) // MAX_WINDOWS)]
-    waveforms: list[FloatArray] = []
-    failures: dict[Path, ClipError] = {}
-    for source in used:
-        try:
-            waveforms += _waveforms_of(source, settings, MAX_WINDOWS // len(used))
-        except ClipError as error:
-            failures[source] = error
-    return waveforms, failures
-
-
-def _tell(failures: dict[Path, ClipError]) -> None:
-    for source, error in failures.items():
-        terminal.show_failure(source.name, error, as_json=False)
-
-
-def _waveforms_of(source: Path, settings: "Settings", most: int) -> "list[FloatArray]":
-    """The recording as the network would see it: at most so many windows, spread evenly over it."""
-    from emotion.analysis import count_windows, cut_windows
-    from emotion.audio import decode
-    from emotion.recognizer import engine_plan
-
-    plan = engine_plan(settings)
-    clip = decode(source, plan.limits)
-    step = -(-count_windows(clip, plan.analysis) // most)
-    return [window.samples for window in islice(cut_windows(clip, plan.analysis), 0, None, step)]
-
-
-def _named(settings: "Settings") -> "Settings":
-    """The same with the large model for `auto`, in whose place no other may answer here."""
-    from emotion.recognizer import AUTO, LARGE
-
-    return settings.model_copy(update={"model": LARGE}) if settings.model == AUTO else settings
-
-
-def _checkpoint_of(settings: "Settings") -> "Checkpoint":
-    from emotion.checkpoint import find_checkpoint
-    from emotion.recognizer import BUILT_IN
-
-    if settings.model == BUILT_IN:
-        raise EmotionError("The built-in model computes in fp32 only and has no int8. Name another model.")
-    return find_checkpoint(settings.model, settings.cache_dir)
-
-
-@contextmanager
-def _block_bar(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows how many blocks are made, on a terminal; nothing where standard error is a file or a pipe."""
-    if not terminal.watched():
-        yield lambda done, total: None  # noqa: ARG005 - nobody sees it
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("blocks"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{name} int8", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _run_side(settings: "Settings", sources: list[Path]) -> _Side:
-    """The answers of one model about all recordings that it could read."""
-    import numpy as np
-
-    from emotion.audio import SAMPLE_RATE_HZ, Clip
-    from emotion.comparison import answer_of
-    from emotion.recognizer import Recognizer
-
-    answers: dict[Path, Answer] = {}
-    with Recognizer(settings=settings) as recognizer:
-        # The first run pays for what the others find there, on whichever side.
-        recognizer.recognize(Clip("warm-up", np.zeros(SAMPLE_RATE_HZ, np.float32)))
-        started_s = time.perf_counter()
-        futures = recognizer.submit_all(sources, embedding=True)
-        with terminal.progress_bar(len(sources)) as bar:
-            for source, future in zip(sources, futures, strict=True):
-                bar.follow(source.name, future, recognizer.progress)
-                try:
-                    answers[source] = answer_of(future.result())
-                except EmotionError as error:
-                    terminal.show_failure(source.name, error, as_json=False)
-        return _Side(recognizer.state.card, time.perf_counter() - started_s, answers)
-
-
-def _comparison_record(first: _Side, second: _Side, comparison: "Comparison", failed: int) -> dict[str, object]:
-    sides = [{"model": side.card.record(), "elapsed_s": round(side.elapsed_s, 3)} for side in (first, second)]
-    times_as_fast = round(second.elapsed_s / first.elapsed_s, 3)
-    return {"sides": sides, "times_as_fast": times_as_fast, "failed": failed, **comparison.record()}
-
-
-def _show_comparison(first: _Side, second: _Side, comparison: "Comparison") -> None:
-    from emotion.labels import emotion_of
-
-    count, same = comparison.recordings, comparison.recordings - len(comparison.changes)
-    terminal.show(f"{first.card.name}: {first.title} against {second.title}")
-    terminal.show(f"recordings                 {count}")
-    terminal.show(f"label agreement            {comparison.agreement:.1%} ({same} of {count})")
-    terminal.show(
-        f"score difference           mean {comparison.mean_score_difference:.4f}, "
-        f"largest {comparison.largest_score_difference:.4f}"
-    )
-    terminal.show(
-        f"embedding cosine distance  mean {comparison.mean_embedding_distance:.6f}, "
-        f"largest {comparison.largest_embedding_distance:.6f}"
-    )
-    terminal.show(
-        f"time                       {first.elapsed_s:.1f} s against {second.elapsed_s:.1f} s, "
-        f"so {second.elapsed_s / first.elapsed_s:.2f} times as fast"
-    )
-    spoken = terminal.language()
-    for change in comparison.changes:
-        here = f"{emotion_of(change.label).headline(spoken)} {change.confidence:.1%}"
-        there = f"{emotion_of(change.other_label).headline(spoken)} {change.other_confidence:.1%}"
-        terminal.show(f"  {change.name}: {here} against {there}")
 
 
 def _settings(config: Path | None, **flags: object) -> "Settings":

@@ -46,6 +46,7 @@ def recognize(
     offline: flags.Offline = None,
     runtime: flags.Runtime = None,
     device: flags.Device = None,
+    precision: flags.Precision = None,
     config: flags.Config = None,
 ) -> None:
     """Recognise the emotion in recordings. Exits with 1 when a file failed; the others are still done."""
@@ -53,7 +54,14 @@ def recognize(
     from emotion.settings import load_settings
 
     settings = load_settings(
-        config, model=model, hub=hub, offline=offline, runtime=runtime, device=device, outputs=output
+        config,
+        model=model,
+        hub=hub,
+        offline=offline,
+        runtime=runtime,
+        device=device,
+        precision=precision,
+        outputs=output,
     )
     writes = output is not None or not as_json
     request = _request(granularity, embedding, formats or [], settings.outputs if writes else None, as_json)

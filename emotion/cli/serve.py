@@ -15,6 +15,7 @@ def serve(
     offline: flags.Offline = None,
     runtime: flags.Runtime = None,
     device: flags.Device = None,
+    precision: flags.Precision = None,
     insecure: Annotated[bool | None, typer.Option("--insecure", help="Allow an address that others can reach.")] = None,
     config: flags.Config = None,
 ) -> None:
@@ -23,6 +24,7 @@ def serve(
     from emotion.settings import load_settings
 
     chosen = {"host": host, "port": port, "model": model, "hub": hub, "offline": offline}
-    settings = load_settings(config, **chosen, runtime=runtime, device=device, insecure=insecure)
+    computed = {"runtime": runtime, "device": device, "precision": precision}
+    settings = load_settings(config, **chosen, **computed, insecure=insecure)
     with terminal.DownloadBar(settings.model) as report:
         run(settings, terminal.say, report)

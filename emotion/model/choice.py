@@ -35,6 +35,8 @@ def choose(runtime: str, device: str, precision: str) -> Choice:
     """
     _require_known("runtime", runtime, RUNTIMES)
     _require_known("precision", precision, PRECISIONS)
+    if precision == "int8" and runtime == "auto":
+        runtime = "openvino"  # the only one that computes in it, whatever else is here
     device = _choose_device(runtime, device)
     if runtime == "auto":
         runtime = "openvino" if device == "cpu" and has_openvino() and precision != "fp16" else "torch"

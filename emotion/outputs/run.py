@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from emotion.analysis import FRAMES_FILE, MAX_FRAMES_IN_JSON, Analysis, frame_times_s
-from emotion.audio import write_wav
+from emotion.audio import forget_rows, write_wav
 from emotion.model import FloatArray
 from emotion.outputs.exports import ExportFormat, csv_line, known_formats, write_export
 from emotion.outputs.folders import disk_errors, partial_folder, publish, push_to_disk, remove_stale_once
@@ -22,6 +22,7 @@ from emotion.outputs.names import numbered, printable, safe_name
 
 AUDIO_FILE = "processed_audio.wav"
 RESULT_FILE = "result.json"
+_BLOCK_NUMBERS = 8_000_000
 EMBEDDING_FILE = "embedding.npy"
 SUMMARY_FILE = "summary.csv"
 SUMMARY_COLUMNS = ("file", "emotion", "confidence", "margin", "uncertain", "duration_s", "model", "folder", "error")
@@ -185,7 +186,11 @@ def _save_array(path: Path, array: FloatArray) -> None:
     contiguous = np.ascontiguousarray(array)
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(contiguous))
-        file.write(contiguous.data)
+        # Some at a time, since three hours of embeddings take 2.2 GB and lie in a file themselves.
+        rows = len(contiguous) if contiguous.ndim == 1 else max(_BLOCK_NUMBERS // contiguous.shape[1], 1)
+        for start in range(0, len(contiguous), max(rows, 1)):
+            file.write(contiguous[start : start + rows].data)
+            forget_rows(array, start, start + rows)
 
 
 def _json_value(value: object) -> bytes:
