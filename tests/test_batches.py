@@ -190,6 +190,39 @@ def test_a_budget_of_one_frame_means_one_clip_at_a_time() -> None:
     assert [len(batch) for batch in model.batches] == [1] * 6
 
 
+def test_a_batch_waits_for_a_recording_that_is_being_decoded_and_for_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    may_decode, decoding = threading.Event(), threading.Event()
+
+    def slow_decode(*_: object) -> Clip:
+        decoding.set()
+        assert may_decode.wait(PATIENCE_S)
+        return loud_clip(1.0)
+
+    monkeypatch.setattr("emotion.engine.engine.decode", slow_decode)
+    model = FakeModel()
+    with Engine(model, EnginePlan(batch_frames=500, batch_wait_ms=60_000)) as engine:
+        assert answers([engine.submit(loud_clip(1.0))]) == ["angry"]
+        slow = engine.submit(b"sound")
+        assert decoding.wait(PATIENCE_S)
+        quick = engine.submit(loud_clip(1.0))
+        wait_until_ready(engine, [quick])
+        may_decode.set()
+        assert answers([slow, quick]) == ["angry"] * 2
+    assert [len(batch) for batch in model.batches] == [1, 2]
+
+
+def test_a_full_batch_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_decode = threading.Event()
+    monkeypatch.setattr("emotion.engine.engine.decode", lambda *_: may_decode.wait(PATIENCE_S) and loud_clip(1.0))
+    with Engine(FakeModel(), EnginePlan(batch_frames=60, batch_wait_ms=60_000)) as engine:
+        slow = engine.submit(b"sound")
+        assert answers([engine.submit(loud_clip(1.0))]) == ["angry"]
+        may_decode.set()
+        assert answers([slow]) == ["angry"]
+
+
 def test_without_a_measurement_nothing_is_batched() -> None:
     model = HeldModel()
     run_waiting(model, EnginePlan(), [loud_clip(1.0)] * 3)
@@ -396,9 +429,13 @@ def test_a_card_gets_its_next_batch_before_the_one_before_is_collected() -> None
 def test_a_processor_gets_one_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     model = CardModel()
     monkeypatch.setattr(model, "card", FakeModel().card)
-    model.may_collect.release(3)
     with Engine(model, EnginePlan(batch_frames=1)) as engine:
-        answers([engine.submit(loud_clip(1.0)) for _ in range(3)])
+        futures = [engine.submit(loud_clip(1.0))]
+        wait_for(lambda: model.events == ["start 0"])
+        futures += [engine.submit(loud_clip(1.0)) for _ in range(2)]
+        wait_until_ready(engine, futures[1:])
+        model.may_collect.release(3)
+        assert answers(futures) == ["angry"] * 3
     assert model.events == [f"{what} {number}" for number in range(3) for what in ("start", "collect")]
 
 
@@ -565,7 +602,7 @@ def test_a_slow_first_run_does_not_count(pace_clock: FakeClock) -> None:
     class ColdModel(TimedModel):
         def predict(self, waveforms):
             if len(waveforms) not in map(len, self.batches):
-                pace_clock.now_s += 60
+                pace_clock.now_s += 60 * len(waveforms)
             return super().predict(waveforms)
 
     assert measure_batch_frames(ColdModel(pace_clock, 1.0, 0.0)) == 64 * 49
