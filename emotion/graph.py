@@ -56,9 +56,9 @@ class Graphs:
             return self._read_quantised(self._quantised / f"{name}.xml")
         return self._block(int(name.partition(".")[2]))
 
-    def forget(self) -> None:
-        """Let go of the weights that were read."""
-        self._weights.forget()
+    def forget(self, beyond_bytes: int = 0) -> None:
+        """Let go of the weights that were read; of those of the file not before they are so many."""
+        self._weights.forget(beyond_bytes)
         for mapped in self._mapped:
             if hasattr(mapped, "madvise"):  # Windows has none
                 mapped.madvise(mmap.MADV_DONTNEED)

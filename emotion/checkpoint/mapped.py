@@ -25,6 +25,7 @@ class MappedTensors:
         if self._start > len(self._mapping):
             raise ValueError(f"{path.name} is cut off")
         self._entries = json.loads(self._mapping[8 : self._start])
+        self._read_bytes = 0
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         entry = self._entries[name]
@@ -34,9 +35,14 @@ class MappedTensors:
         lies_inside = 0 <= first <= last <= len(self._mapping) - self._start
         if entry["dtype"] != "F32" or last - first != 4 * count or not lies_inside:
             raise ValueError(f"{name} is no tensor of float32")
+        self._read_bytes += last - first
         return np.frombuffer(self._mapping, np.float32, count, self._start + first).reshape(shape)
 
-    def forget(self) -> None:
-        """Let the system take back the memory of all that was read; it is read again when needed."""
-        if hasattr(self._mapping, "madvise"):  # Windows has none
+    def forget(self, beyond_bytes: int = 0) -> None:
+        """Let the system take back the memory of all that was read; it is read again when needed.
+
+        Does nothing before `beyond_bytes` were asked for since the last time.
+        """
+        if self._read_bytes >= beyond_bytes and hasattr(self._mapping, "madvise"):  # Windows has none
             self._mapping.madvise(mmap.MADV_DONTNEED)
+            self._read_bytes = 0

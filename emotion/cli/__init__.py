@@ -1,5 +1,6 @@
 """The command line: `emotion recognize`, `models`, `evaluate`, `tune`, `doctor`, `serve`."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -27,6 +28,8 @@ app.command()(serve.serve)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 when all went well, 1 when something failed, 2 when the words were wrong."""
+    # numpy's own matrix library is used for nothing here, and its threads would spin while the model starts.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="emotion")
     except EmotionError as error:

@@ -36,6 +36,8 @@ CHUNK_BIAS_ELEMENTS = 16_000_000
 
 # Packing is bound by memory: a third thread gains nothing.
 _COMPILERS = 2
+# Mapped weights are let go of whenever so many were read: each time costs the pages that the other thread still reads.
+_READ_AHEAD_BYTES = 200_000_000
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
@@ -208,7 +210,7 @@ def compile_pieces(core: ov.Core, graphs: Graphs, precision: str, threads: int) 
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         pieces.add(name, core.compile_model(graphs.build(name), "CPU", options))
-        graphs.forget()
+        graphs.forget(_READ_AHEAD_BYTES)
 
     with ThreadPoolExecutor(_COMPILERS, thread_name_prefix="compile") as pool:
         list(pool.map(add, graphs.names()))
