@@ -86,6 +86,11 @@ def test_an_old_card_computes_in_float32(machine: Machine) -> None:
     assert choose("auto", "auto", "auto") == Choice("torch", "cuda:0", "fp32")
 
 
+def test_the_oldest_card_that_computes_in_fp16_does(machine: Machine) -> None:
+    machine.has_card((5, 3))
+    assert choose("auto", "auto", "auto").precision == "fp16"
+
+
 def test_the_second_card_is_taken_if_it_is_named(machine: Machine) -> None:
     machine.has_card(TESLA_T4, count=2)
     assert choose("auto", "cuda:1", "auto") == Choice("torch", "cuda:1", "fp16")

@@ -299,7 +299,7 @@ def test_decoding_runs_ahead_of_a_busy_model_within_its_bounds(monkeypatch, ahea
             wait_for(partial(lambda most: len(decoded) >= most, most))
             assert len(decoded) == most
             model.let_go(1)
-        wait(futures, PATIENCE_S)
+        assert all(future.exception(PATIENCE_S) is None for future in futures), "the model was let go in time"
     assert len(decoded) == clips
 
 
