@@ -9,11 +9,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from emotion.errors import command_line
+from emotion.errors import ModelError, command_line
 from emotion.monitor import installed_gpus, plan_threads, usable_cores
 from emotion.settings import Settings
 
-_PACKAGES = ("torch", "gradio", "funasr", "modelscope", "huggingface_hub", "numpy", "soundfile", "av", "soxr")
+_PACKAGES = (
+    "torch",
+    "openvino",
+    "gradio",
+    "funasr",
+    "modelscope",
+    "huggingface_hub",
+    "numpy",
+    "soundfile",
+    "av",
+    "soxr",
+)
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 # model.pt of the large model, and the tensors kept of it while it is converted.
 _LARGE_BYTES = 2_700_000_000
@@ -73,6 +84,18 @@ def _threads(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("threads", text)
     yield _devices(gpus)
+    yield _choice(settings)
+
+
+def _choice(settings: Settings) -> Finding:
+    """What the settings come to on this machine."""
+    from emotion.model.choice import choose
+
+    try:
+        choice = choose(settings.runtime, settings.device, settings.precision)
+    except ModelError as error:
+        return Finding("computing", str(error), "failure", "Change runtime, device or precision in the settings.")
+    return Finding("computing", f"{choice.runtime} in {choice.precision} on {choice.device}")
 
 
 def _devices(usable: list[str]) -> Finding:

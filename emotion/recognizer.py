@@ -26,8 +26,9 @@ from emotion.settings import Settings, load_settings
 AUTO = "auto"
 BUILT_IN = "compact"
 LARGE = "emotion2vec_plus_large"
-# Enough to keep the decode pool busy; more would only hold recordings in memory.
+# Enough to keep the decode pool busy and to fill a batch; more would only hold recordings in memory.
 _AHEAD = 8
+_AHEAD_OF_BATCHES = 32
 ReportDownload = Callable[[int, int], None]
 Phase = Literal["ready", "asking", "downloading", "loading", "built_in"]
 
@@ -103,7 +104,7 @@ class Recognizer:
         self, sources: Iterable[Source | Clip], granularity: Granularity = "utterance", embedding: bool = False
     ) -> Iterator[Future[Analysis]]:
         """One future per source, in their order, submitted only a few ahead so that the queue never fills."""
-        ahead = min(_AHEAD, self.settings.queue_size)
+        ahead = min(_AHEAD_OF_BATCHES if self.engine.batch_frames > 1 else _AHEAD, self.settings.queue_size)
         waiting: deque[Future[Analysis]] = deque()
         for source in sources:
             waiting.append(self.submit(source, granularity, embedding))

@@ -1,6 +1,7 @@
 """`emotion recognize`: files, folders or standard input; one line or one JSON record for each."""
 
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
@@ -111,15 +112,20 @@ class _Session:
     def __init__(self, recognizer: "Recognizer", request: _Request) -> None:
         self._recognizer, self._request = recognizer, request
         self._failures = 0
+        self._sound_s = 0.0
 
     def run(self, sources: list[Path | bytes]) -> int:
         """The number of files that failed."""
+        started_s = time.perf_counter()
         futures = self._recognizer.submit_all(sources, self._request.granularity, self._request.embedding)
         with self._open_batch(len(sources)) as batch, terminal.progress_bar(len(sources)) as bar:
             for source, future in zip(sources, futures, strict=True):
                 name = "standard input" if isinstance(source, bytes) else source.name
                 bar.follow(name, future, self._recognizer.progress)
                 self._settle(name, future, batch)
+        if len(sources) > 1:
+            elapsed_s = time.perf_counter() - started_s
+            terminal.say_times(self._sound_s, elapsed_s, self._recognizer.engine.stage_times)
         return self._failures
 
     def _open_batch(self, count: int) -> "AbstractContextManager[BatchRun | None]":
@@ -138,6 +144,7 @@ class _Session:
                 batch.add_failure(name, str(error))
             terminal.show_failure(name, error, self._request.as_json)
             return
+        self._sound_s += analysis.clip.duration_s
         terminal.show_analysis(analysis, folder, self._request.as_json)
 
     def _write(self, analysis: "Analysis", batch: "BatchRun | None") -> "tuple[Path | None, Analysis]":

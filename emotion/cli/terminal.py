@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
     from emotion.analysis import Analysis
     from emotion.engine import Progress as JobProgress
+    from emotion.engine import StageTimes
     from emotion.recognizer import ModelState
 
     ProgressOf = Callable[[Future[Analysis]], JobProgress]
 
 _POLL_S = 0.1
+# Share of the time that inference may wait for decoding before it is worth a word.
+_STARVED = 0.3
 
 
 def say(line: str) -> None:
@@ -53,6 +56,16 @@ def say_model(state: "ModelState") -> None:
             "emotion: the built-in model answers (small, less accurate). "
             f"For emotion2vec+ large (1.95 GB): {command_line('models download emotion2vec_plus_large')}"
         )
+
+
+def say_times(sound_s: float, elapsed_s: float, times: "StageTimes") -> None:
+    """Where the time of many recordings went, and what would help when inference waits for decoding."""
+    say(
+        f"{sound_s:.0f} s of sound in {elapsed_s:.1f} s: inference {times.inference_s:.1f} s, decoding beside it "
+        f"{times.decode_s:.1f} s, inference waited for decoding {times.starved_s:.1f} s"
+    )
+    if times.starved_s > _STARVED * elapsed_s and elapsed_s > 1:
+        say("Decoding holds inference up. More threads may help: EMOTION_DECODE_THREADS=4, or `tune` finds the number.")
 
 
 def show_failure(name: str, error: EmotionError, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Self
 from emotion.analysis import Analysis, Options, Plan, Stitcher
 from emotion.audio import Clip, DecodeLimits, Source, decode
 from emotion.engine.job import Job, Progress, outcome
-from emotion.engine.pace import NO_BATCHES, batch_frames_in_steps, run_once
+from emotion.engine.pace import NO_BATCHES, batch_frames_in_steps, run_once, unmeasured_batch_frames
 from emotion.engine.ready import Part, ReadyQueue
 from emotion.engine.times import StageTimes, Stopwatch
 from emotion.errors import EngineBusy, EngineClosed
@@ -63,7 +63,7 @@ class Engine:
         self._change = threading.Condition()
         self._closed = False
         self._clips_done = 0
-        self._batch_frames = self._plan.batch_frames or NO_BATCHES
+        self._batch_frames = self._plan.batch_frames or unmeasured_batch_frames(model)
         self._ahead: dict[Job, float] = {}
         self._watch = Stopwatch()
         self._decoders = ThreadPoolExecutor(self._plan.decode_threads, thread_name_prefix="decode")
@@ -134,7 +134,7 @@ class Engine:
 
     def use(self, model: SpeechModel) -> None:
         """Give new work to another model; work that has begun keeps the one it began with."""
-        self._model, self._batch_frames = model, self._plan.batch_frames or NO_BATCHES
+        self._model, self._batch_frames = model, self._plan.batch_frames or unmeasured_batch_frames(model)
 
     def warm_up(self) -> None:
         """Let the model run once before anybody waits for it, and measure whether batches pay, when nothing waits."""
