@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,9 +31,9 @@ FEATURE_CHUNK_FRAMES = 150
 # Tokens that one block sees at once, since each block keeps the memory of its largest piece: 12 times 16 MB.
 BLOCK_ROWS = 256
 # Elements of an attention bias: up to the first it is made once for all blocks (160 MB, 31 s of the large network);
-# beyond, every block makes it anew for as many queries as the second allows (64 MB).
+# beyond, every block makes it anew for as many queries as the second allows (96 MB).
 SHARED_BIAS_ELEMENTS = 40_000_000
-CHUNK_BIAS_ELEMENTS = 16_000_000
+CHUNK_BIAS_ELEMENTS = 24_000_000
 
 # Packing is bound by memory: a third thread gains nothing.
 _COMPILERS = 2
@@ -116,6 +117,8 @@ class _Bias:
         self._hidden = np.where(shown, np.float32(0), np.float32(-np.inf))[:, None, None]
         elements = len(self._hidden) * slopes.shape[1] * self._length
         self._rows_per_chunk = max(16, CHUNK_BIAS_ELEMENTS // elements)
+        # One piece of memory for all chunks: fresh pages for each would cost as much time as the numbers in them.
+        self._room = np.empty(0, np.float32)
         self._shared: FloatArray | None = None
         if len(slopes) == 1 and elements * self._length <= SHARED_BIAS_ELEMENTS:
             self._shared = self._rows(0, slice(0, self._length))
@@ -129,9 +132,10 @@ class _Bias:
             yield queries.start, self._rows(index if len(self._slopes) > 1 else 0, queries)
 
     def _rows(self, index: int, queries: slice) -> FloatArray:
-        rows = np.empty(
-            (len(self._hidden), self._slopes.shape[1], queries.stop - queries.start, self._length), np.float32
-        )
+        shape = (len(self._hidden), self._slopes.shape[1], queries.stop - queries.start, self._length)
+        if len(self._room) < math.prod(shape):
+            self._room = np.empty(math.prod(shape), np.float32)
+        rows = self._room[: math.prod(shape)].reshape(shape)
         own = self._positions[queries], self._is_frame[queries]
         inputs = (*own, self._positions, self._is_frame, self._slopes[index], self._hidden)
         self._pieces.run_into(rows, BIAS, *inputs)
