@@ -34,6 +34,12 @@ BLOCK_ROWS = 256
 # beyond, every block makes it anew for as many queries as the second allows (96 MB).
 SHARED_BIAS_ELEMENTS = 40_000_000
 CHUNK_BIAS_ELEMENTS = 24_000_000
+# Free heap is given back after so many frames (10 s of sound: 5 ms for what takes a second and more), and what the
+# pieces keep for the largest of their inputs after so many (a minute; they take it anew within 50 ms).
+TRIM_FRAMES = 500
+RELEASE_FRAMES = 3_000
+# Shapes that a piece keeps its kernels for: equal windows meet them again; by default 5,000 are kept, 20 kB each.
+_KEPT_SHAPES = 16
 
 # Packing is bound by memory: a third thread gains nothing.
 _COMPILERS = 2
@@ -52,6 +58,7 @@ class OpenvinoModel(CpuModel):
         self._num_blocks, self._extra, self._heads = config.num_blocks, config.extra_tokens, config.heads
         self._slopes = graphs.slopes()
         self._width = config.width
+        self._frames_done = 0
 
     @property
     def card(self) -> ModelCard:
@@ -66,8 +73,19 @@ class OpenvinoModel(CpuModel):
         batch, counts = pad_batch(waveforms)
         tokens, logits = self._transform(self._frames(batch, max(counts)), counts)
         own = [slice(self._extra, self._extra + count) for count in counts]
-        # Copied, since the memory behind the logits is that of the next batch too.
-        return [Prediction(logits[row, frames].copy(), tokens[row, frames]) for row, frames in enumerate(own)]
+        # Copied, since the memory behind the logits is that of the next batch too, and may go with it.
+        predictions = [Prediction(logits[row, own[row]].copy(), tokens[row, own[row]]) for row in range(len(own))]
+        self._tidy(len(batch) * max(counts))
+        return predictions
+
+    def _tidy(self, num_frames: int) -> None:
+        """Give memory back now and then: recordings of every length would else grow it by a third in 200 of them."""
+        before = self._frames_done
+        self._frames_done += num_frames
+        if self._frames_done // RELEASE_FRAMES > before // RELEASE_FRAMES:
+            self._pieces.release()
+        elif self._frames_done // TRIM_FRAMES > before // TRIM_FRAMES:
+            give_back_heap()
 
     def _frames(self, batch: FloatArray, count: int) -> FloatArray:
         """Frames [B, T, D] of waveforms [B, n], some seconds at a time."""
@@ -211,6 +229,7 @@ def compile_pieces(core: ov.Core, graphs: Graphs, precision: str, threads: int) 
         # Half precision cannot count past 256, and a rounded logit of 5 would cost the scores half a percent.
         hint = "f32" if name in (BIAS, HEAD) else _HINTS[precision]
         options: dict[str, object] = {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+        options["CPU_RUNTIME_CACHE_CAPACITY"] = _KEPT_SHAPES
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         pieces.add(name, core.compile_model(graphs.build(name), "CPU", options))
