@@ -126,7 +126,8 @@ def import_nncf() -> Any:
         ) from None
     finally:
         logging.setLoggerClass(logger_class)
-    nncf.set_log_level(logging.CRITICAL)
+    # Not by its own `set_log_level`, which also silences the handlers of everybody else.
+    logging.getLogger("nncf").setLevel(logging.CRITICAL)
     return nncf
 
 
