@@ -34,10 +34,9 @@ BLOCK_ROWS = 256
 # beyond, every block makes it anew for as many queries as the second allows (96 MB).
 SHARED_BIAS_ELEMENTS = 40_000_000
 CHUNK_BIAS_ELEMENTS = 24_000_000
-# Free heap is given back after so many frames (10 s of sound: 5 ms for what takes a second and more), and what the
-# pieces keep for the largest of their inputs after so many (a minute; they take it anew within 50 ms).
-TRIM_FRAMES = 500
-RELEASE_FRAMES = 3_000
+# After so many frames (10 s of sound) the pieces give back what they keep for their inputs, and the heap what is free:
+# recordings of every length would else grow it by a third in 200 of them. It is taken anew without a measurable loss.
+RELEASE_FRAMES = 500
 # Shapes that a piece keeps its kernels for: equal windows meet them again; by default 5,000 are kept, 20 kB each.
 _KEPT_SHAPES = 16
 
@@ -79,13 +78,11 @@ class OpenvinoModel(CpuModel):
         return predictions
 
     def _tidy(self, num_frames: int) -> None:
-        """Give memory back now and then: recordings of every length would else grow it by a third in 200 of them."""
+        """Give memory back whenever so much sound went through."""
         before = self._frames_done
         self._frames_done += num_frames
         if self._frames_done // RELEASE_FRAMES > before // RELEASE_FRAMES:
             self._pieces.release()
-        elif self._frames_done // TRIM_FRAMES > before // TRIM_FRAMES:
-            give_back_heap()
 
     def _frames(self, batch: FloatArray, count: int) -> FloatArray:
         """Frames [B, T, D] of waveforms [B, n], some seconds at a time."""
