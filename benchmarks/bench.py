@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -144,11 +143,10 @@ def number(value: float | None, form: str = ".0f") -> str:
 
 
 def machine() -> str:
-    """Processor, cores and system in a few words."""
-    import psutil
+    """Processor, cores, memory, cards and system in a few words."""
+    from emotion.monitor import describe_machine
 
-    processor = cpu_facts().get("model name") or platform.processor() or platform.machine()
-    return f"{processor}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB, {platform.system()}"
+    return describe_machine()
 
 
 def cpu_facts() -> dict[str, str]:

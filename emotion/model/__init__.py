@@ -1,5 +1,6 @@
 """The model room: normalised waveforms in, predictions out, whatever runtime, device and precision compute them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -83,12 +84,12 @@ class SpeechModel(Protocol):
         ...
 
 
-class CpuModel:
+class CpuModel(ABC):
     """A model that works when its predictions are collected; a runtime only says how."""
 
+    @abstractmethod
     def predict(self, waveforms: Sequence[FloatArray]) -> list[Prediction]:
         """One prediction per waveform [n]."""
-        raise NotImplementedError
 
     def start(self, waveforms: Sequence[FloatArray]) -> Collect:
         """What `SpeechModel.start` says."""

@@ -54,7 +54,7 @@ class OpenvinoModel(CpuModel):
         self._pieces = pieces
         self._card = card
         config = graphs.config
-        self._num_blocks, self._extra, self._heads = config.num_blocks, config.extra_tokens, config.heads
+        self._num_blocks, self._extra = config.num_blocks, config.extra_tokens
         self._slopes = graphs.slopes()
         self._width = config.width
         self._frames_done = 0
