@@ -164,6 +164,23 @@ class FolderNotWritable(EmotionError):
         )
 
 
+class RunNotFound(EmotionError):
+    """There is no such run or clip, or what is left of it cannot be read."""
+
+    code = "run_not_found"
+
+    def __init__(self) -> None:
+        # Without the name that was asked for: it may come from a stranger, and says nothing to a person.
+        super().__init__("This result is not there. It was deleted or moved, or its files are damaged.")
+
+
+class RunIsOpen(EmotionError):
+    code = "run_is_open"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The run {name!r} is still being written. Wait until it is done, or cancel it.", name=name)
+
+
 class EngineBusy(EmotionError):
     code = "engine_busy"
 
