@@ -8,7 +8,7 @@ import pytest
 
 from emotion.analysis import Options, Plan
 from emotion.audio import Clip, DecodeLimits, write_wav
-from emotion.engine import Engine, EnginePlan, StageTimes
+from emotion.engine import ClipTimes, Engine, EnginePlan, StageTimes
 from emotion.engine import engine as engine_module
 from emotion.engine.times import Stopwatch
 from emotion.errors import ClipTooLong, ClipTooShort, EngineBusy, EngineClosed, NotSound
@@ -351,6 +351,51 @@ def test_the_timings_of_a_long_clip_count_its_wait_and_each_batch_once(monkeypat
         model.let_go()
         assert long.result(PATIENCE_S).timings_ms == {"decode": 0, "queue": 3000, "inference": 2000}
     assert len(model.batches[1]) == 6
+
+
+def test_a_stage_that_is_under_way_counts_up_to_now(monkeypatch):
+    clock = FakeClock()
+    monkeypatch.setattr("emotion.engine.times.time", clock)
+    watch = Stopwatch()
+    with watch.during("idle"), watch.during("decode"):
+        clock.now_s += 30
+        assert watch.times == StageTimes(decode_s=30, idle_s=30)
+        clock.now_s += 1
+    clock.now_s += 5
+    assert watch.times == StageTimes(decode_s=31, idle_s=31)
+    assert watch.elapsed_s == 36
+
+
+def test_an_engine_that_only_waits_says_that_it_is_idle(monkeypatch):
+    clock, stages = FakeClock(), watched_stages(monkeypatch)
+    monkeypatch.setattr("emotion.engine.times.time", clock)
+    with Engine(FakeModel()) as engine:
+        wait_for(lambda: "idle" in stages)
+        clock.now_s += 3600
+        assert engine.stage_times == StageTimes(idle_s=3600)
+        assert engine.uptime_s == 3600
+
+
+def test_the_stages_of_the_last_20_clips_are_kept():
+    with Engine(FakeModel()) as engine:
+        assert engine.recent == ()
+        first = engine.submit(loud_clip()).result(PATIENCE_S).timings_ms
+        assert engine.recent == (ClipTimes(first["decode"], first["queue"], first["inference"]),)
+        for _ in range(21):
+            last = engine.submit(loud_clip()).result(PATIENCE_S).timings_ms
+        assert len(engine.recent) == 20
+        assert engine.recent[-1] == ClipTimes(last["decode"], last["queue"], last["inference"])
+
+
+def test_a_clip_that_failed_leaves_no_times():
+    with Engine(FakeModel()) as engine:
+        wait([engine.submit(b"", name="nothing.wav")], PATIENCE_S)
+        assert engine.recent == ()
+
+
+def test_the_engine_says_how_it_is_set_up():
+    with Engine(FakeModel(), EnginePlan(queue_size=7, decode_threads=3)) as engine:
+        assert (engine.queue_size, engine.decode_threads) == (7, 3)
 
 
 def test_what_is_accepted_reaches_the_decoders_before_the_engine_can_close(monkeypatch):

@@ -7,6 +7,6 @@ holds the threads.
 from emotion.engine.engine import Engine, EnginePlan
 from emotion.engine.job import Progress, Stage
 from emotion.engine.pace import measure_batch_frames
-from emotion.engine.times import StageTimes
+from emotion.engine.times import ClipTimes, StageTimes
 
-__all__ = ["Engine", "EnginePlan", "Progress", "Stage", "StageTimes", "measure_batch_frames"]
+__all__ = ["ClipTimes", "Engine", "EnginePlan", "Progress", "Stage", "StageTimes", "measure_batch_frames"]

@@ -16,13 +16,14 @@ from emotion.audio import Clip, DecodeLimits, Source, decode
 from emotion.engine.job import Job, Progress, outcome
 from emotion.engine.pace import NO_BATCHES, batch_frames_in_steps, run_once, unmeasured_batch_frames
 from emotion.engine.ready import Part, ReadyQueue
-from emotion.engine.times import StageTimes, Stopwatch
+from emotion.engine.times import ClipTimes, StageTimes, Stopwatch
 from emotion.errors import EngineBusy, EngineClosed
 from emotion.model import Collect, ModelCard, Prediction, SpeechModel
 
 _LOG = logging.getLogger(__name__)
 # Decoded clips wait in memory: so many seconds of sound (38 MB) may run ahead of inference, whatever their number.
 _AHEAD_S = 600.0
+_RECENT_CLIPS = 20
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Engine:
         self._change = threading.Condition()
         self._closed = False
         self._clips_done = 0
+        self._recent: tuple[ClipTimes, ...] = ()
         self._batch_frames = self._plan.batch_frames or unmeasured_batch_frames(model)
         self._ahead: dict[Job, float] = {}
         self._watch = Stopwatch()
@@ -89,8 +91,23 @@ class Engine:
         return len(self._jobs)
 
     @property
+    def queue_size(self) -> int:
+        """Jobs that are accepted at most; one more is refused."""
+        return self._plan.queue_size
+
+    @property
+    def decode_threads(self) -> int:
+        """Recordings that are decoded at once."""
+        return self._plan.decode_threads
+
+    @property
     def clips_done(self) -> int:
         return self._clips_done
+
+    @property
+    def recent(self) -> tuple[ClipTimes, ...]:
+        """The stages of the last 20 clips, the latest at the end."""
+        return self._recent
 
     @property
     def batch_frames(self) -> int:
@@ -101,6 +118,11 @@ class Engine:
     def stage_times(self) -> StageTimes:
         """Where the time went since the engine began."""
         return self._watch.times
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the engine began."""
+        return self._watch.elapsed_s
 
     def submit(
         self, source: Source | Clip, options: Options | None = None, name: str | None = None
@@ -315,6 +337,8 @@ class Engine:
         for stage, elapsed_ms in job.timings_ms.items():
             analysis = analysis.with_timing(stage, elapsed_ms)
         self._clips_done += 1
+        # A new tuple each time, so that other threads read it without a lock.
+        self._recent = (*self._recent, job.times)[-_RECENT_CLIPS:]
         job.resolve(lambda: job.future.set_result(analysis), "done")
 
     def _fail(self, job: Job, error: Exception) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from emotion.analysis import Analysis, Options, Plan, Stitcher, Window, count_windows, cut_windows
 from emotion.audio import SAMPLE_RATE_HZ, Clip, Source
+from emotion.engine.times import ClipTimes
 from emotion.model import Prediction, SpeechModel, num_frames
 
 Stage = Literal["waiting", "decoding", "ready", "recognising", "done", "cancelled", "failed"]
@@ -60,6 +61,12 @@ class Job:
         """When the next window wants to be done: long ones let short ones pass, but not for ever."""
         samples = 0 if self._next is None else len(self._next.samples)
         return self._ready_s + _GIVES_WAY * samples / SAMPLE_RATE_HZ
+
+    @property
+    def times(self) -> ClipTimes:
+        """What its stages took so far, rounded as in result.json."""
+        decode_ms, queue_ms, inference_ms = (round(self.timings_ms[key], 1) for key in ("decode", "queue", "inference"))
+        return ClipTimes(decode_ms, queue_ms, inference_ms)
 
     def cut(self, clip: Clip, plan: Plan) -> None:
         """Take the decoded clip and cut its first window."""
