@@ -29,6 +29,7 @@ SCHEMA = 1
 # More frames than these (10 minutes) would make a JSON of over 10 MB: they go to FRAMES_FILE.
 MAX_FRAMES_IN_JSON = 30_000
 FRAMES_FILE = "frames.npz"
+TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S"
 # -80 dBFS: below it 16-bit sound has three steps left, and any score would speak of the converter's noise.
 SILENCE_PEAK = 1e-4
 _BLOCK_SAMPLES = 1_000_000
@@ -81,7 +82,8 @@ class Analysis:
     """Everything known of one clip.
 
     `scores` [C] in the order of `model.labels`; `frame_scores` [T, C] for frame granularity, else None;
-    `embedding` [D] or [T, D], None unless asked for; `overall_from` is `clip` or `windows`.
+    `embedding` [D] or [T, D], None unless asked for; `overall_from` is `clip` or `windows`; a `silent` clip is always
+    `uncertain`.
     """
 
     clip: Clip
@@ -94,6 +96,7 @@ class Analysis:
     segments: tuple[Segment, ...]
     overall_from: Literal["clip", "windows"]
     uncertain: bool
+    silent: bool = False
     timings_ms: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -126,15 +129,16 @@ class Analysis:
             "confidence": self.confidence,
             "scores": _named_scores(self.model.labels, self.scores),
             "granularity": self.options.granularity,
-            "timestamp": self.timestamp.strftime("%Y-%m-%d %H:%M:%S"),
+            "timestamp": self.timestamp.strftime(TIMESTAMP_FORMAT),
             "file": self.clip.name,
             "duration_s": round(self.clip.duration_s, 3),
             "margin": self.margin,
             "uncertain": self.uncertain,
+            "silent": self.silent,
             "overall_from": self.overall_from,
             "model": self.model.record(),
             "frame_rate_hz": FRAME_RATE_HZ,
-            "num_frames": num_frames(len(self.clip.samples)),
+            "num_frames": num_frames(self.clip.num_samples),
         }
         return {**overall, **self._frames_record(all_frames), "timings_ms": self.timings_ms}
 
@@ -211,6 +215,7 @@ class Stitcher:
         by_frame = self._options.granularity == "frame"
         frame_scores = softmax(self._logits) if by_frame else None
         second, first = np.sort(scores)[-2:]
+        silent = is_silent(self._clip)
         return Analysis(
             clip=self._clip,
             model=self._card,
@@ -221,7 +226,8 @@ class Stitcher:
             embedding=self._embedding(),
             segments=() if frame_scores is None else self._segments(frame_scores),
             overall_from="clip" if self._windows == 1 else "windows",
-            uncertain=bool(first - second < self._plan.uncertain_margin) or is_silent(self._clip),
+            uncertain=silent or bool(first - second < self._plan.uncertain_margin),
+            silent=silent,
         )
 
     def _embedding(self) -> FloatArray | None:
@@ -269,8 +275,8 @@ def softmax(logits: np.ndarray[Any, Any]) -> FloatArray:
 
 
 def is_silent(clip: Clip) -> bool:
-    """Whether nothing in the clip is louder than -80 dBFS."""
-    return all(float(np.abs(block).max()) < SILENCE_PEAK for block in _blocks(clip))
+    """Whether nothing in the clip is louder than -80 dBFS; of sound that was not kept nobody knows."""
+    return clip.samples_not_kept == 0 and all(float(np.abs(block).max()) < SILENCE_PEAK for block in _blocks(clip))
 
 
 def frame_times_s(count: int) -> NDArray[np.float64]:

@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     free_after_s: float = Field(60.0, ge=0, description="idle time after which cached memory is given back")
     queue_size: int = Field(64, gt=0, description="recordings that may wait; one more is refused at once")
     outputs: Path = Field(Path("outputs"), description="folder of the runs")
+    keep_audio: bool = Field(True, description="keep the recording in the run")
+    keep_days: float = Field(0.0, ge=0, allow_inf_nan=False, description="days after which a run goes; 0: never")
+    keep_gb: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="size of all runs, in GB, beyond which the oldest go; 0: no bound"
+    )
 
     # Page
     host: str = Field("127.0.0.1", description="address to listen on")

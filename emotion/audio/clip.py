@@ -37,14 +37,22 @@ class Clip:
     `samples` cannot be written to: a clip is shared by threads. Beyond ten minutes it is a `numpy.memmap` over an
     unlinked temporary file, which goes with the array; what was read of it counts as memory of the process until
     `forget` lets it go: 690 MB for three hours.
+
+    A clip of an earlier run whose sound was not kept has no samples; `samples_not_kept` says how many there were.
     """
 
     name: str
     samples: NDArray[np.float32]
+    samples_not_kept: int = 0
+
+    @property
+    def num_samples(self) -> int:
+        """How long the recording is, whether its sound is here or was not kept."""
+        return len(self.samples) + self.samples_not_kept
 
     @property
     def duration_s(self) -> float:
-        return len(self.samples) / SAMPLE_RATE_HZ
+        return self.num_samples / SAMPLE_RATE_HZ
 
     def forget(self, start: int = 0, stop: int | None = None) -> None:
         """Let the system take back the memory of samples [start, stop); they are read again from the file when needed.

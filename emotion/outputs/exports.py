@@ -37,6 +37,15 @@ def write_export(analysis: Analysis, format: str, folder: Path) -> tuple[Path, .
     return tuple(written)
 
 
+def found_exports(folder: Path) -> dict[ExportFormat, tuple[Path, ...]]:
+    """The exports that lie in a folder of an earlier run."""
+    found = {
+        format: tuple(folder / name for name in files if (folder / name).is_file() and not (folder / name).is_symlink())
+        for format, files in _FILES.items()
+    }
+    return {format: paths for format, paths in found.items() if paths}
+
+
 def known_formats(names: Sequence[str]) -> tuple[ExportFormat, ...]:
     """These formats, each once; raises SettingsInvalid for an unknown one."""
     for name in names:
@@ -62,6 +71,11 @@ def csv_line(cells: Iterable[object]) -> str:
     """
     row = [_text_cell(cell) if isinstance(cell, str) else cell for cell in cells]
     return cast(str, csv.writer(_Line()).writerow(row))
+
+
+def plain_cell(cell: str) -> str:
+    """The text that `csv_line` wrote."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS) else cell
 
 
 def segments_csv(analysis: Analysis) -> Iterator[str]:

@@ -37,7 +37,7 @@ def partial_folder(outputs: Path, needed_bytes: int) -> Iterator[Path]:
 
     Raises DiskFull or FolderNotWritable.
     """
-    partial = outputs / f"{PARTIAL_PREFIX}{secrets.token_hex(8)}"
+    partial = outputs / hidden_name()
     with disk_errors(outputs, needed_bytes):
         try:
             partial.mkdir(parents=True)
@@ -45,6 +45,11 @@ def partial_folder(outputs: Path, needed_bytes: int) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def hidden_name() -> str:
+    """A name for what is not there yet, or not there any more; after a day `remove_stale` clears it away."""
+    return f"{PARTIAL_PREFIX}{secrets.token_hex(8)}"
 
 
 def publish(partial: Path, home: Path, names: Iterator[str]) -> Path:

@@ -1,13 +1,17 @@
-"""Names that every file system takes, made from the names of recordings."""
+"""Names of runs, and names that every file system takes, made from the names of recordings."""
 
 import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple
 
 # Four times below the 255 bytes of common file systems: encrypted ones allow 143, and zip tools prefix a path.
 MAX_NAME_BYTES = 100
 FALLBACK_NAME = "clip"
+_RUN_FORMAT = "outputs_%Y%m%d_%H%M%S"
+_RUN_PATTERN = re.compile(r"(outputs_[0-9]{8}_[0-9]{6})(?:_([1-9][0-9]{0,8}))?")
 _FORBIDDEN = frozenset('<>:"|?*')
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 # "Naming Files, Paths, and Namespaces", Microsoft: reserved with any extension, superscript digits included.
@@ -15,6 +19,36 @@ _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"]
     + [port + digit for port in ("com", "lpt") for digit in "0123456789¹²³"]
 )
+
+
+class RunTime(NamedTuple):
+    """When a run began, and its number among those of the same second; sorts as the runs were made."""
+
+    started: datetime
+    number: int
+
+
+def run_name(moment: datetime) -> str:
+    """The first name of a run that begins now; further ones of the same second are `numbered`."""
+    return moment.strftime(_RUN_FORMAT)
+
+
+def run_time(name: str) -> RunTime | None:
+    """What the name of a run says; None for every other name."""
+    match = _RUN_PATTERN.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        started = datetime.strptime(match[1], _RUN_FORMAT)
+    except ValueError:  # the 30th of February
+        return None
+    # Other years are no `timestamp` everywhere.
+    return RunTime(started, int(match[2] or 1)) if 1970 < started.year < 9999 else None
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a name could be one of `safe_name`: it stays in its folder and is not hidden."""
+    return bool(name) and name[0] not in " .-" and not any(c in "/\\" or _is_unsafe(c) for c in name)
 
 
 def printable(text: str) -> str:

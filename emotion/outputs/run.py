@@ -18,7 +18,8 @@ from emotion.audio import forget_rows, write_wav
 from emotion.model import FloatArray
 from emotion.outputs.exports import ExportFormat, csv_line, known_formats, write_export
 from emotion.outputs.folders import disk_errors, partial_folder, publish, push_to_disk, remove_stale_once
-from emotion.outputs.names import numbered, printable, safe_name
+from emotion.outputs.locks import WriteLock
+from emotion.outputs.names import numbered, printable, run_name, safe_name
 
 AUDIO_FILE = "processed_audio.wav"
 RESULT_FILE = "result.json"
@@ -26,7 +27,6 @@ _BLOCK_NUMBERS = 8_000_000
 EMBEDDING_FILE = "embedding.npy"
 SUMMARY_FILE = "summary.csv"
 SUMMARY_COLUMNS = ("file", "emotion", "confidence", "margin", "uncertain", "duration_s", "model", "folder", "error")
-_RUN_NAME = "outputs_%Y%m%d_%H%M%S"
 # Without a byte order mark Excel shows Chinese file names as noise. pandas skips it; Python's csv asks for utf-8-sig.
 _BYTE_ORDER_MARK = "\ufeff"
 
@@ -60,14 +60,14 @@ def write_run(outputs: Path, analysis: Analysis, exports: Sequence[str] = (), ke
     remove_stale_once(outputs)
     with partial_folder(outputs, _needed_bytes(analysis)) as partial:
         files = _write_clip(partial, analysis, formats, keep_audio)
-        return _moved(files, publish(partial, outputs, numbered(_run_name(analysis.timestamp))))
+        return _moved(files, publish(partial, outputs, numbered(run_name(analysis.timestamp))))
 
 
 class BatchRun:
     """Several clips in one run: a sub-folder per clip, each whole or not there, and one row per clip in summary.csv.
 
     `folder` is the run, `summary` its summary.csv, which has the rows of all clips so far. Use it as a context, or
-    call `close`.
+    call `close`: until then nobody deletes the run.
     """
 
     def __init__(self, outputs: Path, now: datetime | None = None) -> None:
@@ -77,7 +77,8 @@ class BatchRun:
         with partial_folder(outputs, needed_bytes=0) as partial:
             # A folder that holds a file cannot be taken by the rename of another run, an empty one could.
             (partial / SUMMARY_FILE).write_bytes((_BYTE_ORDER_MARK + csv_line(SUMMARY_COLUMNS)).encode())
-            self.folder = publish(partial, outputs, numbered(_run_name(now or datetime.now())))
+            self._lock = WriteLock(partial / SUMMARY_FILE)
+            self.folder = publish(partial, outputs, numbered(run_name(now or datetime.now())))
         self.summary = self.folder / SUMMARY_FILE
 
     def __enter__(self) -> Self:
@@ -107,9 +108,12 @@ class BatchRun:
         self._append({"file": name, "error": " ".join(message.split())})
 
     def close(self) -> Path:
-        """Push the summary to the disk; its path."""
-        with disk_errors(self._outputs, needed_bytes=0):
-            push_to_disk([self.summary])
+        """Push the summary to the disk and say that the run is complete; the path of the summary."""
+        try:
+            with disk_errors(self._outputs, needed_bytes=0):
+                push_to_disk([self.summary])
+        finally:
+            self._lock.release()
         return self.summary
 
     def _free_names(self, clip_name: str) -> Iterator[str]:
@@ -226,10 +230,6 @@ def _summary_row(analysis: Analysis, folder: Path) -> dict[str, object]:
         "model": analysis.model.name,
         "folder": folder.name,
     }
-
-
-def _run_name(moment: datetime) -> str:
-    return moment.strftime(_RUN_NAME)
 
 
 def _needed_bytes(analysis: Analysis) -> int:
