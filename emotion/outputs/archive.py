@@ -20,7 +20,7 @@ def zip_chunks(folder: Path) -> Iterator[bytes]:
     outlet = _Outlet()
     # Over an outlet that cannot seek, zipfile writes sizes behind the content; beyond 2 GB it is ZIP64 by itself.
     with zipfile.ZipFile(outlet, "w", strict_timestamps=False) as archive:
-        for path in _files(folder):
+        for path in list(_files(folder)):  # all of them now: a walk passes over what goes meanwhile
             # Closed, since a reader who goes leaves it half way, and zipfile insists on an end.
             with closing(_pack(archive, path, f"{folder.name}/{path.relative_to(folder).as_posix()}")) as steps:
                 for _ in steps:

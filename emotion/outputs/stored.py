@@ -126,7 +126,7 @@ def _embedding(folder: Path, record: Record) -> FloatArray | None:
     if path is None:
         return None
     try:
-        embedding = np.load(path, mmap_mode="r", allow_pickle=False)
+        embedding = np.lib.format.open_memmap(path, mode="r")  # refuses everything but plain numbers
         rows = (record["num_frames"],) if record["granularity"] == "frame" else ()
         fits = embedding.ndim > 0 and embedding.shape[:-1] == rows and embedding.dtype == np.float32
     except _DAMAGES:
