@@ -1,0 +1,39 @@
+"""What the machine has and does, and what to do about it.
+
+`hardware` is what it has, `container` what this process may have of it, `machine` reads what it does, `status` holds
+the records, `watch` shares the readings, `advice` says what they suggest.
+"""
+
+from emotion.monitor.advice import Advice, advise
+from emotion.monitor.container import Usage
+from emotion.monitor.hardware import (
+    Cores,
+    Gpu,
+    Threads,
+    describe_machine,
+    installed_gpus,
+    plan_threads,
+    usable_cores,
+)
+from emotion.monitor.machine import MachineWatch
+from emotion.monitor.status import EngineStatus, MachineStatus, StageShares, StudioStatus
+from emotion.monitor.watch import StudioWatch
+
+__all__ = [
+    "Advice",
+    "Cores",
+    "EngineStatus",
+    "Gpu",
+    "MachineStatus",
+    "MachineWatch",
+    "StageShares",
+    "StudioStatus",
+    "StudioWatch",
+    "Threads",
+    "Usage",
+    "advise",
+    "describe_machine",
+    "installed_gpus",
+    "plan_threads",
+    "usable_cores",
+]
