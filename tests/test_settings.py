@@ -49,7 +49,16 @@ def test_an_unknown_key_stops_the_program_wherever_it_stands(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("port", 70_000), ("hub", "elsewhere"), ("queue_size", 0), ("window_s", 0.1)]
+    ("key", "value"),
+    [
+        ("port", 70_000),
+        ("hub", "elsewhere"),
+        ("queue_size", 0),
+        ("window_s", 0.1),
+        ("keep_days", -1),
+        ("keep_gb", "inf"),
+        ("keep_audio", "perhaps"),
+    ],
 )
 def test_a_value_that_cannot_be_used_is_named(key, value):
     with pytest.raises(SettingsInvalid, match=key):
@@ -66,6 +75,15 @@ def test_a_missing_or_broken_file_is_said(tmp_path):
 def test_context_must_leave_something_of_a_window():
     with pytest.raises(SettingsInvalid, match="context_s"):
         load_settings(window_s=10, context_s=5)
+
+
+def test_runs_stay_for_ever_and_with_their_sound_unless_told_otherwise(monkeypatch):
+    settings = load_settings()
+    assert (settings.keep_audio, settings.keep_days, settings.keep_gb) == (True, 0, 0)
+    monkeypatch.setenv("EMOTION_KEEP_AUDIO", "false")
+    monkeypatch.setenv("EMOTION_KEEP_DAYS", "0.5")
+    settings = load_settings(keep_gb=20)
+    assert (settings.keep_audio, settings.keep_days, settings.keep_gb) == (False, 0.5, 20)
 
 
 def test_the_cache_folder_can_be_moved(tmp_path, monkeypatch):
