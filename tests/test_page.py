@@ -14,9 +14,11 @@ from emotion.labels import EMOTIONS, LANGUAGES, clock
 from emotion.model import Accuracy
 from emotion.outputs import EXPORT_FORMATS
 from emotion.recognizer import ModelState
-from emotion.settings import Settings
-from emotion.ui import lanes, layout, render
+from emotion.ui import lanes, render
 from emotion.ui.journal import journal
+from emotion.ui.language import COOKIE, reader_language
+from emotion.ui.tabs.recognise import SAMPLES, sample_path
+from emotion.ui.texts import translations
 from emotion.ui.words import Words, language_of, percent, texts
 from tests.fakes import FakeModel, analyze, loud_clip, tone, turning_clip
 from tests.page_server import text_of
@@ -73,8 +75,8 @@ def test_names_of_files_cannot_bring_markup_onto_the_page():
     hostile = replace(analyze(loud_clip()), clip=loud_clip(name="<img src=x onerror=alert(1)>.wav"))
     assert "<img" not in render.result_card(hostile, ENGLISH)
     assert "<img" not in render.error_card(NotSound(hostile.clip.name), ENGLISH)
-    link = render.Download("JSON", 'a"onclick="x.json', "/cache/a b/é.json")
-    assert 'href="gradio_api/file=/cache/a%20b/%C3%A9.json"' in render.downloads([link], ENGLISH)
+    link = render.Download("JSON", 'a"onclick="x.json', 'files/token/%C3%A9"onclick="x.json')
+    assert 'href="files/token/%C3%A9&quot;onclick=&quot;x.json"' in render.downloads([link], ENGLISH)
     assert 'a"onclick' not in render.downloads([link], ENGLISH)
 
 
@@ -195,26 +197,39 @@ def test_times_and_shares_are_written_as_people_read_them():
     assert percent(0.8534) == "85.3%"
 
 
-def test_a_chosen_language_replaces_what_the_browser_would_choose():
-    chosen = layout.translations(Settings(language="zh")).translations
-    assert chosen["en"] == chosen["zh"]
-    free = layout.translations(Settings()).translations
-    assert free["en"]["page_recognise"] == "Recognise"
-    assert free["zh"]["page_recognise"] == "开始识别"
+@pytest.mark.parametrize(
+    ("cookie", "accepted", "setting", "language"),
+    [("zh", "en", "auto", "zh"), ("en", "zh", "zh", "en"), ("", "zh", "en", "en"), ("<x>", "zh-TW", "auto", "zh")],
+)
+def test_what_the_reader_chose_stands_over_the_setting_and_the_setting_over_the_browser(
+    cookie, accepted, setting, language
+):
+    assert reader_language({COOKIE: cookie}, {"accept-language": accepted}, setting) == language
+
+
+def test_the_browser_gets_every_text_of_the_page_in_both_languages():
+    by_language = translations().translations
+    assert by_language["en"]["page_recognise"] == "Recognise"
+    assert by_language["zh"]["page_recognise"] == "开始识别"
+    assert by_language["en"].keys() == by_language["zh"].keys()
 
 
 def test_every_sample_and_every_export_has_a_name_on_the_page():
     assert all(ENGLISH.has(f"page.export_{name}") for name in EXPORT_FORMATS)
-    for name in layout.SAMPLES:
+    for name in SAMPLES:
         assert ENGLISH.has(f"page.sample_{name}")
-        assert 10_000 < layout.sample_path(name).stat().st_size < 100_000
+        assert 10_000 < sample_path(name).stat().st_size < 100_000
 
 
 # The timeline
 
 
+def drawn(analysis, words=ENGLISH, smoothing_s=0.5):
+    return lanes.timeline(analysis, lanes.source(analysis, smoothing_s), words)
+
+
 def test_the_timeline_of_an_utterance_is_its_waveform():
-    lane = lanes.timeline(analyze(loud_clip(2.0)), ENGLISH, 0.5)
+    lane = drawn(analyze(loud_clip(2.0)))
     assert lane["duration_s"] == 2.0
     assert max(lane["peaks"][1]) == 1000
     assert lane["points"] == lane["segments"] == []
@@ -222,7 +237,7 @@ def test_the_timeline_of_an_utterance_is_its_waveform():
 
 
 def test_the_timeline_of_frames_has_scores_in_per_mille_and_segments():
-    lane = lanes.timeline(analyze(turning_clip(), "frame"), CHINESE, 0.5)
+    lane = drawn(analyze(turning_clip(), "frame"), CHINESE)
     angry, sad = (lane["labels"][row]["name"] for row in (0, 6))
     assert (angry, sad) == ("愤怒", "悲伤")
     assert lane["points"][0][10] > 800 > lane["points"][0][-10]
@@ -235,13 +250,30 @@ def test_no_lane_has_more_than_two_thousand_points_whatever_the_length():
     means, frames_per_point = lanes.thin(scores, lanes.MAX_POINTS)
     assert len(means) == 2_000
     assert means[7] == pytest.approx(scores[7 * frames_per_point : 8 * frames_per_point].mean(axis=0))
-    low, high = lanes.envelope(tone(60.0), lanes.MAX_POINTS)
+    low, high = lanes.envelope(tone(60.0), lanes.MAX_POINTS, 1.0)
     assert len(low) == len(high) == 2_000
+
+
+def test_a_closer_look_gets_finer_steps_of_the_same_lanes():
+    source = lanes.source(analyze(Clip("long.wav", np.tile(turning_clip().samples, 30)), "frame"), 0.0)
+    whole, part = lanes.detail(source, 0.0, 120.0), lanes.detail(source, 60.0, 64.0)
+    assert part["point_s"] == 0.02 < whole["point_s"] == 0.06
+    assert (part["points_start_s"], part["peaks_start_s"]) == (60.0, 60.0)
+    assert len(part["points"][0]) == 201
+    assert part["points"][0][:90] == [max(part["points"][0])] * 90
+    assert part["peak_s"] == pytest.approx(4.0 / 2_000, rel=0.01)
+    assert max(part["peaks"][1]) == 1000
+
+
+def test_a_look_beyond_the_recording_shows_its_end():
+    source = lanes.source(analyze(loud_clip(2.0), "frame"), 0.0)
+    assert len(lanes.detail(source, 5.0, 9.0)["points"][0]) == 1
+    assert len(lanes.detail(source, -3.0, 99.0)["points"][0]) == 99
 
 
 def test_of_very_many_segments_the_longest_are_drawn():
     many = tuple(Segment(i, i + 0.5 + (i % 2) * 0.4, "sad", 0.9) for i in range(3_000))
-    lane = lanes.timeline(replace(analyze(loud_clip(), "frame"), segments=many), ENGLISH, 0.0)
+    lane = drawn(replace(analyze(loud_clip(), "frame"), segments=many))
     assert len(lane["segments"]) == 2_000
     assert lane["segment_count"] == 3_000
     assert lane["segments"] == sorted(lane["segments"])

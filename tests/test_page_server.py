@@ -220,7 +220,7 @@ def test_a_path_of_the_server_and_a_url_are_refused(served, path, wire):
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
     with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
         if wire:
-            (*_, answer) = messages(client, on_click(client, "recognise"), [file, "utterance", False, []])
+            (*_, answer) = messages(client, on_click(client, "recognise"), [file, "utterance", False, True, []])
         else:
             (*_, answer) = messages(client, endpoint(client), [file, "utterance", False])
     assert answer["success"] is False
@@ -232,11 +232,11 @@ def test_the_page_shows_the_result_its_timeline_its_files_and_its_log(served, re
     with httpx.Client(base_url=url, timeout=10, trust_env=False, headers={"accept-language": "zh-CN"}) as client:
         (path,) = client.post("gradio_api/upload", files={"files": ("call.wav", recording.read_bytes())}).json()
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        steps = messages(client, on_click(client, "recognise"), [file, "frame", True, ["srt"]])
+        steps = messages(client, on_click(client, "recognise"), [file, "frame", True, True, ["srt"]])
         shown = json.dumps(steps, ensure_ascii=False)
         for words in ("愤怒 (Angry)", "特征向量 (.npy)", "SRT 字幕", "推理", "duration_s"):
             assert words in shown
-        links = set(re.findall(r'href=\\"(gradio_api/file=[^\\]+)', shown))
+        links = set(re.findall(r'href=\\"(files/[^\\]+)', shown))
         assert len(links) == 4
         assert all(client.get(link).status_code == 200 for link in links)
 

@@ -1,11 +1,13 @@
 """What the timeline draws of an analysis: at most a few thousand points per lane, whatever the length."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emotion.analysis import Analysis, Segment, smooth
+from emotion.audio import SAMPLE_RATE_HZ
 from emotion.labels import emotion_of
 from emotion.model import FRAME_RATE_HZ, FloatArray
 from emotion.ui.words import Words
@@ -14,32 +16,77 @@ MAX_POINTS = 2_000
 _PER_MILLE = 1_000
 
 
-def timeline(analysis: Analysis, words: Words, smoothing_s: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Source:
+    """What the lanes are drawn from: samples [n] (none where the recording was not kept), smoothed scores [T, C]
+    (None for an utterance), and the loudest sample.
+    """
+
+    duration_s: float
+    samples: FloatArray
+    scores: FloatArray | None
+    loudest: float
+
+
+def source(analysis: Analysis, smoothing_s: float) -> Source:
+    """The source of an analysis' lanes."""
+    samples, scores = analysis.clip.samples, analysis.frame_scores
+    loudest = max((max(float(part.max()), -float(part.min())) for part in _parts(samples)), default=0.0)
+    smoothed = None if scores is None else smooth(scores, smoothing_s)
+    return Source(analysis.clip.duration_s, samples, smoothed, max(loudest, 1e-3))
+
+
+def timeline(analysis: Analysis, drawn: Source, words: Words) -> dict[str, Any]:
     """Lanes and words of the timeline component, as plain JSON values; scores are in per mille."""
-    lanes: dict[str, Any] = {
-        "duration_s": analysis.clip.duration_s,
-        "peaks": envelope(analysis.clip.samples, MAX_POINTS),
+    return {
+        "duration_s": drawn.duration_s,
         "labels": _labels(analysis, words),
-        "points": [],
-        "point_s": 0.0,
-        "segments": [],
+        "segments": _segments(analysis.segments, analysis.model.labels),
         "segment_count": len(analysis.segments),
         "words": words.group("timeline"),
+        **detail(drawn, 0.0, drawn.duration_s),
     }
-    if analysis.frame_scores is None:
-        return lanes
-    scores, frames_per_point = thin(smooth(analysis.frame_scores, smoothing_s), MAX_POINTS)
-    lanes["points"] = np.round(scores.T * _PER_MILLE).astype(int).tolist()
-    lanes["point_s"] = frames_per_point / FRAME_RATE_HZ
-    lanes["segments"] = _segments(analysis.segments, analysis.model.labels)
-    return lanes
 
 
-def envelope(samples: FloatArray, max_points: int) -> list[list[int]]:
+def detail(drawn: Source, start_s: float, end_s: float) -> dict[str, Any]:
+    """The lanes of a stretch in at most MAX_POINTS steps: `peaks` from `peaks_start_s` on, each `peak_s` long, and
+    `points` from `points_start_s` on, each `point_s` long.
+    """
+    start_s = min(max(start_s, 0.0), drawn.duration_s)
+    end_s = min(max(end_s, start_s), drawn.duration_s)
+    return _peaks(drawn, start_s, end_s) | _points(drawn, start_s, end_s)
+
+
+def _peaks(drawn: Source, start_s: float, end_s: float) -> dict[str, Any]:
+    first, last = int(start_s * SAMPLE_RATE_HZ), int(end_s * SAMPLE_RATE_HZ) + 1
+    part = drawn.samples[first:last]
+    if not len(part):
+        return {"peaks": [[], []], "peaks_start_s": 0.0, "peak_s": 1.0}
+    sides = envelope(part, MAX_POINTS, drawn.loudest)
+    return {
+        "peaks": sides,
+        "peaks_start_s": first / SAMPLE_RATE_HZ,
+        "peak_s": len(part) / len(sides[0]) / SAMPLE_RATE_HZ,
+    }
+
+
+def _points(drawn: Source, start_s: float, end_s: float) -> dict[str, Any]:
+    if drawn.scores is None:
+        return {"points": [], "points_start_s": 0.0, "point_s": 1.0}
+    first = min(int(start_s * FRAME_RATE_HZ), len(drawn.scores) - 1)
+    part = drawn.scores[first : max(int(end_s * FRAME_RATE_HZ) + 1, first + 1)]
+    means, frames_per_point = thin(part, MAX_POINTS)
+    return {
+        "points": np.round(means.T * _PER_MILLE).astype(int).tolist(),
+        "points_start_s": first / FRAME_RATE_HZ,
+        "point_s": frames_per_point / FRAME_RATE_HZ,
+    }
+
+
+def envelope(samples: FloatArray, max_points: int, loudest: float) -> list[list[int]]:
     """Lowest and highest sample of each stretch, in per mille of the loudest, as two lists."""
     edges = _edges(len(samples), max_points)
     low, high = np.minimum.reduceat(samples, edges), np.maximum.reduceat(samples, edges)
-    loudest = max(float(high.max()), -float(low.min()), 1e-3)
     return [np.round(side / loudest * _PER_MILLE).astype(int).tolist() for side in (low, high)]
 
 
@@ -54,6 +101,11 @@ def thin(scores: FloatArray, max_points: int) -> tuple[FloatArray, int]:
 
 def _edges(total: int, max_points: int) -> NDArray[np.intp]:
     return np.linspace(0, total, min(total, max_points), endpoint=False).astype(np.intp)
+
+
+def _parts(samples: FloatArray) -> list[FloatArray]:
+    step = 10_000_000
+    return [samples[start : start + step] for start in range(0, len(samples), step)]
 
 
 def _labels(analysis: Analysis, words: Words) -> list[dict[str, str]]:

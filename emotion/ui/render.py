@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
-from urllib.parse import quote
 
 from emotion.analysis import Analysis, is_silent
 from emotion.engine import Progress
@@ -18,11 +17,11 @@ GET_LARGE = command_line("models download emotion2vec_plus_large")
 
 @dataclass(frozen=True)
 class Download:
-    """One file that the page offers: what the link says, the name it is saved under, and where Gradio serves it."""
+    """One file that the page offers: what the link says, the name it is saved under, and where it is served."""
 
     label: str
     file_name: str
-    served_path: str
+    address: str
 
 
 def headline(analysis: Analysis, words: Words) -> str:
@@ -137,16 +136,11 @@ def _accuracy(card: ModelCard, words: Words) -> list[str]:
 def downloads(files: Iterable[Download], words: Words) -> str:
     """Links to the files of a run."""
     links = [
-        f'<a href="{file_url(file.served_path)}" download="{escape(file.file_name)}">{escape(file.label)}</a>'
+        f'<a href="{escape(file.address)}" download="{escape(file.file_name)}">{escape(file.label)}</a>'
         for file in files
     ]
     title = words("result.downloads")
     return f'<nav class="downloads" aria-label="{title}"><span>{title}</span>{"".join(links)}</nav>'
-
-
-def file_url(served_path: str) -> str:
-    """Where Gradio serves a file of its cache; relative, so that it also holds behind a proxy with a prefix."""
-    return f"gradio_api/file={quote(served_path)}"
 
 
 def _headline_words(emotion: Emotion, words: Words) -> str:

@@ -28,6 +28,7 @@ class Wish:
     granularity: Granularity = "utterance"
     embedding: bool = False
     exports: tuple[str, ...] = ()
+    keep_audio: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Runs:
         waiting.cancelled() or waiting.exception()
 
     def _write(self, analysis: Analysis, wish: Wish) -> ClipFiles:
-        return write_run(self.recognizer.settings.outputs, analysis, wish.exports)
+        return write_run(self.recognizer.settings.outputs, analysis, wish.exports, wish.keep_audio)
 
 
 def error_view(error: Exception, words: Words) -> View:

@@ -3,7 +3,7 @@
   const SUFFIXES = "wav,mp3,m4a,aac,flac,ogg,oga,opus,webm,mp4,mov,mkv,mka,3gp,amr,awb,aif,aiff,caf,wma,au,ac3".split(",");
   const suffix = (name) => name.split(".").pop().toLowerCase();
   const isSound = (file) => SUFFIXES.includes(suffix(file.name));
-  const box = (event) => event.target instanceof Element && event.target.closest("#recording");
+  const box = (event) => event.target instanceof Element && event.target.closest(".takes-sound");
 
   const typed = (files) => {
     const transfer = new DataTransfer();
@@ -32,3 +32,25 @@
     event.target.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer }));
   }, true);
 })();
+
+// The language: a cookie tells the server, which then sends the page in it.
+(() => {
+  const show = () => {
+    for (const button of document.querySelectorAll("[data-language]")) {
+      button.setAttribute("aria-pressed", String(navigator.language.startsWith(button.dataset.language)));
+    }
+  };
+  document.addEventListener("click", (event) => {
+    const button = event.target instanceof Element && event.target.closest("[data-language]");
+    if (!button || button.getAttribute("aria-pressed") === "true") return;
+    document.cookie = `emotion_language=${button.dataset.language};path=/;max-age=31536000;samesite=lax`;
+    location.reload();
+  });
+  new MutationObserver(show).observe(document.documentElement, { childList: true, subtree: true });
+})();
+
+// What this browser tab shows is kept for when it is loaded anew; the timeline keeps the clip.
+document.addEventListener("click", (event) => {
+  const tab = event.target instanceof Element && event.target.closest("#tabs [role=tab][data-tab-id]");
+  if (tab) sessionStorage.setItem("tab", tab.dataset.tabId);
+});

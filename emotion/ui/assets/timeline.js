@@ -8,8 +8,11 @@ const picture = document.createElement("canvas"); // everything that does not mo
 const tip = find(".tl-tip");
 const audio = find("audio");
 const SHORTEST_VIEW_S = 0.25;
+const DETAIL_AFTER_MS = 120;
 
 let value = null;
+let detail = null; // { start, end, lanes }: finer lanes of a stretch, see emotion/ui/details.py
+let detailTimer = 0;
 let view = { start: 0, end: 1 };
 let style = "bands";
 let hover_s = null;
@@ -35,6 +38,26 @@ function setView(start, end) {
   view = { start: from, end: from + span };
   find(".tl-whole").hidden = isWhole();
   redraw();
+  clearTimeout(detailTimer);
+  detailTimer = setTimeout(fetchDetail, DETAIL_AFTER_MS);
+}
+
+// Lanes of the view and as much on either side, once the steps of what is drawn are wider than two pixels.
+async function fetchDetail() {
+  const asked = value;
+  const span = view.end - view.start;
+  const step_s = Math.max(drawn().points.length ? drawn().point_s : 0, drawn().peaks[0].length ? drawn().peak_s : 0);
+  if (!asked.details || isWhole() || (step_s / span) * width() < 2 || step_s <= 0.02 + 1e-9) return;
+  const start = Math.max(view.start - span, 0);
+  const end = Math.min(view.end + span, asked.duration_s);
+  try {
+    const answer = await fetch(`${asked.details}?start_s=${start}&end_s=${end}`);
+    if (!answer.ok || asked !== value) return;
+    detail = { start, end, lanes: await answer.json() };
+    redraw();
+  } catch {
+    // Without a server the coarse lanes stay.
+  }
 }
 
 function zoom(factor, around_s) {
@@ -46,8 +69,9 @@ function zoom(factor, around_s) {
 // ---- words ----
 function topThree(time_s) {
   if (!value.points.length) return [];
-  const i = clamp(Math.floor(time_s / value.point_s), 0, value.points[0].length - 1);
-  const scored = value.labels.map((label, row) => ({ label, score: value.points[row][i] }));
+  const { points, points_start_s: start_s, point_s } = drawn();
+  const i = clamp(Math.floor((time_s - start_s) / point_s), 0, points[0].length - 1);
+  const scored = value.labels.map((label, row) => ({ label, score: points[row][i] }));
   return scored.sort((a, b) => b.score - a.score).slice(0, 3);
 }
 
@@ -131,12 +155,14 @@ function showStyle() {
 
 // ---- sound ----
 function playFrom(time_s) {
+  if (!value.audio) return;
   audio.currentTime = clamp(time_s, 0, value.duration_s);
   audio.play().catch(() => {}); // the browser may refuse; the playhead then waits where it is
   showMoment();
 }
 
 function toggle() {
+  if (!value.audio) return;
   if (audio.paused) audio.play().catch(() => {});
   else audio.pause();
 }
@@ -250,6 +276,7 @@ find(".tl-styles").addEventListener("click", (event) => {
 // ---- a new analysis ----
 function show() {
   value = props.value || null;
+  detail = null;
   root.hidden = !value;
   hover_s = null;
   tip.hidden = true;
@@ -258,7 +285,10 @@ function show() {
     audio.removeAttribute("src");
     return;
   }
-  audio.src = value.audio || "";
+  if (value.audio) audio.src = value.audio;
+  else audio.removeAttribute("src");
+  if (element.closest("#timeline")) sessionStorage.setItem("clip", value.clip);
+  find(".tl-play").hidden = !value.audio;
   canvas.setAttribute("aria-label", `${value.words.title}. ${value.words.keys}`);
   find(".tl-hint").textContent = value.points.length ? value.words.hint : value.words.frame_hint;
   find(".tl-whole").textContent = value.words.whole;

@@ -1,10 +1,16 @@
 // The drawing half of timeline.js, which it precedes: reads `value`, `view`, `style`, `hover_s` and draws the canvas.
 const LANE = { wave: 64, waveAlone: 96, emotions: 132, strip: 24, axis: 22, gap: 8 };
 
+// Peaks and points of what is seen: fine ones of the view if they have come, else those of the whole recording.
+function drawn() {
+  return detail && detail.start <= view.start && detail.end >= view.end ? detail.lanes : value;
+}
+
 function lanes() {
-  const wave = { top: 0, height: value.points.length ? LANE.wave : LANE.waveAlone };
+  const waveHeight = value.points.length ? LANE.wave : LANE.waveAlone;
+  const wave = { top: 0, height: value.peaks[0].length ? waveHeight : 0 };
   if (!value.points.length) return { wave, axis: wave.height + LANE.gap };
-  const emotions = { top: wave.height + LANE.gap, height: LANE.emotions };
+  const emotions = { top: wave.height && wave.height + LANE.gap, height: LANE.emotions };
   const strip = { top: emotions.top + emotions.height + LANE.gap, height: LANE.strip };
   return { wave, emotions, strip, axis: strip.top + strip.height + 4 };
 }
@@ -27,6 +33,7 @@ function redraw() {
   if (place.emotions) {
     drawEmotions(brush, place.emotions);
     drawStrip(brush, place.strip);
+    drawQuiet(brush, place);
   }
   drawAxis(brush, place);
   drawFrame();
@@ -51,14 +58,14 @@ function drawMark(time_s, colour, thickness) {
 }
 
 function drawWave(brush, lane) {
-  const [low, high] = value.peaks;
-  const point_s = value.duration_s / low.length;
+  const { peaks: [low, high], peaks_start_s: start_s, peak_s } = drawn();
+  if (!low.length) return;
   const middle = lane.top + lane.height / 2;
   const scale = lane.height / 2 / 1000;
   brush.fillStyle = themed("--tl-wave");
   for (let x = 0; x < width(); x += 1) {
-    const first = clamp(Math.floor(toTime(x) / point_s), 0, low.length - 1);
-    const last = clamp(Math.ceil(toTime(x + 1) / point_s), first + 1, low.length);
+    const first = clamp(Math.floor((toTime(x) - start_s) / peak_s), 0, low.length - 1);
+    const last = clamp(Math.ceil((toTime(x + 1) - start_s) / peak_s), first + 1, low.length);
     const bottom = Math.min(...low.slice(first, last));
     const top = Math.max(...high.slice(first, last));
     brush.fillRect(x, middle - top * scale, 1, Math.max((top - bottom) * scale, 1));
@@ -67,13 +74,15 @@ function drawWave(brush, lane) {
 
 // The points in view and one on either side, with the x of their middles; the first and last reach the clip's ends.
 function visiblePoints() {
-  const count = value.points[0].length;
-  const first = clamp(Math.floor(view.start / value.point_s) - 1, 0, count - 1);
-  const last = clamp(Math.ceil(view.end / value.point_s) + 1, first, count - 1);
+  const { points, points_start_s: start_s, point_s } = drawn();
+  const count = points[0].length;
+  const first = clamp(Math.floor((view.start - start_s) / point_s) - 1, 0, count - 1);
+  const last = clamp(Math.ceil((view.end - start_s) / point_s) + 1, first, count - 1);
   const places = [];
   for (let i = first; i <= last; i += 1) {
-    const middle_s = (i + 0.5) * value.point_s;
-    places.push({ i, x: toX(i === 0 ? 0 : i === count - 1 ? value.duration_s : middle_s) });
+    const middle_s = start_s + (i + 0.5) * point_s;
+    const edge_s = i === 0 ? start_s : i === count - 1 ? start_s + count * point_s : middle_s;
+    places.push({ i, x: toX(Math.min(edge_s, value.duration_s)) });
   }
   return places;
 }
@@ -91,8 +100,9 @@ function drawEmotions(brush, lane) {
 
 function drawBands(brush, lane, places) {
   const below = new Array(places.length).fill(0);
+  const { points } = drawn();
   value.labels.forEach((label, row) => {
-    const scores = value.points[row];
+    const scores = points[row];
     brush.beginPath();
     places.forEach((place, k) => brush.lineTo(place.x, lane.top + lane.height * (1 - below[k] / 1000)));
     for (let k = places.length - 1; k >= 0; k -= 1) {
@@ -108,19 +118,46 @@ function drawBands(brush, lane, places) {
 function drawLines(brush, lane, places) {
   brush.lineWidth = 2;
   brush.lineJoin = "round";
+  const { points } = drawn();
+  const toY = (score) => lane.top + 2 + (lane.height - 4) * (1 - score / 1000);
   value.labels.forEach((label, row) => {
-    const scores = value.points[row];
+    const scores = points[row];
     brush.beginPath();
-    places.forEach((place) => brush.lineTo(place.x, lane.top + 2 + (lane.height - 4) * (1 - scores[place.i] / 1000)));
+    places.forEach((place) => brush.lineTo(place.x, toY(scores[place.i])));
     brush.strokeStyle = label.colour;
     brush.stroke();
   });
+  // A line is named where it is highest, so that nobody needs its colour.
+  emojiBrush(brush);
+  value.labels.forEach((label, row) => {
+    const seen = places.filter((place) => place.x > 12 && place.x < width() - 12);
+    const best = seen.reduce((a, b) => (points[row][b.i] > points[row][a.i] ? b : a), seen[0]);
+    if (best && points[row][best.i] >= 250) brush.fillText(label.emoji, best.x, toY(points[row][best.i]) + 12);
+  });
 }
 
-function drawStrip(brush, lane) {
+function emojiBrush(brush) {
   brush.font = '14px "Apple Color Emoji", "Segoe UI Emoji", "Noto Color Emoji", sans-serif';
   brush.textAlign = "center";
   brush.textBaseline = "middle";
+  brush.fillStyle = "#000";
+}
+
+// Where nobody is heard the scores speak of noise: those stretches are veiled.
+function drawQuiet(brush, place) {
+  brush.save();
+  brush.globalAlpha = 0.78;
+  brush.fillStyle = themed("--tl-ground");
+  for (const [start, end] of value.quiet || []) {
+    const left = Math.max(toX(start), 0);
+    const right = Math.min(toX(end), width());
+    if (right > left) brush.fillRect(left, place.emotions.top, right - left, place.strip.top + place.strip.height - place.emotions.top);
+  }
+  brush.restore();
+}
+
+function drawStrip(brush, lane) {
+  emojiBrush(brush);
   for (const [start, end, row] of value.segments) {
     const left = Math.max(toX(start), 0);
     const right = Math.min(toX(end), width());

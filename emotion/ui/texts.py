@@ -1,0 +1,43 @@
+"""Texts that the browser chooses by its language, and plain pieces of HTML that hold them."""
+
+import gradio as gr
+
+from emotion.labels import LANGUAGES
+from emotion.ui import render
+from emotion.ui.words import Words
+
+TITLE = "Emotion2Vec+ Studio"
+
+
+def text(name: str) -> gr.i18n.I18nData:
+    """A text of the group `page` of words.toml."""
+    # Without the prefix, a key that is also a name of Gradio's own texts shows "[object Object]".
+    return gr.i18n.I18nData(f"page_{name}")
+
+
+def html(value: str | gr.i18n.I18nData, name: str, *classes: str) -> gr.HTML:
+    """A component that shows HTML as it is."""
+    return gr.HTML(value, apply_default_css=False, elem_id=name, elem_classes=list(classes))
+
+
+def translations() -> gr.I18n:
+    """All texts of the browser in both languages."""
+    by_language = {}
+    for language in LANGUAGES:
+        words = Words(language)
+        by_language[language] = {f"page_{name}": value for name, value in _browser_texts(words).items()}
+    return gr.I18n(**by_language)
+
+
+def _browser_texts(words: Words) -> dict[str, str]:
+    return words.group("page") | {
+        "header": f'<h1>{TITLE}</h1><p class="tagline">{words("intro.tagline")}</p>',
+        "samples": f'<p class="samples-label">{words("page.samples")}</p>',
+        "empty": render.empty_card(words),
+        "footer": _footer(words),
+    }
+
+
+def _footer(words: Words) -> str:
+    api = f'<a href="?view=api">{words("intro.api")}</a>'
+    return f"<footer><p>{words('intro.privacy')}</p><p>{words('intro.licences')}</p><p>{api}</p></footer>"
