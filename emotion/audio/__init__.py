@@ -5,7 +5,8 @@
     clip = clip_from_samples(samples, rate_hz=48_000)
 
 `decoding` opens and judges, `readers` and `pyav_reader` turn files into blocks, `writer` mixes, resamples and holds the
-limits, `clip` is the value that leaves the room. Whatever is wrong with a recording is one error of `emotion.errors`.
+limits, `streaming` takes sound piece by piece, `clip` is the value that leaves the room. Whatever is wrong with a
+recording is one error of `emotion.errors`.
 """
 
 from emotion.audio.clip import (
@@ -20,6 +21,7 @@ from emotion.audio.clip import (
 )
 from emotion.audio.decoding import clip_from_samples, decode, open_source
 from emotion.audio.mapping import forget_rows
+from emotion.audio.streaming import StreamRecorder
 from emotion.audio.support import decoder_versions, missing_decoders
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Clip",
     "DecodeLimits",
     "Source",
+    "StreamRecorder",
     "clip_from_samples",
     "decode",
     "decoder_versions",
