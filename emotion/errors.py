@@ -191,6 +191,27 @@ class EngineBusy(EmotionError):
         )
 
 
+class LiveFull(EmotionError):
+    """As many microphones are listened to as may be."""
+
+    code = "live_full"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} microphones are being listened to already, which is the limit. Try again in a minute.",
+            limit=limit,
+        )
+
+
+class LiveRefused(EmotionError):
+    """What came over the web socket of a live session is not what it takes."""
+
+    code = "live_refused"
+
+    def __init__(self) -> None:
+        super().__init__("The sound did not come as this program takes it. Load the page again.")
+
+
 class EngineClosed(EmotionError):
     code = "engine_closed"
 
