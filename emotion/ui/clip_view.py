@@ -44,15 +44,16 @@ def lay_out_clip(name: str = "", empty: gr.i18n.I18nData | str = "") -> ClipView
     return ClipView(result, timeline, html("", f"{before}downloads", "clip-downloads"))
 
 
-def shown(files: ClipFiles, desk: Desk, words: Words) -> tuple[str, dict[str, Any], str]:
-    """Values of the three components for a clip."""
+def shown(files: ClipFiles, desk: Desk, words: Words, lent: Path | None = None) -> tuple[str, dict[str, Any], str]:
+    """Values of the three components for a clip; `lent` is what plays where the recording is not kept."""
     analysis, clip = files.analysis, clip_key(files, desk.settings)
     source = lanes.source(analysis, desk.settings.smoothing_s)
     drawn = lanes.timeline(analysis, source, words)
     analysis.clip.forget()
     drawn |= {"clip": clip, "details": desk.details.address(clip, source)}
-    if files.audio is not None:
-        drawn["audio"] = desk.shelf.address(files.audio)
+    audio = files.audio or lent
+    if audio is not None:
+        drawn["audio"] = desk.shelf.address(audio)
     stem = Path(analysis.clip.name).stem
     offered = [
         render.Download(label, f"{stem}.{path.name}", desk.shelf.address(path))

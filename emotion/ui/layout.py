@@ -7,6 +7,7 @@ import gradio as gr
 from emotion.analysis import GRANULARITIES
 from emotion.labels import LANGUAGES
 from emotion.outputs import EXPORT_FORMATS
+from emotion.settings import Settings
 from emotion.ui.texts import html, text
 
 MODEL_POLL_S = 2.0
@@ -49,7 +50,7 @@ def footer() -> None:
     html(text("footer"), "footer")
 
 
-def option_parts(name: str = "") -> OptionParts:
+def option_parts(settings: Settings, name: str = "") -> OptionParts:
     """Granularity, embedding, the recording itself, and further formats; `name` stands before their ids."""
     before = f"{name}-" if name else ""
     granularity = gr.Radio(
@@ -58,7 +59,7 @@ def option_parts(name: str = "") -> OptionParts:
     )  # fmt: skip
     embedding = gr.Checkbox(label=text("embedding"), info=text("embedding_info"), elem_id=f"{before}embedding")
     keep_audio = gr.Checkbox(
-        label=text("keep_audio"), info=text("keep_audio_info"), value=True, elem_id=f"{before}keep-audio"
+        label=text("keep_audio"), info=text("keep_audio_info"), value=settings.keep_audio, elem_id=f"{before}keep-audio"
     )
     with gr.Accordion(text("more"), open=False, elem_id=f"{before}more"):
         exports = gr.CheckboxGroup(

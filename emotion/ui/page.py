@@ -15,7 +15,7 @@ from emotion.ui.details import Details
 from emotion.ui.language import PageLanguage
 from emotion.ui.runs import Runs, Wish, log
 from emotion.ui.shelf import Shelf
-from emotion.ui.tabs import recognise
+from emotion.ui.tabs import batch, history, live, recognise, similar, system
 from emotion.ui.texts import TITLE, text, translations
 from emotion.ui.uploads import Uploads, take_only_uploads
 from emotion.ui.words import Words
@@ -59,8 +59,8 @@ def mount_page(app: FastAPI, recognizer: Recognizer) -> FastAPI:
 
 def build_page(recognizer: Recognizer, app: FastAPI) -> gr.Blocks:
     """The page; it asks the recogniser for everything that it shows. Its files are served by `app`."""
-    uploads, shelf, history = Uploads(), Shelf(), History(recognizer.settings.outputs)
-    details = Details(history, recognizer.settings.smoothing_s)
+    uploads, shelf, runs = Uploads(), Shelf(), History(recognizer.settings.outputs)
+    details = Details(runs, recognizer.settings.smoothing_s)
     shelf.mount(app)
     details.mount(app)
     page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_S)
@@ -68,9 +68,19 @@ def build_page(recognizer: Recognizer, app: FastAPI) -> gr.Blocks:
         header = layout.header()
         open_clip = gr.State("")  # not inside the tabs, which would take it for one
         with gr.Tabs(selected="recognise", elem_id="tabs") as tabs:
-            desk = Desk(recognizer, Runs(recognizer), history, shelf, details, tabs, open_clip)
+            desk = Desk(recognizer, Runs(recognizer), runs, shelf, details, tabs, open_clip)
             with gr.Tab(text("tab_recognise"), id="recognise"):
                 parts = recognise.add_recognise(desk, uploads)
+            with gr.Tab(text("tab_batch"), id="batch"):
+                batch.add_batch(desk, uploads)
+            with gr.Tab(text("tab_live"), id="live"):
+                live.add_live(desk, app)
+            with gr.Tab(text("tab_history"), id="history") as history_tab:
+                history.add_history(desk, history_tab)
+            with gr.Tab(text("tab_similar"), id="similar") as similar_tab:
+                similar.add_similar(desk, similar_tab)
+            with gr.Tab(text("tab_system"), id="system") as system_tab:
+                system.add_system(desk, system_tab)
         layout.footer()
         _wire_model(page, header, parts, recognizer, desk)
         _wire_return(page, parts, desk)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import gradio as gr
 
+_ASSETS = Path(__file__).parent / "assets"
 _FONTS = (
     "system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei",
     "Noto Sans CJK SC", "WenQuanYi Zen Hei", "sans-serif",
@@ -54,11 +55,13 @@ def theme() -> gr.themes.Base:
 
 def asset(name: str) -> str:
     """The text of a file beside the page."""
-    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
+    return (_ASSETS / name).read_text(encoding="utf-8")
 
 
 def css() -> str:
-    return asset("page.css") + asset("timeline.css")
+    """Every style of the page: the general one first, then those of its parts."""
+    parts = sorted(path.name for path in _ASSETS.glob("*.css") if path.name != "page.css")
+    return "".join(asset(name) for name in ("page.css", *parts))
 
 
 def head() -> str:

@@ -1,5 +1,6 @@
 """What comes from a browser: only its own uploads are read, and their copies go when the reader goes."""
 
+import secrets
 import shutil
 import threading
 from collections import defaultdict
@@ -8,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from emotion.audio import Clip, write_wav
 from emotion.errors import NotSound
 
 
@@ -35,6 +37,15 @@ class Uploads:
         with self._lock:
             for path in paths:
                 self._users[Path(path)].add(session)
+
+    def lend(self, session: str, clip: Clip) -> Path:
+        """A copy of the sound of a clip, to be played as long as the reader stays."""
+        folder = Path(get_upload_folder()) / secrets.token_hex(32)
+        folder.mkdir(parents=True, mode=0o700)
+        path = folder / "processed_audio.wav"
+        write_wav(clip, path)
+        self.remember(session, path)
+        return path
 
     def forget(self, session: str) -> None:
         """Delete the copies that only this session used."""

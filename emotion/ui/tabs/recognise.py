@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from emotion.analysis import Granularity
+from emotion.settings import Settings
 from emotion.ui import clip_view, layout, render
 from emotion.ui.clip_view import ClipView, lay_out_clip
 from emotion.ui.desk import QUIET, Desk
@@ -41,7 +42,7 @@ class Parts:
 
 def add_recognise(desk: Desk, uploads: Uploads) -> Parts:
     """Lay out the tab and wire it."""
-    parts = _lay_out()
+    parts = _lay_out(desk.settings)
     take_only_uploads(parts.recording)
     _wire_samples(parts, desk)
     _wire_runs(parts, desk, uploads)
@@ -59,11 +60,11 @@ def show_clip(folder: str, desk: Desk, words: Words) -> tuple[Any, ...]:
     return *clip_view.shown(files, desk, words), clip_view.log_of(files, words)
 
 
-def _lay_out() -> Parts:
+def _lay_out(settings: Settings) -> Parts:
     with gr.Row(elem_classes="two-sides", equal_height=False):
         with gr.Column(scale=2, min_width=320, elem_classes="wish"):
             recording, samples = _recording()
-            options = layout.option_parts()
+            options = layout.option_parts(settings)
             with gr.Row(elem_id="start"):
                 recognise = gr.Button(text("recognise"), variant="primary", scale=2, min_width=120, elem_id="recognise")
                 cancel = gr.Button(text("cancel"), scale=1, min_width=96, interactive=False, elem_id="cancel")
@@ -109,7 +110,10 @@ def _wire_runs(parts: Parts, desk: Desk, uploads: Uploads) -> None:
         uploads.remember(session, *([recording] if recording else []))
         wish = Wish(recording, granularity, embedding, tuple(exports), keep_audio)
         async for view in desk.runs.views(wish, session, words):
-            yield await _values(view, desk, words)
+            lent = None
+            if view.files is not None and view.files.audio is None:
+                lent = await asyncio.to_thread(uploads.lend, session, view.files.analysis.clip)
+            yield await _values(view, desk, words, lent)
 
     def cancel(request: gr.Request) -> None:
         desk.runs.cancel(request.session_hash or "")
@@ -121,12 +125,12 @@ def _wire_runs(parts: Parts, desk: Desk, uploads: Uploads) -> None:
     parts.cancel.click(cancel, **QUIET)
 
 
-async def _values(view: View, desk: Desk, words: Words) -> tuple[Any, ...]:
-    """The values of all outcome components, and of the open clip, for one step."""
+async def _values(view: View, desk: Desk, words: Words, lent: Path | None) -> tuple[Any, ...]:
+    """The values of all outcome components, and of the open clip, for one step; `lent` is sound that is not kept."""
     buttons = gr.update(interactive=not view.running), gr.update(interactive=view.running)
     if view.files is None:
         log = gr.skip() if view.running else ""
         return view.progress, view.result, None, "", log, *buttons, gr.skip()
-    clip = await asyncio.to_thread(clip_view.shown, view.files, desk, words)
+    clip = await asyncio.to_thread(clip_view.shown, view.files, desk, words, lent)
     log = clip_view.log_of(view.files, words)
     return view.progress, *clip, log, *buttons, clip_view.clip_key(view.files, desk.settings)

@@ -1,0 +1,8 @@
+"""Batch."""
+
+from emotion.ui.desk import Desk
+from emotion.ui.uploads import Uploads
+
+
+def add_batch(desk: Desk, uploads: Uploads) -> None:  # noqa: ARG001
+    """Lay out the tab and wire it."""

@@ -1,0 +1,9 @@
+"""Similar."""
+
+import gradio as gr
+
+from emotion.ui.desk import Desk
+
+
+def add_similar(desk: Desk, tab: gr.Tab) -> None:  # noqa: ARG001
+    """Lay out the tab and wire it."""

@@ -1,0 +1,9 @@
+"""System."""
+
+import gradio as gr
+
+from emotion.ui.desk import Desk
+
+
+def add_system(desk: Desk, tab: gr.Tab) -> None:  # noqa: ARG001
+    """Lay out the tab and wire it."""
