@@ -1,7 +1,7 @@
 """The live microphone's web socket: a first message and sound in, moments out, and the name of the run at the end.
 
 In: a `Hello` as JSON, pieces of 16-bit little-endian mono PCM, and `{"stop": true}`, which may carry a changed wish.
-Out, each as JSON: `{"ready": true, ...}`, moments, `{"finishing": share}`, and last `{"run": name}` or `{"error": text}`.
+Out, as JSON: `{"ready": true, ...}`, moments, `{"finishing": share}`, and last `{"run": name}` or `{"error": text}`.
 """
 
 import asyncio
@@ -181,11 +181,12 @@ class _Conversation:
         telling = asyncio.create_task(self._tell())
         try:
             wish = await self._listen(session, hello)
-            telling.cancel()
-            await self._finish(session, wish)
+        except BaseException:
+            await self._leave(session)
+            raise
         finally:
             telling.cancel()
-            await self._leave(session)
+        await self._finish(session, wish)
 
     async def _listen(self, session: LiveSession, hello: Hello) -> LiveWish:
         """Feed the session until it is stopped or full; the wish that then holds."""
@@ -207,7 +208,7 @@ class _Conversation:
         await self._say({"run": ending.result().folder.name, "is_full": is_full})
 
     async def _leave(self, session: LiveSession) -> None:
-        """Wait until what is kept of a session is written, so that it counts as open and the program waits for it."""
+        """Wait until what is kept of a session is written: it counts as open, and a program that ends waits for it."""
         kept = session.leave()
         if kept is None:
             return
