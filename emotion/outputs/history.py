@@ -90,10 +90,7 @@ class History:
                     read = _read(folder, self._known.get(folder.name))
                     if read is not None:
                         known[folder.name] = read
-            unchanged = len(known) == len(self._known) and all(
-                self._known.get(name) is read for name, read in known.items()
-            )
-            if not unchanged:
+            if len(known) != len(self._known) or any(self._known.get(name) is not known[name] for name in known):
                 newest_first = sorted(known.values(), key=lambda read: read.time, reverse=True)
                 self._newest_first = [read.run for read in newest_first if read.run is not None]
                 self._known = known
