@@ -113,6 +113,48 @@ class TooManyChannels(ClipError):
         )
 
 
+class ClipLocked(ClipError):
+    code = "clip_locked"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} is locked with a password. Unpack the archive and give the recordings themselves.", name=name
+        )
+
+
+class ArchiveBroken(ClipError):
+    """An archive, or a recording in it, that cannot be unpacked."""
+
+    code = "archive_broken"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} cannot be unpacked: it is damaged, or packed in an unusual way. Make the zip again.", name=name
+        )
+
+
+class ArchiveTooLarge(ClipError):
+    code = "archive_too_large"
+
+    def __init__(self, name: str, max_files: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"{name!r} holds more than {max_files} files, or more than {_size(limit_bytes)} once unpacked. "
+            "Split it into several.",
+            name=name,
+            max_files=max_files,
+            limit_bytes=limit_bytes,
+        )
+
+
+class NothingInside(ClipError):
+    """A folder or an archive without recordings."""
+
+    code = "nothing_inside"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name!r} holds no sound file. Choose one with recordings in it.", name=name)
+
+
 class ModelError(EmotionError):
     """The model cannot be found, fetched, read or run."""
 
@@ -217,6 +259,15 @@ class EngineClosed(EmotionError):
 
     def __init__(self) -> None:
         super().__init__("The recogniser is shutting down and takes no new work. Start it again.")
+
+
+class Unexpected(EmotionError):
+    """What should not happen; the log of the program has it in full."""
+
+    code = "unexpected"
+
+    def __init__(self) -> None:
+        super().__init__("Something went wrong that should not. It was written to the log of the program.")
 
 
 def _size(size_bytes: int) -> str:
