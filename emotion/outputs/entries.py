@@ -19,7 +19,7 @@ from emotion.outputs.stored import NotStored, read_head
 @dataclass(frozen=True)
 class ClipEntry:
     """One clip of a run: `file` is the recording's name, `folder` (`outputs_x` or `outputs_x/sub`) tells it from all
-    others.
+    others, `fingerprint` its model from all other models.
 
     A recording of a batch that could not be analysed has only its name and the `error`, and no folder.
     """
@@ -32,6 +32,7 @@ class ClipEntry:
     duration_s: float = 0.0
     granularity: str = ""
     model: str = ""
+    fingerprint: str = ""
     has_audio: bool = False
     has_embedding: bool = False
     error: str = ""
@@ -126,6 +127,7 @@ def _clip_entry(record: dict[str, Any], folder: str, sizes: dict[str, int]) -> C
         duration_s=float(record["duration_s"]),
         granularity=record["granularity"],
         model=record["model"]["name"],
+        fingerprint=str(record["model"].get("fingerprint", "")),
         has_audio=AUDIO_FILE in sizes,
         has_embedding=EMBEDDING_FILE in sizes,
     )
