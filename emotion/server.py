@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from fastapi import FastAPI
 
 from emotion.errors import EmotionError
+from emotion.outputs.retention import Keeper, Retention
 from emotion.recognizer import AUTO, ModelState, Recognizer, ReportDownload
 from emotion.settings import Settings
 
@@ -22,11 +23,16 @@ def make_app(recognizer: Recognizer, on_start: Callable[[], None] = lambda: None
     """The application around one recogniser: the page at `/`; the recogniser closes when the application ends."""
     from emotion.ui.page import mount_page  # gradio takes seconds to import, so only when the page is served
 
+    settings = recognizer.settings
+    keeper = Keeper(settings.outputs, Retention.of(settings.keep_days, settings.keep_gb))
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         on_start()
         recognizer.warm_up()
+        keeper.start()
         yield
+        keeper.close()
         recognizer.close()
 
     app = FastAPI(title="Emotion2Vec+ Studio", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)

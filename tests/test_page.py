@@ -14,6 +14,7 @@ from emotion.labels import EMOTIONS, LANGUAGES, clock
 from emotion.model import Accuracy
 from emotion.outputs import EXPORT_FORMATS
 from emotion.recognizer import ModelState
+from emotion.settings import Settings
 from emotion.ui import lanes, render
 from emotion.ui.journal import journal
 from emotion.ui.language import COOKIE, reader_language
@@ -208,10 +209,25 @@ def test_what_the_reader_chose_stands_over_the_setting_and_the_setting_over_the_
 
 
 def test_the_browser_gets_every_text_of_the_page_in_both_languages():
-    by_language = translations().translations
+    by_language = translations(Settings()).translations
     assert by_language["en"]["page_recognise"] == "Recognise"
     assert by_language["zh"]["page_recognise"] == "开始识别"
     assert by_language["en"].keys() == by_language["zh"].keys()
+
+
+@pytest.mark.parametrize(
+    ("flags", "english", "chinese"),
+    [
+        ({}, "until you delete them", "直到您删除"),
+        ({"keep_days": 30}, "for 30 days", "30 天"),
+        ({"keep_gb": 2.5}, "2.5 GB", "2.5 GB"),
+        ({"keep_days": 7, "keep_gb": 10}, "for 7 days and up to 10 GB", "7 天"),
+    ],
+)
+def test_the_page_says_how_long_results_are_kept(flags, english, chinese):
+    by_language = translations(Settings(**flags)).translations
+    assert english in text_of(by_language["en"]["page_footer"])
+    assert chinese in text_of(by_language["zh"]["page_footer"])
 
 
 def test_every_sample_and_every_export_has_a_name_on_the_page():

@@ -89,9 +89,7 @@ def show_analysis(analysis: "Analysis", folder: Path | None, as_json: bool) -> N
 
 
 def _doubt(analysis: "Analysis", spoken: Language) -> str:
-    from emotion.analysis import is_silent
-
-    if is_silent(analysis.clip):
+    if analysis.silent:
         return ", but the recording is silent, so this means nothing"
     return f" or {analysis.runner_up.headline(spoken)}" if analysis.uncertain else ""
 

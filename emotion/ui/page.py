@@ -49,7 +49,7 @@ def mount_page(app: FastAPI, recognizer: Recognizer) -> FastAPI:
         show_error=False,
         ssr_mode=False,
         max_file_size=recognizer.settings.max_file_bytes,
-        i18n=translations(),
+        i18n=translations(recognizer.settings),
         theme=theme.theme(),
         css=theme.css(),
         head=theme.head(),

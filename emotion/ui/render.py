@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
-from emotion.analysis import Analysis, is_silent
+from emotion.analysis import Analysis
 from emotion.engine import Progress
 from emotion.errors import command_line
 from emotion.labels import EMOTIONS, Emotion, clock, emotion_of
@@ -156,7 +156,7 @@ def _emoji(emoji: str) -> str:
 def _sureness(analysis: Analysis, words: Words) -> str:
     if not analysis.uncertain:
         return f'<span class="pill clear">{words("result.clear")}</span>'
-    if is_silent(analysis.clip):
+    if analysis.silent:
         return f'<span class="pill doubt">{words("result.silent")}</span>'
     first, second = (e.name(words.language) for e in (analysis.emotion, analysis.runner_up))
     return f'<span class="pill doubt">{escape(words("result.uncertain", first=first, second=second))}</span>'

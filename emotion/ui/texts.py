@@ -3,6 +3,7 @@
 import gradio as gr
 
 from emotion.labels import LANGUAGES
+from emotion.settings import Settings
 from emotion.ui import render
 from emotion.ui.words import Words
 
@@ -20,24 +21,36 @@ def html(value: str | gr.i18n.I18nData, name: str, *classes: str) -> gr.HTML:
     return gr.HTML(value, apply_default_css=False, elem_id=name, elem_classes=list(classes))
 
 
-def translations() -> gr.I18n:
+def kept_for(settings: Settings, words: Words) -> str:
+    """How long runs stay in outputs/."""
+    if settings.keep_days and settings.keep_gb:
+        return words("kept.days_and_size", days=f"{settings.keep_days:g}", gigabytes=f"{settings.keep_gb:g}")
+    if settings.keep_days:
+        return words("kept.days", days=f"{settings.keep_days:g}")
+    if settings.keep_gb:
+        return words("kept.size", gigabytes=f"{settings.keep_gb:g}")
+    return words("kept.always")
+
+
+def translations(settings: Settings) -> gr.I18n:
     """All texts of the browser in both languages."""
     by_language = {}
     for language in LANGUAGES:
         words = Words(language)
-        by_language[language] = {f"page_{name}": value for name, value in _browser_texts(words).items()}
+        by_language[language] = {f"page_{name}": value for name, value in _browser_texts(words, settings).items()}
     return gr.I18n(**by_language)
 
 
-def _browser_texts(words: Words) -> dict[str, str]:
+def _browser_texts(words: Words, settings: Settings) -> dict[str, str]:
     return words.group("page") | {
         "header": f'<h1>{TITLE}</h1><p class="tagline">{words("intro.tagline")}</p>',
         "samples": f'<p class="samples-label">{words("page.samples")}</p>',
         "empty": render.empty_card(words),
-        "footer": _footer(words),
+        "footer": _footer(words, settings),
     }
 
 
-def _footer(words: Words) -> str:
+def _footer(words: Words, settings: Settings) -> str:
+    privacy = words("intro.privacy", kept=kept_for(settings, words))
     api = f'<a href="?view=api">{words("intro.api")}</a>'
-    return f"<footer><p>{words('intro.privacy')}</p><p>{words('intro.licences')}</p><p>{api}</p></footer>"
+    return f"<footer><p>{privacy}</p><p>{words('intro.licences')}</p><p>{api}</p></footer>"
