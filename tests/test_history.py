@@ -20,6 +20,7 @@ from emotion.audio import Clip, write_wav
 from emotion.errors import RunIsOpen, RunNotFound
 from emotion.outputs import EXPORT_FORMATS, BatchRun, History, Keeper, Retention, locks, remove_stale, write_run
 from emotion.outputs import entries as entries_room
+from emotion.outputs.history import matching_clips
 from emotion.outputs.retention import apply
 from tests.fakes import LABELS, NOON, analyze, loud_clip, tone, turning_clip, wait_for
 
@@ -105,6 +106,8 @@ def test_a_run_is_listed_with_what_is_in_it(tmp_path: Path) -> None:
     (run,) = page.runs
     assert (run.name, run.started, run.is_batch, run.is_open) == (NOON_RUN, NOON, False, False)
     assert run.size_bytes == sum(path.stat().st_size for path in files.all)
+    assert run.file_count == len(files.all) == 3
+    assert (page.kept_runs, page.kept_bytes) == (1, run.size_bytes)
     (clip,) = run.clips
     assert (clip.file, clip.folder, clip.emotion, clip.granularity) == ("call.wav", NOON_RUN, "angry", "frame")
     assert (clip.confidence, clip.uncertain) == (files.analysis.confidence, True)
@@ -262,6 +265,17 @@ def test_runs_are_found_by_a_part_of_a_file_name(tmp_path: Path, search: str, fo
     page = History(tmp_path).runs(search)
     assert [run.clips[0].file for run in page.runs] == found
     assert page.total == len(found)
+
+
+def test_the_clips_that_a_search_is_about_are_told_from_the_others_of_their_run(tmp_path: Path) -> None:
+    written(tmp_path, loud_clip(name="anna.wav"), turning_clip("ben.wav"))
+    written(tmp_path, loud_clip(name="zoe.wav"), hours_before=1)
+    page = History(tmp_path).runs(search="BEN")
+    assert [clip.file for clip in matching_clips(page.runs[0], "BEN")] == ["ben.wav"]
+    assert matching_clips(page.runs[0], "ben", "happy") == ()
+    assert matching_clips(page.runs[0], " ") == page.runs[0].clips
+    assert (page.total, page.kept_runs) == (1, 2)
+    assert page.kept_bytes == sum(run.size_bytes for run in History(tmp_path).runs().runs) > page.runs[0].size_bytes
 
 
 def test_runs_are_found_by_the_emotion_of_one_of_their_clips(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class RunEntry:
     name: str
     started: datetime
     clips: tuple[ClipEntry, ...]
+    file_count: int
     size_bytes: int
     is_batch: bool
     is_open: bool = False
@@ -63,7 +64,7 @@ class Read:
 @dataclass(frozen=True)
 class _ReadClip:
     changed_ns: int
-    size_bytes: int
+    sizes_bytes: tuple[int, ...]
     entry: ClipEntry | None
 
 
@@ -87,8 +88,11 @@ def read_run(folder: "os.DirEntry[str]", time: RunTime, before: Read | None) -> 
     if not is_batch and not found:
         return Read(time, stamp, None, clips)
     entries = tuple(_in_order(Path(folder.path), found) if is_batch else found.values())
-    size_bytes = sum(clip.size_bytes for clip in clips.values()) + (sum(sizes.values()) if is_batch else 0)
-    return Read(time, stamp, RunEntry(folder.name, time.started, entries, size_bytes, is_batch), clips)
+    sizes_bytes = [size for clip in clips.values() for size in clip.sizes_bytes]
+    if is_batch:
+        sizes_bytes += sizes.values()
+    run = RunEntry(folder.name, time.started, entries, len(sizes_bytes), sum(sizes_bytes), is_batch)
+    return Read(time, stamp, run, clips)
 
 
 def _read_clips(run: "os.DirEntry[str]", before: Read | None) -> dict[str, _ReadClip]:
@@ -114,7 +118,7 @@ def _read_clip(folder: "os.DirEntry[str]", name: str) -> _ReadClip:
     if RESULT_FILE in sizes:
         with contextlib.suppress(NotStored):
             entry = _clip_entry(read_head(Path(folder.path)), name, sizes)
-    return _ReadClip(changed_ns, sum(sizes.values()), entry)
+    return _ReadClip(changed_ns, tuple(sizes.values()), entry)
 
 
 def _clip_entry(record: dict[str, Any], folder: str, sizes: dict[str, int]) -> ClipEntry:

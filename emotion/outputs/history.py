@@ -23,15 +23,19 @@ from emotion.outputs.retention import delete_run
 from emotion.outputs.run import SUMMARY_FILE, ClipFiles
 from emotion.outputs.stored import read_clip
 
-__all__ = ["ClipEntry", "History", "RunEntry", "RunPage"]
+__all__ = ["ClipEntry", "History", "RunEntry", "RunPage", "matching_clips"]
 
 
 @dataclass(frozen=True)
 class RunPage:
-    """Some of the runs that were asked for, newest first, and how many there are in all."""
+    """Some of the runs that were asked for, newest first; `total` of them are found, among `kept_runs` that are there,
+    which take `kept_bytes`.
+    """
 
     runs: tuple[RunEntry, ...]
     total: int
+    kept_runs: int
+    kept_bytes: int
 
 
 class History:
@@ -49,13 +53,12 @@ class History:
 
     def runs(self, search: str = "", emotion: str = "", limit: int | None = None, offset: int = 0) -> RunPage:
         """Runs with a clip whose file name has `search` in it, in any case, and whose emotion is `emotion`."""
-        found = self._all()
-        wanted = _folded(search.strip())
-        if wanted or emotion:
-            found = [run for run in found if any(_matches(clip, wanted, emotion) for clip in run.clips)]
+        kept = self._all()
+        found = [run for run in kept if matching_clips(run, search, emotion)] if search.strip() or emotion else kept
         first = max(offset, 0)
         page = found[first:] if limit is None else found[first : first + max(limit, 0)]
-        return RunPage(tuple(self._now(run) for run in page), len(found))
+        kept_bytes = sum(run.size_bytes for run in kept)
+        return RunPage(tuple(self._now(run) for run in page), len(found), len(kept), kept_bytes)
 
     def run(self, name: str) -> RunEntry:
         """One run; raises RunNotFound."""
@@ -99,6 +102,12 @@ class History:
     def _now(self, run: RunEntry) -> RunEntry:
         is_open = run.is_batch and is_locked(self.outputs / run.name / SUMMARY_FILE)
         return replace(run, is_open=True) if is_open else run
+
+
+def matching_clips(run: RunEntry, search: str = "", emotion: str = "") -> tuple[ClipEntry, ...]:
+    """The clips for which `History.runs` finds a run; all of them where nothing is searched."""
+    wanted = _folded(search.strip())
+    return tuple(clip for clip in run.clips if _matches(clip, wanted, emotion))
 
 
 def _read(folder: "os.DirEntry[str]", before: Read | None) -> Read | None:
