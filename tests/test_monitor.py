@@ -11,11 +11,13 @@ from emotion.engine import ClipTimes, Engine, EnginePlan, StageTimes
 from emotion.model import ModelCard
 from emotion.monitor import (
     Advice,
+    ChoreWatch,
     Cores,
     EngineStatus,
     Gpu,
     MachineStatus,
     MachineWatch,
+    MemoryHeld,
     StageShares,
     StudioStatus,
     StudioWatch,
@@ -23,6 +25,7 @@ from emotion.monitor import (
     Usage,
     advise,
     installed_gpus,
+    memory_held,
     plan_threads,
     usable_cores,
 )
@@ -351,6 +354,75 @@ def test_after_a_pause_old_readings_suggest_nothing(monkeypatch):
         watch.read()
         assert watch.advice() == ()
         model.let_go()
+
+
+def test_the_readings_of_two_minutes_are_kept(monkeypatch):
+    clock = FakeClock()
+    monkeypatch.setattr("emotion.monitor.watch.time", clock)
+    with Engine(FakeModel()) as engine:
+        watch = StudioWatch(engine, machine=MachineWatch(ask_gpus=list))
+        assert watch.readings == ()
+        for _ in range(100):
+            clock.now_s += 2
+            latest = watch.read()
+        assert watch.readings[-1] is latest
+        assert sum(reading.period_s for reading in watch.readings[1:]) == pytest.approx(120)
+        clock.now_s += 1000
+        alone = watch.read()
+        assert watch.readings == (alone,)
+
+
+def test_a_chore_is_done_once_the_inference_thread_rests(monkeypatch):
+    clock, working, may_end = FakeClock(), threading.Event(), threading.Event()
+    monkeypatch.setattr("emotion.monitor.watch.time", clock)
+    monkeypatch.setattr("emotion.engine.times.time", clock)
+
+    class Thorough(FakeModel):
+        def free_memory(self):
+            working.set()
+            assert may_end.wait(PATIENCE_S)
+
+    with Engine(Thorough()) as engine:
+        wait_for(lambda: "idle" in _stages_under_way(engine))
+        engine.free_memory()
+        chores = ChoreWatch(engine)
+        assert working.wait(PATIENCE_S)
+        clock.now_s += 0.2
+        assert not chores.is_done()
+        may_end.set()
+        wait_for(lambda: "idle" in _stages_under_way(engine))
+        clock.now_s += 0.2
+        assert chores.is_done()
+
+
+def test_a_chore_waits_for_recordings_that_are_being_worked_on(monkeypatch):
+    clock, model = FakeClock(), HeldModel()
+    monkeypatch.setattr("emotion.monitor.watch.time", clock)
+    monkeypatch.setattr("emotion.engine.times.time", clock)
+    with Engine(model) as engine:
+        future = engine.submit(loud_clip())
+        assert model.began.acquire(timeout=PATIENCE_S)
+        engine.free_memory()
+        chores = ChoreWatch(engine)
+        clock.now_s += 0.2
+        assert not chores.is_done()
+        model.let_go()
+        future.result(PATIENCE_S)
+        wait_for(lambda: model.times_freed == 1 and "idle" in _stages_under_way(engine))
+        chores.is_done()
+        clock.now_s += 0.2
+        assert chores.is_done()
+
+
+def test_memory_is_that_of_the_process_and_of_the_card_of_the_model(monkeypatch):
+    cards = [Gpu("A", 8_000, 1_000, device="cuda:0"), Gpu("B", 8_000, 3, device="cuda:1")]
+    monkeypatch.setattr("emotion.monitor.machine.installed_gpus", lambda: cards)
+    assert memory_held("cpu").process_bytes > 2**20
+    assert memory_held("cpu").card_bytes is None
+    assert memory_held("cuda").card_bytes == 1_000 * 2**20
+    assert memory_held("cuda:1").card_bytes == 3 * 2**20
+    assert isinstance(memory_held("cuda:2"), MemoryHeld)
+    assert memory_held("cuda:2").card_bytes is None
 
 
 # Advice

@@ -15,17 +15,19 @@ from emotion.monitor.hardware import (
     plan_threads,
     usable_cores,
 )
-from emotion.monitor.machine import MachineWatch
+from emotion.monitor.machine import MachineWatch, MemoryHeld, memory_held
 from emotion.monitor.status import EngineStatus, MachineStatus, StageShares, StudioStatus
-from emotion.monitor.watch import StudioWatch
+from emotion.monitor.watch import ChoreWatch, StudioWatch
 
 __all__ = [
     "Advice",
+    "ChoreWatch",
     "Cores",
     "EngineStatus",
     "Gpu",
     "MachineStatus",
     "MachineWatch",
+    "MemoryHeld",
     "StageShares",
     "StudioStatus",
     "StudioWatch",
@@ -34,6 +36,7 @@ __all__ = [
     "advise",
     "describe_machine",
     "installed_gpus",
+    "memory_held",
     "plan_threads",
     "usable_cores",
 ]

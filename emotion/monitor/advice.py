@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from emotion.monitor.container import NEARLY_FULL
 from emotion.monitor.hardware import Gpu
 from emotion.monitor.status import StudioStatus
 
 READINGS = 5
 # So many of them must show a pattern before anything is said: one long clip is no pattern.
 _SHOWN_BY = 3
-_NEARLY_FULL = 0.9
 _ROOM = 0.8
 _IDLE_GPU_PERCENT = 30
 _STARVED = 0.3
@@ -55,7 +55,7 @@ def advise(status: StudioStatus, history: Sequence[StudioStatus]) -> tuple[Advic
 def _container(status: StudioStatus, _: StudioStatus | None) -> Advice | None:
     """The system ends the program at the limit, so this is said even where the machine has memory left."""
     limit = status.machine.container
-    if limit is None or limit.share <= _NEARLY_FULL:
+    if limit is None or not limit.is_nearly_full:
         return None
     own_bytes = status.machine.process_bytes
     return Advice(
@@ -69,7 +69,7 @@ def _memory(status: StudioStatus, _: StudioStatus | None) -> Advice | None:
     none either, since it moves blocks into this very memory.
     """
     machine, engine = status.machine, status.engine
-    if machine.memory.share <= _NEARLY_FULL:
+    if not machine.memory.is_nearly_full:
         return None
     values = {
         "used_percent": round(100 * machine.memory.share),
@@ -97,8 +97,8 @@ def _swap(status: StudioStatus, before: StudioStatus | None) -> Advice | None:
 
 
 def _gpu_memory(status: StudioStatus, _: StudioStatus | None) -> Advice | None:
-    card, engine, model = _card(status), status.engine, status.model
-    if card is None or not card.total_mb or card.used_mb <= _NEARLY_FULL * card.total_mb:
+    card, engine, model = status.card, status.engine, status.model
+    if card is None or not card.total_mb or card.used_mb <= NEARLY_FULL * card.total_mb:
         return None
     values = {"gpu_memory_percent": round(100 * card.used_mb / card.total_mb), "used_mb": card.used_mb}
     if model.precision == "fp32" and model.runtime == "torch" and not _is_built_in(status):
@@ -112,21 +112,21 @@ def _gpu_memory(status: StudioStatus, _: StudioStatus | None) -> Advice | None:
 
 def _queue(status: StudioStatus, _: StudioStatus | None) -> Advice | None:
     engine = status.engine
-    if engine.queue_length < _NEARLY_FULL * engine.queue_size:
+    if engine.queue_length < NEARLY_FULL * engine.queue_size:
         return None
     return Advice("queue_nearly_full", {"queue_length": engine.queue_length, "queue_size": engine.queue_size})
 
 
 def _decoding(status: StudioStatus, _: StudioStatus | None) -> Advice | None:
     """The model waits although every decoder works and more recordings wait for one."""
-    engine, machine, card = status.engine, status.machine, _card(status)
+    engine, machine, card = status.engine, status.machine, status.card
     if not _queue_waits(status) or engine.shares.starved < _STARVED or engine.shares.decode < _DECODERS_BUSY:
         return None
     if status.model.device != "cpu" and not _is_idle(card):
         return None
     values = {"starved_percent": round(100 * engine.shares.starved), "decode_threads": engine.decode_threads}
     more_threads = min(2 * engine.decode_threads, machine.cores)
-    if more_threads <= engine.decode_threads or _cpu_share(status) > _NEARLY_FULL:
+    if more_threads <= engine.decode_threads or _cpu_share(status) > NEARLY_FULL:
         return Advice("decode_fills_cpu", {**values, "cores": machine.cores})
     if not _has_room(status):
         return None
@@ -138,7 +138,7 @@ def _decoding(status: StudioStatus, _: StudioStatus | None) -> Advice | None:
 
 def _batches(status: StudioStatus, _: StudioStatus | None) -> Advice | None:
     """The card is given work all the time, and yet has little of it."""
-    engine, card = status.engine, _card(status)
+    engine, card = status.engine, status.card
     if card is None or card.utilization_percent is None or not _is_idle(card) or not _queue_waits(status):
         return None
     if engine.shares.starved >= _STARVED or engine.shares.busy < _MODEL_BUSY:
@@ -162,12 +162,6 @@ _PATTERNS: tuple[Callable[[StudioStatus, StudioStatus | None], Advice | None], .
     _decoding,
     _batches,
 )
-
-
-def _card(status: StudioStatus) -> Gpu | None:
-    """The graphics card that the model is on, None on a CPU and where it is not known which one it is."""
-    device = "cuda:0" if status.model.device == "cuda" else status.model.device
-    return next((gpu for gpu in status.machine.gpus if gpu.device == device), None)
 
 
 def _is_idle(card: Gpu | None) -> bool:

@@ -7,6 +7,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
 # Pages of files: the kernel drops them before it ends a program, and docker leaves most of them out too.
 _DROPPABLE = ("active_file", "inactive_file")
+NEARLY_FULL = 0.9
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,10 @@ class Usage:
     def share(self) -> float:
         """From 0 to 1."""
         return self.used_bytes / self.total_bytes if self.total_bytes else 0.0
+
+    @property
+    def is_nearly_full(self) -> bool:
+        return self.share > NEARLY_FULL
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emotion.monitor.container import quota_cores
+from emotion.monitor.container import Usage, quota_cores
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Gpu:
     utilization_percent: int | None = None
     temperature_c: int | None = None
     device: str = ""
+
+    @property
+    def memory(self) -> Usage:
+        return Usage(self.used_mb * 2**20, self.total_mb * 2**20)
 
 
 def installed_gpus() -> list[Gpu]:
@@ -82,6 +87,12 @@ def usable_cores() -> Cores:
     machine_physical = psutil.cpu_count(logical=False) or machine_logical
     physical = max(1, round(logical * machine_physical / machine_logical))
     return Cores(logical, physical)
+
+
+def card_of(device: str, gpus: Sequence[Gpu]) -> Gpu | None:
+    """The graphics card that PyTorch calls so, None for a CPU and where it is not known which one it is."""
+    name = "cuda:0" if device == "cuda" else device
+    return next((gpu for gpu in gpus if gpu.device == name), None)
 
 
 def describe_machine() -> str:

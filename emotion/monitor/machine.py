@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psutil
 
 from emotion.monitor.container import Usage, limited_memory
-from emotion.monitor.hardware import Gpu, installed_gpus, usable_cores
+from emotion.monitor.hardware import Gpu, card_of, installed_gpus, usable_cores
 from emotion.monitor.status import MachineStatus
 
 AskGpus = Callable[[], Sequence[Gpu]]
@@ -25,6 +25,20 @@ class _Ticks:
     machine_s: float
     machine_busy_s: float
     process_s: float
+
+
+@dataclass(frozen=True)
+class MemoryHeld:
+    """Bytes that this process holds, and those in use on the graphics card of the model; None without one."""
+
+    process_bytes: int
+    card_bytes: int | None = None
+
+
+def memory_held(device: str) -> MemoryHeld:
+    """What is held at this moment; takes 0.1 s for each graphics card where the model is on one."""
+    card = None if device == "cpu" else card_of(device, installed_gpus())
+    return MemoryHeld(psutil.Process().memory_info().rss, None if card is None else card.memory.used_bytes)
 
 
 class MachineWatch:

@@ -7,7 +7,10 @@ from typing import Any
 from emotion.engine import ClipTimes, StageTimes
 from emotion.model import ModelCard
 from emotion.monitor.container import Usage
-from emotion.monitor.hardware import Gpu
+from emotion.monitor.hardware import Gpu, card_of
+
+# The rest is the time that a thread takes to wake and to fall asleep.
+_ALL_THE_TIME = 0.95
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class StageShares:
     starved: float = 0.0
     idle: float = 0.0
     decode: float = 0.0
+
+    @property
+    def rested(self) -> bool:
+        """Whether the inference thread did nothing at all."""
+        return self.idle + self.starved >= _ALL_THE_TIME
 
     @classmethod
     def between(cls, before: StageTimes, after: StageTimes, period_s: float, decode_threads: int) -> "StageShares":
@@ -92,6 +100,11 @@ class StudioStatus:
     model: ModelCard
     uptime_s: float
     period_s: float
+
+    @property
+    def card(self) -> Gpu | None:
+        """The graphics card that the model is on, None on a CPU and where it is not known which one it is."""
+        return card_of(self.model.device, self.machine.gpus)
 
     def record(self) -> dict[str, Any]:
         """The same as plain JSON values."""

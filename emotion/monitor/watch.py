@@ -5,7 +5,7 @@ import time
 from collections import deque
 
 from emotion.engine import Engine, StageTimes
-from emotion.monitor.advice import READINGS, Advice, advise
+from emotion.monitor.advice import Advice, advise
 from emotion.monitor.hardware import plan_threads, usable_cores
 from emotion.monitor.machine import MachineWatch
 from emotion.monitor.status import EngineStatus, StageShares, StudioStatus
@@ -14,6 +14,8 @@ from emotion.monitor.status import EngineStatus, StageShares, StudioStatus
 _LEAST_PERIOD_S = 1.0
 # What was before a pause is no pattern with what comes after it.
 _PAUSE_S = 120.0
+# Two minutes for one who looks every two seconds.
+_KEPT_READINGS = 61
 
 
 class StudioWatch:
@@ -28,7 +30,7 @@ class StudioWatch:
         self._cores = usable_cores()
         self._machine = machine or MachineWatch()
         self._lock = threading.Lock()
-        self._readings: deque[StudioStatus] = deque(maxlen=READINGS + 1)
+        self._readings: deque[StudioStatus] = deque(maxlen=_KEPT_READINGS)
         self._times, self._read_s = engine.stage_times, time.perf_counter()
 
     def read(self) -> StudioStatus:
@@ -38,10 +40,15 @@ class StudioWatch:
                 self._look()
             return self._readings[-1]
 
+    @property
+    def readings(self) -> tuple[StudioStatus, ...]:
+        """The last readings since nobody looked for a while, the latest at the end; asks for no new one."""
+        with self._lock:
+            return tuple(self._readings)
+
     def advice(self) -> tuple[Advice, ...]:
         """What the last readings suggest; asks for no new one."""
-        with self._lock:
-            readings = list(self._readings)
+        readings = self.readings
         return advise(readings[-1], readings[:-1]) if readings else ()
 
     def _look(self) -> None:
@@ -70,3 +77,23 @@ class StudioWatch:
             recent=engine.recent,
             shares=StageShares.between(self._times, times, period_s, engine.decode_threads),
         )
+
+
+class ChoreWatch:
+    """Tells when the engine has done what it was asked to do as soon as nothing waits; make it after asking.
+
+    The inference thread does its chores before it rests, so none is left once it rested for a while.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._times, self._looked_s = engine.stage_times, time.perf_counter()
+
+    def is_done(self) -> bool:
+        """Whether the thread rested since the last look; the stretch between two looks should be a tenth of a second
+        at least.
+        """
+        times, now_s = self._engine.stage_times, time.perf_counter()
+        shares = StageShares.between(self._times, times, now_s - self._looked_s, self._engine.decode_threads)
+        self._times, self._looked_s = times, now_s
+        return shares.rested

@@ -34,7 +34,11 @@ class Words:
         if not isinstance(error, EmotionError):
             return self("error.unexpected")
         key = f"error.{error.code}"
-        return self(key, **_shown(error.details)) if self.has(key) else error.message
+        return self.filled(key, error.details) if self.has(key) else error.message
+
+    def filled(self, key: str, values: Mapping[str, object]) -> str:
+        """A text with values whose names say the unit, and with the same for people: `limit_bytes` is also `limit`."""
+        return self(key, **_shown(values))
 
 
 @cache
@@ -64,7 +68,7 @@ def size(size_bytes: float) -> str:
 
 
 def _shown(details: Mapping[str, object]) -> dict[str, object]:
-    """An error's details and the same numbers in the units that people read."""
+    """Values, and the same numbers in the units that people read."""
     shown = dict(details)
     for name, value in details.items():
         if not isinstance(value, int | float):
