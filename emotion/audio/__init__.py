@@ -5,10 +5,11 @@
     clip = clip_from_samples(samples, rate_hz=48_000)
 
 `decoding` opens and judges, `readers` and `pyav_reader` turn files into blocks, `writer` mixes, resamples and holds the
-limits, `streaming` takes sound piece by piece, `clip` is the value that leaves the room. Whatever is wrong with a
-recording is one error of `emotion.errors`.
+limits, `streaming` takes sound piece by piece, `archive` reads zips, `clip` is the value that leaves the room.
+Whatever is wrong with a recording is one error of `emotion.errors`.
 """
 
+from emotion.audio.archive import Archive, ArchiveLimits, Member, is_archive, read_archive
 from emotion.audio.clip import (
     DEFAULT_LIMITS,
     SAMPLE_RATE_HZ,
@@ -19,7 +20,7 @@ from emotion.audio.clip import (
     wav_bytes,
     write_wav,
 )
-from emotion.audio.decoding import clip_from_samples, decode, open_source
+from emotion.audio.decoding import clip_from_samples, decode, open_source, shown_name
 from emotion.audio.mapping import forget_rows
 from emotion.audio.streaming import StreamRecorder
 from emotion.audio.support import decoder_versions, missing_decoders
@@ -28,16 +29,22 @@ __all__ = [
     "DEFAULT_LIMITS",
     "SAMPLE_RATE_HZ",
     "SOUND_SUFFIXES",
+    "Archive",
+    "ArchiveLimits",
     "Clip",
     "DecodeLimits",
+    "Member",
     "Source",
     "StreamRecorder",
     "clip_from_samples",
     "decode",
     "decoder_versions",
     "forget_rows",
+    "is_archive",
     "missing_decoders",
     "open_source",
+    "read_archive",
+    "shown_name",
     "wav_bytes",
     "write_wav",
 ]
