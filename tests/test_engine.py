@@ -129,8 +129,11 @@ def test_progress_tells_stage_place_and_windows(held):
     assert engine.progress(second).position == 1
     model.may_go_on.release()
     assert engine.progress(first).windows in (0, 1)
+    assert engine.progress(second).wait_s is None
     first.result(PATIENCE_S)
     assert engine.progress(first).stage == "done"
+    third = engine.submit(loud_clip())
+    assert engine.progress(third).wait_s == pytest.approx(engine.recent[0].inference_ms / 1000)
 
 
 def test_a_failed_job_is_told_apart_from_a_done_one():

@@ -54,6 +54,16 @@ def test_a_silent_recording_is_called_silent():
     assert "silent, so the scores mean nothing" in text_of(render.headline(silent, ENGLISH))
 
 
+def test_a_recording_in_which_nothing_stands_out_is_said_to_mean_little():
+    noise = np.random.default_rng(0).normal(0, 0.001, 32_000).astype(np.float32)
+    humming = analyze(Clip("hum.wav", noise), "frame")
+    source = lanes.source(humming, 0.5)
+    assert source.is_all_quiet
+    shown = text_of(render.headline(humming, ENGLISH, heard=not source.is_all_quiet))
+    assert "Nothing stands out of the noise" in shown
+    assert "clear lead" not in shown
+
+
 def test_nine_bars_keep_their_order_and_show_three_decimals():
     shown = text_of(render.bars({"sad": 0.75, "angry": 0.25} | {e.key: 0.0 for e in EMOTIONS[1:6]}, (), ENGLISH))
     names = [shown.index(emotion.english) for emotion in EMOTIONS]
@@ -86,6 +96,7 @@ def test_names_of_files_cannot_bring_markup_onto_the_page():
     [
         (Progress("waiting", 0, 0, 0), "Waiting: next in line"),
         (Progress("waiting", 3, 0, 0), "Waiting: place 4 in the queue"),
+        (Progress("waiting", 3, 0, 0, 4.2), "Waiting: place 4 in the queue, about 4 s"),
         (Progress("decoding", 0, 0, 0), "Reading the sound"),
         (Progress("ready", 1, 0, 1), "Waiting: place 2 in the queue"),
         (Progress("recognising", 0, 0, 1), "Recognising"),
@@ -259,6 +270,12 @@ def test_the_timeline_of_frames_has_scores_in_per_mille_and_segments():
     assert lane["points"][0][10] > 800 > lane["points"][0][-10]
     assert [segment[2] for segment in lane["segments"]] == [0, 6]
     assert all(abs(sum(point) - 1000) <= 5 for point in zip(*lane["points"], strict=True))
+
+
+def test_stretches_without_sound_are_marked_on_the_timeline():
+    pause = np.concatenate([tone(2.0), np.zeros(32_000, np.float32), tone(2.0)])
+    (quiet,) = drawn(analyze(Clip("pause.wav", pause), "frame"))["quiet"]
+    assert quiet == pytest.approx([2.0, 4.0], abs=0.1)
 
 
 def test_no_lane_has_more_than_two_thousand_points_whatever_the_length():

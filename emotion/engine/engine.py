@@ -1,6 +1,7 @@
 """The threads of the engine: a pool that decodes, and one that alone touches the model."""
 
 import logging
+import statistics
 import threading
 import time
 from collections import deque
@@ -152,7 +153,12 @@ class Engine:
         with self._change:
             waiting = list(self._jobs)
         position = waiting.index(future) if job.stage != "recognising" and future in waiting else 0
-        return Progress(job.stage, position, job.windows_done, job.windows)
+        return Progress(job.stage, position, job.windows_done, job.windows, self._about_s(position))
+
+    def _about_s(self, clips: int) -> float | None:
+        """How long so many clips take by what the last ones took, None where there were none."""
+        recent = self._recent
+        return clips * statistics.median(clip.inference_ms for clip in recent) / 1000 if recent else None
 
     def use(self, model: SpeechModel) -> None:
         """Give new work to another model; work that has begun keeps the one it began with."""

@@ -19,12 +19,16 @@ _GIVES_WAY = 0.25
 
 @dataclass(frozen=True)
 class Progress:
-    """Where one job is: its stage, how many jobs are before it, and how many of its windows are done."""
+    """Where one job is: its stage, how many jobs are before it, and how many of its windows are done.
+
+    `wait_s` is about how long those before it take, by the median of the last clips; None before the first.
+    """
 
     stage: Stage
     position: int
     windows_done: int
     windows: int
+    wait_s: float | None = None
 
 
 class Job:

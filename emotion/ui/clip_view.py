@@ -59,7 +59,7 @@ def shown(files: ClipFiles, desk: Desk, words: Words, lent: Path | None = None) 
         render.Download(label, f"{stem}.{path.name}", desk.shelf.address(path))
         for label, path in _labelled(files, words)
     ]
-    return render.result_card(analysis, words), drawn, render.downloads(offered, words)
+    return render.result_card(analysis, words, not source.is_all_quiet), drawn, render.downloads(offered, words)
 
 
 def clip_key(files: ClipFiles, settings: Settings) -> str:

@@ -1,5 +1,6 @@
 """What the timeline draws of an analysis: at most a few thousand points per lane, whatever the length."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from emotion.analysis import Analysis, Segment, smooth
 from emotion.audio import SAMPLE_RATE_HZ
 from emotion.labels import emotion_of
 from emotion.model import FRAME_RATE_HZ, FloatArray
+from emotion.speech import quiet_stretches
 from emotion.ui.words import Words
 
 MAX_POINTS = 2_000
@@ -19,13 +21,18 @@ _PER_MILLE = 1_000
 @dataclass(frozen=True)
 class Source:
     """What the lanes are drawn from: samples [n] (none where the recording was not kept), smoothed scores [T, C]
-    (None for an utterance), and the loudest sample.
+    (None for an utterance), the loudest sample, and starts and ends of the stretches without sound.
     """
 
     duration_s: float
     samples: FloatArray
     scores: FloatArray | None
     loudest: float
+    quiet: tuple[tuple[float, float], ...]
+
+    @property
+    def is_all_quiet(self) -> bool:
+        return self.quiet == ((0.0, self.duration_s),)
 
 
 def source(analysis: Analysis, smoothing_s: float) -> Source:
@@ -33,7 +40,8 @@ def source(analysis: Analysis, smoothing_s: float) -> Source:
     samples, scores = analysis.clip.samples, analysis.frame_scores
     loudest = max((max(float(part.max()), -float(part.min())) for part in _parts(samples)), default=0.0)
     smoothed = None if scores is None else smooth(scores, smoothing_s)
-    return Source(analysis.clip.duration_s, samples, smoothed, max(loudest, 1e-3))
+    quiet = quiet_stretches(analysis.clip)
+    return Source(analysis.clip.duration_s, samples, smoothed, max(loudest, 1e-3), quiet)
 
 
 def timeline(analysis: Analysis, drawn: Source, words: Words) -> dict[str, Any]:
@@ -43,6 +51,7 @@ def timeline(analysis: Analysis, drawn: Source, words: Words) -> dict[str, Any]:
         "labels": _labels(analysis, words),
         "segments": _segments(analysis.segments, analysis.model.labels),
         "segment_count": len(analysis.segments),
+        "quiet": _longest(drawn.quiet),
         "words": words.group("timeline"),
         **detail(drawn, 0.0, drawn.duration_s),
     }
@@ -115,8 +124,10 @@ def _labels(analysis: Analysis, words: Words) -> list[dict[str, str]]:
 
 def _segments(segments: tuple[Segment, ...], labels: tuple[str, ...]) -> list[list[float]]:
     """Start and end in seconds, index of the label, score in per mille; beyond MAX_POINTS the longest ones."""
-    longest = sorted(segments, key=lambda segment: segment.start_s - segment.end_s)[:MAX_POINTS]
-    return [
-        [s.start_s, s.end_s, labels.index(s.emotion), round(s.confidence * _PER_MILLE)]
-        for s in sorted(longest, key=lambda segment: segment.start_s)
-    ]
+    return _longest([(s.start_s, s.end_s, labels.index(s.emotion), round(s.confidence * _PER_MILLE)) for s in segments])
+
+
+def _longest(stretches: Sequence[tuple[float, ...]]) -> list[list[float]]:
+    """At most MAX_POINTS stretches that begin with their start and end, in order."""
+    longest = sorted(stretches, key=lambda stretch: stretch[0] - stretch[1])[:MAX_POINTS]
+    return [list(stretch) for stretch in sorted(longest)]

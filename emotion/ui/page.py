@@ -83,7 +83,7 @@ def build_page(recognizer: Recognizer, app: FastAPI) -> gr.Blocks:
                 system.add_system(desk, system_tab)
         layout.footer()
         _wire_model(page, header, parts, recognizer, desk)
-        _wire_return(page, parts, desk)
+        _wire_return(page, desk)
         _add_endpoint(desk.runs)
 
         def leave(request: gr.Request) -> None:
@@ -110,19 +110,14 @@ def _wire_model(
     header.timer.tick(show_model, None, outputs, **QUIET)
 
 
-def _wire_return(page: gr.Blocks, parts: recognise.Parts, desk: Desk) -> None:
+def _wire_return(page: gr.Blocks, desk: Desk) -> None:
     """Show again what this reader saw before the page was loaded anew, be it for another language."""
-    outputs = [*parts.clip.outputs, parts.log, desk.open_clip, desk.tabs]
 
-    def come_back(clip: str, tab: str, request: gr.Request) -> tuple[Any, ...]:
-        tabs = gr.Tabs(selected=tab) if tab else gr.skip()
-        try:
-            return *recognise.show_clip(clip, desk, desk.words(request)), clip, tabs
-        except EmotionError:  # there was none, or it was deleted meanwhile
-            return *(gr.skip() for _ in outputs[:-1]), tabs
+    def come_back(clip: str, tab: str) -> tuple[Any, ...]:
+        return clip, gr.Tabs(selected=tab) if tab else gr.skip()
 
     remembered = [gr.Textbox(visible=False), gr.Textbox(visible=False)]
-    page.load(come_back, remembered, outputs, js=_REMEMBERED, **QUIET)
+    page.load(come_back, remembered, [desk.open_clip, desk.tabs], js=_REMEMBERED, **QUIET)
 
 
 def _add_endpoint(runs: Runs) -> None:

@@ -24,8 +24,8 @@ class Download:
     address: str
 
 
-def headline(analysis: Analysis, words: Words) -> str:
-    """Emotion, confidence, how sure, and which recording it is about."""
+def headline(analysis: Analysis, words: Words, heard: bool = True) -> str:
+    """Emotion, confidence, how sure, and which recording it is about; `heard` is whether anything stands out of it."""
     subject = words(
         "result.subject",
         file=analysis.clip.name,
@@ -35,15 +35,15 @@ def headline(analysis: Analysis, words: Words) -> str:
     return (
         f'<h2 class="headline">{_headline_words(analysis.emotion, words)}</h2>'
         f'<p class="confidence">{words("result.confidence", percent=percent(analysis.confidence))}'
-        f"{_sureness(analysis, words)}</p>"
+        f"{_sureness(analysis, words, heard)}</p>"
         f'<p class="subject">{escape(subject)}</p>'
     )
 
 
-def result_card(analysis: Analysis, words: Words) -> str:
-    """Headline and the nine bars."""
+def result_card(analysis: Analysis, words: Words, heard: bool = True) -> str:
+    """Headline and the nine bars; `heard` is whether any sound stands out of the noise."""
     scores = dict(zip(analysis.model.labels, analysis.scores.tolist(), strict=True))
-    return _card("result", headline(analysis, words) + bars(scores, analysis.model.untold, words))
+    return _card("result", headline(analysis, words, heard) + bars(scores, analysis.model.untold, words))
 
 
 def empty_card(words: Words, busy: bool = False) -> str:
@@ -153,11 +153,11 @@ def _emoji(emoji: str) -> str:
     return f'<i class="emoji" aria-hidden="true">{emoji}</i>'
 
 
-def _sureness(analysis: Analysis, words: Words) -> str:
+def _sureness(analysis: Analysis, words: Words, heard: bool) -> str:
+    if analysis.silent or not heard:
+        return f'<span class="pill doubt">{words("result.silent" if analysis.silent else "result.unheard")}</span>'
     if not analysis.uncertain:
         return f'<span class="pill clear">{words("result.clear")}</span>'
-    if analysis.silent:
-        return f'<span class="pill doubt">{words("result.silent")}</span>'
     first, second = (e.name(words.language) for e in (analysis.emotion, analysis.runner_up))
     return f'<span class="pill doubt">{escape(words("result.uncertain", first=first, second=second))}</span>'
 
@@ -176,7 +176,10 @@ def _bar(emotion: Emotion, score: float | None, silent: bool, best: bool, words:
 
 def _waiting(progress: Progress, words: Words) -> str:
     if progress.position:
-        return words("progress.waiting", place=progress.position + 1)
+        place = progress.position + 1
+        if progress.wait_s is None:
+            return words("progress.waiting", place=place)
+        return words("progress.waiting_about", place=place, seconds=f"{max(progress.wait_s, 1):.0f}")
     return words("progress.decoding") if progress.stage == "decoding" else words("progress.next")
 
 

@@ -90,9 +90,11 @@ function labelled(parent, tag, label) {
   return child;
 }
 
+const isQuiet = (time_s) => value.points.length && value.quiet.some(([start, end]) => time_s >= start && time_s < end);
+
 function showTip(x) {
   tip.replaceChildren();
-  line(tip, "b", clock(hover_s));
+  line(tip, "b", clock(hover_s) + (isQuiet(hover_s) ? " · " + value.words.quiet : ""));
   for (const { label, score } of topThree(hover_s)) {
     const row = line(tip, "p", "");
     labelled(row, "span", label);

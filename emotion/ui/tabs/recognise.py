@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from emotion.analysis import Granularity
+from emotion.errors import EmotionError
 from emotion.settings import Settings
 from emotion.ui import clip_view, layout, render
 from emotion.ui.clip_view import ClipView, lay_out_clip
@@ -34,6 +35,7 @@ class Parts:
     progress: gr.HTML
     clip: ClipView
     log: gr.Textbox
+    shown: gr.State
 
     @property
     def outcome(self) -> list[gr.components.Component]:
@@ -46,6 +48,7 @@ def add_recognise(desk: Desk, uploads: Uploads) -> Parts:
     take_only_uploads(parts.recording)
     _wire_samples(parts, desk)
     _wire_runs(parts, desk, uploads)
+    _wire_open_clip(parts, desk)
     return parts
 
 
@@ -72,7 +75,7 @@ def _lay_out(settings: Settings) -> Parts:
         with gr.Column(scale=3, min_width=320, elem_classes="outcome"):
             clip = lay_out_clip(empty=text("empty"))
     log = clip_view.log_box("log")
-    return Parts(recording, samples, options, recognise, cancel, progress, clip, log)
+    return Parts(recording, samples, options, recognise, cancel, progress, clip, log, gr.State(""))
 
 
 def _recording() -> tuple[gr.Audio, dict[str, gr.Button]]:
@@ -119,10 +122,25 @@ def _wire_runs(parts: Parts, desk: Desk, uploads: Uploads) -> None:
         desk.runs.cancel(request.session_hash or "")
 
     parts.recognise.click(
-        recognise, [parts.recording, *parts.options.inputs], [*parts.outcome, desk.open_clip],
+        recognise, [parts.recording, *parts.options.inputs], [*parts.outcome, parts.shown, desk.open_clip],
         show_progress="hidden", api_visibility="private",
     )  # fmt: skip
     parts.cancel.click(cancel, **QUIET)
+
+
+def _wire_open_clip(parts: Parts, desk: Desk) -> None:
+    """Show the clip that another tab opened."""
+    outputs = [*parts.clip.outputs, parts.log, parts.shown]
+
+    def follow(folder: str, shown: str, request: gr.Request) -> tuple[Any, ...]:
+        if folder in ("", shown):
+            return tuple(gr.skip() for _ in outputs)
+        try:
+            return *show_clip(folder, desk, desk.words(request)), folder
+        except EmotionError:  # deleted since: what is shown stays
+            return tuple(gr.skip() for _ in outputs)
+
+    desk.open_clip.change(follow, [desk.open_clip, parts.shown], outputs, **QUIET)
 
 
 async def _values(view: View, desk: Desk, words: Words, lent: Path | None) -> tuple[Any, ...]:
@@ -130,7 +148,8 @@ async def _values(view: View, desk: Desk, words: Words, lent: Path | None) -> tu
     buttons = gr.update(interactive=not view.running), gr.update(interactive=view.running)
     if view.files is None:
         log = gr.skip() if view.running else ""
-        return view.progress, view.result, None, "", log, *buttons, gr.skip()
+        return view.progress, view.result, None, "", log, *buttons, "", gr.skip()
     clip = await asyncio.to_thread(clip_view.shown, view.files, desk, words, lent)
     log = clip_view.log_of(view.files, words)
-    return view.progress, *clip, log, *buttons, clip_view.clip_key(view.files, desk.settings)
+    key = clip_view.clip_key(view.files, desk.settings)
+    return view.progress, *clip, log, *buttons, key, key
