@@ -2,15 +2,21 @@
 
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emotion.outputs.history import ClipEntry, History
+from emotion.outputs.run import EMBEDDING_FILE
+
 FloatArray = NDArray[np.float32]
+View = Literal["none_open", "gone", "no_embedding", "unreadable", "few", "other_model", "compared"]
 
 # 80 MB of embeddings of 1024 numbers, and as much again for comparing them.
 MOST_CLIPS = 20_000
@@ -65,6 +71,33 @@ class ClipMap:
     shown: float = 0.0
 
 
+@dataclass(frozen=True)
+class KnownClip:
+    """A clip of the history, and when its run began."""
+
+    entry: ClipEntry
+    started: datetime
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What there is to see around one clip of the history.
+
+    `view` is `compared`, or says why the clip cannot be: `none_open`, `gone` from the history, kept with
+    `no_embedding` or with one that is `unreadable`, too `few` clips to compare, or so because the others are of an
+    `other_model`. `comparable` counts the clips that it can be compared with and itself, `embedded` all clips of the
+    history with an embedding, `clips` has all clips by folder. The map is of the clip's own model, or of the model
+    with the most clips where the clip cannot be compared.
+    """
+
+    view: View
+    comparable: int
+    embedded: int
+    neighbours: tuple[Neighbour, ...]
+    map: ClipMap
+    clips: Mapping[str, KnownClip]
+
+
 @dataclass(frozen=True, eq=False)
 class _Held:
     """A clip, the state of its file, and its embedding [D]; None where the file holds none."""
@@ -102,6 +135,12 @@ class Gallery:
             if list(held.values()) != list(self._held.values()):
                 self._held, self._groups = held, _grouped(held)
 
+    @property
+    def embedded(self) -> int:
+        """How many clips have an embedding, of whatever model."""
+        with self._lock:
+            return sum(len(group.clips) for group in self._groups.values())
+
     def comparable(self, key: str) -> int:
         """How many clips can be compared with this one, itself among them; 0 if it has no embedding here."""
         with self._lock:
@@ -127,6 +166,25 @@ class Gallery:
             groups = [group for (model, _), group in self._groups.items() if fingerprint in (None, model)]
             largest = max(groups, key=lambda group: len(group.clips), default=None)
             return ClipMap() if largest is None or len(largest.clips) < LEAST_CLIPS else largest.map()
+
+    def look_around(self, history: History, folder: str, count: int) -> Surroundings:
+        """What lies around a clip of the history: its `count` nearest clips, and the map.
+
+        `folder` is that of the clip as in the history, empty for none. Reads the embeddings that are new.
+        """
+        clips = _known_clips(history)
+        self.update(_stored(history, clips))
+        known, comparable, embedded = clips.get(folder), self.comparable(folder), self.embedded
+        view: View = "compared"
+        if known is None:
+            view = "gone" if folder else "none_open"
+        elif comparable == 0:
+            view = "unreadable" if known.entry.has_embedding else "no_embedding"
+        elif comparable < LEAST_CLIPS:
+            view = "other_model" if embedded >= LEAST_CLIPS else "few"
+        own_model = known.entry.fingerprint if known is not None and view == "compared" else None
+        nearest = tuple(self.nearest(folder, count))
+        return Surroundings(view, comparable, embedded, nearest, self.map(own_model), clips)
 
     def _group_of(self, key: str) -> "_Group | None":
         held = self._held.get(key)
@@ -163,6 +221,19 @@ class _Group:
         if self._unit is None:
             self._unit = directions(np.stack(self.embeddings))
         return self._unit
+
+
+def _known_clips(history: History) -> dict[str, KnownClip]:
+    """All clips of the history by folder, newest first."""
+    runs = history.runs().runs
+    return {clip.folder: KnownClip(clip, run.started) for run in runs for clip in run.clips if clip.folder}
+
+
+def _stored(history: History, clips: Mapping[str, KnownClip]) -> Iterator[StoredClip]:
+    for folder, known in clips.items():
+        if known.entry.has_embedding:
+            path = history.outputs / folder / EMBEDDING_FILE
+            yield StoredClip(folder, path, known.entry.fingerprint, known.entry.emotion)
 
 
 def directions(embeddings: FloatArray) -> FloatArray:

@@ -2,12 +2,15 @@ import os
 import time
 import tracemalloc
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
 
 from emotion import similar
+from emotion.outputs import History, write_run
 from emotion.similar import LEAST_CLIPS, ClipMap, Gallery, StoredClip, directions, flat_map
+from tests.fakes import NOON, analyze, loud_clip
 
 EMOTIONS = ("angry", "happy", "sad")
 
@@ -339,3 +342,75 @@ def test_two_thousand_clips_are_mapped_in_a_moment():
         flat_map(unit)
         seconds.append(time.perf_counter() - started_s)
     assert min(seconds) < 1.0, "all eigenvectors would take longer; on an idle machine it is a tenth of this"
+
+
+# The history
+
+
+@pytest.fixture
+def history(tmp_path):
+    return History(tmp_path / "outputs")
+
+
+def keep(history, number, embedding=None, model=None):
+    """A run of its own in the history, a second after the one before; its folder."""
+    analysis = analyze(loud_clip(name=f"call{number}.wav"), embedding=embedding is not None)
+    analysis = replace(analysis, timestamp=analysis.timestamp + timedelta(seconds=number))
+    if model is not None:
+        analysis = replace(analysis, model=replace(analysis.model, name=model, fingerprint=f"sha256:{model}"))
+    files = write_run(history.outputs, analysis)
+    if embedding is not None:
+        np.save(files.embedding, embedding)
+    return files.folder.name
+
+
+def test_around_a_clip_of_the_history_lie_its_nearest_and_the_map(history):
+    folders = [keep(history, number, one) for number, one in enumerate(voices(6))]
+    plain = keep(history, 6)
+    around = Gallery().look_around(history, folders[0], 2)
+    assert around.view == "compared"
+    assert around.neighbours[0].key == folders[3]
+    assert len(around.neighbours) == 2
+    assert (around.comparable, around.embedded) == (6, 6)
+    assert [point.key for point in around.map.points] == folders[::-1], "newest first"
+    assert list(around.clips) == [plain, *folders[::-1]]
+    assert around.clips[folders[0]].entry.file == "call0.wav"
+    assert around.clips[folders[1]].started == NOON + timedelta(seconds=1)
+
+
+def test_why_a_clip_cannot_be_compared_is_told(history):
+    gallery = Gallery()
+    assert gallery.look_around(history, "", 5).view == "none_open"
+    assert gallery.look_around(history, "outputs_20261122_120000", 5).view == "gone"
+    plain, broken = keep(history, 0), keep(history, 1, np.ones(4, np.float32))
+    (history.outputs / broken / "embedding.npy").write_bytes(b"no array")
+    embeddings = voices(5)
+    first, second = keep(history, 2, embeddings[0]), keep(history, 3, embeddings[1])
+    assert gallery.look_around(history, plain, 5).view == "no_embedding"
+    assert gallery.look_around(history, broken, 5).view == "unreadable"
+    around = gallery.look_around(history, first, 5)
+    assert (around.view, around.comparable, around.neighbours) == ("few", 2, ())
+    foreign = keep(history, 4, embeddings[2], model="other")
+    around = gallery.look_around(history, foreign, 5)
+    assert (around.view, around.comparable, around.embedded) == ("other_model", 1, 3)
+    third = keep(history, 5, embeddings[3])
+    assert gallery.look_around(history, third, 5).view == "compared"
+    around = gallery.look_around(history, foreign, 5)
+    assert {point.key for point in around.map.points} == {first, second, third}, "the map of those that have one"
+
+
+def test_the_map_around_a_clip_is_that_of_its_own_model(history):
+    embeddings, gallery = voices(9), Gallery()
+    for number in range(5):
+        keep(history, number, embeddings[number])
+    foreign = [keep(history, number, embeddings[number], model="other") for number in range(5, 8)]
+    around = gallery.look_around(history, foreign[0], 5)
+    assert around.view == "compared"
+    assert {point.key for point in around.map.points} == {*foreign}
+    assert len(gallery.look_around(history, "", 5).map.points) == 5
+
+
+@pytest.mark.parametrize("folder", ["..", "../outputs", "outputs_20261122_120000/..", "\0", "x" * 5000])
+def test_a_folder_that_is_not_in_the_history_is_gone(history, folder):
+    keep(history, 0, voices(1)[0])
+    assert Gallery().look_around(history, folder, 5).view == "gone"
