@@ -48,8 +48,8 @@ class LiveMoment:
     """What is known at one moment of a session, `time_s` after its start.
 
     `scores` by label, with `emotion` and `confidence`, are of the last seconds; None when there was silence, and when
-    the model failed. `interval_s` is the mean time between the last moments, `level_db` the loudest 20 ms since the
-    one before.
+    the model failed. `interval_s` is the mean time between the last moments that were not silent, `level_db` the
+    loudest 20 ms since the one before.
     """
 
     time_s: float
@@ -183,7 +183,7 @@ class LiveSession:
             self._in_flight = None  # last: from here on the other thread may tell
 
     def _tell(self, now_s: float, level_db: float, analysis: Analysis | None, is_silent: bool) -> None:
-        if self._told_s is not None:
+        if self._told_s is not None and not is_silent:  # silence is quick on every machine
             self._intervals_s.append(now_s - self._told_s)
         self._told_s = now_s
         intervals_s = self._intervals_s or [self._every_s]
@@ -240,7 +240,7 @@ class LiveSession:
 
 
 def _sounding_part(heard: Samples, sounds: Flags, window_s: float) -> Samples:
-    """The last `window_s` without the silence before its first sound, which would only dilute the scores."""
+    """The last `window_s` without the silence before its first sound, which costs time and tells nothing."""
     start = max(len(heard) - round(window_s * SAMPLE_RATE_HZ), 0)
     first = start // FRAME_SAMPLES + int(sounds[start // FRAME_SAMPLES :].argmax())
     window = heard[max(first * FRAME_SAMPLES - round(_LEAD_S * SAMPLE_RATE_HZ), start) :]

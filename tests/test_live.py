@@ -147,18 +147,30 @@ def test_a_rate_that_no_microphone_has_is_refused(listen, rate_hz):
 # Pace
 
 
-def test_a_slow_model_is_asked_again_when_it_has_answered_and_the_interval_says_so(listener):
-    model = listener.recognizer.model
+def answer_slowly(listener: Listener) -> None:
+    """Let the model take as long as 1.4 s of sound for each answer."""
     for _ in range(5):
-        model.gate.clear()
+        listener.recognizer.model.gate.clear()
         listener.rush(tone(1.4))
         assert listener.recognizer.engine.queue_length == 1
-        model.gate.set()
+        listener.recognizer.model.gate.set()
         wait_for(lambda: listener.session._in_flight is None)
+
+
+def test_a_slow_model_is_asked_again_when_it_has_answered_and_the_interval_says_so(listener):
+    model = listener.recognizer.model
+    answer_slowly(listener)
     assert 4 <= len(listener.moments) <= 5
     assert 1.2 <= listener.moments[-1].interval_s <= 1.5
     assert model.batches
     assert all(len(batch) == 1 for batch in model.batches)
+
+
+def test_silence_says_nothing_of_the_pace(listener):
+    answer_slowly(listener)
+    listener.hear(np.zeros(32_000))
+    assert listener.moments[-1].is_silent
+    assert 1.2 <= listener.moments[-1].interval_s <= 1.5
 
 
 def test_a_full_queue_skips_the_beat_and_the_session_goes_on(listener):
