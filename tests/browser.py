@@ -119,3 +119,12 @@ def download(page: Page, label: str) -> bytes:
     with page.expect_download() as started:
         page.locator("#downloads a", has_text=label).click()
     return Path(started.value.path()).read_bytes()
+
+
+def serious_faults(page: Page) -> list[str]:
+    """What axe-core finds serious or worse, each with the first place where it is."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
+    return [f"{fault['id']}: {fault['nodes'][0]['html']}" for fault in serious]

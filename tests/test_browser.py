@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from emotion.audio import Clip, write_wav
 from emotion.recognizer import ModelState
-from tests.browser import browser_marks, choose, download, headline, recognise
+from tests.browser import browser_marks, choose, download, headline, recognise, serious_faults
 from tests.fakes import FakeModel, loud_clip, tone
 from tests.sounds import wide_amr_bytes
 
@@ -245,3 +245,65 @@ def test_the_example_of_the_model_is_offered_where_there_is_one(opened, served, 
         expect(page.locator("#result .subject")).to_contain_text("turning.wav")
     finally:
         recognizer.sample = None
+
+
+def test_the_language_can_be_switched_is_remembered_and_keeps_what_is_shown(opened, turning):
+    page = opened(reader="switching")
+    choose(page, turning)
+    page.locator("#granularity label", has_text="Frame").click()
+    recognise(page)
+    expect(page.locator("#result .subject")).to_contain_text("turning.wav · 0:04.0 · Frame")
+    page.get_by_role("button", name="中文").click()
+    expect(page.locator("#recognise")).to_have_text("开始识别")
+    expect(page.locator("#result .subject")).to_contain_text("turning.wav · 0:04.0 · 逐帧")
+    expect(page.locator(".timeline canvas")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+    expect(page.get_by_role("button", name="中文")).to_have_attribute("aria-pressed", "true")
+    again = opened(reader="switching")
+    expect(again.locator("#recognise")).to_have_text("开始识别")
+    again.get_by_role("button", name="EN").click()
+    expect(again.locator("#recognise")).to_have_text("Recognise")
+
+
+def test_a_recording_that_is_not_kept_plays_now_and_is_not_in_the_run(opened, served, turning):
+    recognizer, _ = served
+    page = opened()
+    choose(page, turning)
+    page.get_by_label("Keep the recording").uncheck()
+    recognise(page)
+    expect(page.locator("#progress")).to_contain_text("Done in")
+    run = max(recognizer.settings.outputs.iterdir())
+    assert {path.name for path in run.iterdir()} == {"result.json"}
+    place = page.locator(".timeline canvas").bounding_box()
+    page.mouse.click(place["x"] + place["width"] * 0.5, place["y"] + 30)
+    page.wait_for_function("document.querySelector('.timeline audio').currentTime > 2.1")
+
+
+def test_a_closer_look_at_a_long_recording_fetches_finer_lanes(opened, tmp_path):
+    write_wav(Clip("x", np.tile(tone(1.0), 120)), tmp_path / "long.wav")
+    page = opened()
+    choose(page, tmp_path / "long.wav")
+    page.locator("#granularity label", has_text="Frame").click()
+    recognise(page)
+    expect(page.locator(".timeline canvas")).to_be_visible()
+    page.locator(".timeline canvas").hover()
+    with page.expect_response(re.compile("/details/")) as answered:
+        for _ in range(14):
+            page.mouse.wheel(0, -300)
+    assert answered.value.json()["point_s"] == 0.02
+
+
+def test_nothing_serious_stands_in_the_way_of_a_screen_reader(opened, turning):
+    page = opened()
+    assert serious_faults(page) == []
+    choose(page, turning)
+    page.locator("#granularity label", has_text="Frame").click()
+    page.locator("#log > button").click()
+    page.locator("#more > button").click()
+    recognise(page)
+    expect(page.locator(".timeline canvas")).to_be_visible()
+    page.locator(".tl-segments summary").click()
+    assert serious_faults(page) == []
+    page.goto(f"{page.url}?__theme=dark")
+    expect(page.locator(".timeline canvas")).to_be_visible()
+    assert serious_faults(page) == []

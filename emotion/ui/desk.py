@@ -16,6 +16,8 @@ from emotion.ui.words import Words
 
 # An event that is asked often, or that must not wait behind a recording.
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# An event that sets the open clip: only of events that queue does Gradio tell the other tabs what has changed.
+OPENING: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from emotion.errors import EmotionError
 from emotion.outputs.history import History
 from emotion.recognizer import Recognizer
 from emotion.ui import layout, render, theme
-from emotion.ui.desk import QUIET, Desk
+from emotion.ui.desk import OPENING, QUIET, Desk
 from emotion.ui.details import Details
 from emotion.ui.language import PageLanguage
 from emotion.ui.runs import Runs, Wish, log
@@ -117,7 +117,7 @@ def _wire_return(page: gr.Blocks, desk: Desk) -> None:
         return clip, gr.Tabs(selected=tab) if tab else gr.skip()
 
     remembered = [gr.Textbox(visible=False), gr.Textbox(visible=False)]
-    page.load(come_back, remembered, [desk.open_clip, desk.tabs], js=_REMEMBERED, **QUIET)
+    page.load(come_back, remembered, [desk.open_clip, desk.tabs], js=_REMEMBERED, **OPENING)
 
 
 def _add_endpoint(runs: Runs) -> None:
