@@ -1,0 +1,39 @@
+// A part of the page that the server renders again and again: only what differs is changed, so that nothing jumps and
+// the focus stays. Runs as `js_on_load` of a gr.HTML whose template is patched.html; its value is HTML.
+// Tells the server by `tick` when the part comes into sight.
+const part = element.querySelector(".patched");
+const inSight = () => part.offsetParent !== null;
+let wasInSight = false;
+
+function patch(old, fresh) {
+  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) return old.replaceWith(fresh);
+  if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+    return;
+  }
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  patchChildren(old, fresh);
+}
+
+function patchChildren(old, fresh) {
+  const before = [...old.childNodes];
+  const after = [...fresh.childNodes];
+  after.forEach((node, place) => (before[place] ? patch(before[place], node) : old.append(node)));
+  before.slice(after.length).forEach((node) => node.remove());
+}
+
+function showValue() {
+  const fresh = document.createElement("template");
+  fresh.innerHTML = props.value || "";
+  patchChildren(part, fresh.content);
+}
+
+function look() {
+  if (inSight() && !wasInSight) trigger("tick");
+  wasInSight = inSight();
+}
+
+watch("value", showValue);
+showValue();
+new ResizeObserver(look).observe(part);
