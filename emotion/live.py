@@ -62,13 +62,13 @@ class LiveMoment:
 
 
 class LiveSession:
-    """Takes a microphone's samples, tells `on_moment` about the last `window_s`, and makes a run of all at the end.
+    """Takes a microphone's samples, tells `on_moment` about the last seconds, and makes a run of all at the end.
 
-    The next window is given to the model when `every_s` of sound has come since the last one and the model has
-    answered it, so a slow machine answers less often and never falls behind; a full queue lets one beat go. Silence
+    A window of `live_window_s` is given to the model when `live_every_s` of sound has come since the last one and the
+    model has answered it, so a slow machine answers less often and never falls behind; a full queue lets one beat go. Silence
     costs no inference. `feed`, `stop` and `leave` belong to one thread at a time; `on_moment` is called on that thread
     or on the one of inference and should return at once. At `max_clip_s` of the settings nothing more is taken, and
-    `is_full` says so.
+    `is_full` says so. `wish` may be changed until the end.
     """
 
     def __init__(
@@ -77,14 +77,12 @@ class LiveSession:
         rate_hz: int,
         on_moment: Callable[[LiveMoment], None],
         wish: LiveWish | None = None,
-        window_s: float = 3.0,
-        every_s: float = 0.5,
     ) -> None:
-        self._recognizer = recognizer
-        self._recorder = StreamRecorder(rate_hz, recognizer.settings.max_clip_s)
-        self._on_moment = on_moment
-        self._wish = wish or LiveWish()
-        self._window_s, self._every_s = max(window_s, MIN_SOUND_S), every_s
+        settings = recognizer.settings
+        self.wish = wish or LiveWish()
+        self._recognizer, self._on_moment = recognizer, on_moment
+        self._recorder = StreamRecorder(rate_hz, settings.max_clip_s)
+        self._window_s, self._every_s = max(settings.live_window_s, MIN_SOUND_S), settings.live_every_s
         self._name = datetime.now().strftime("live_%Y%m%d_%H%M%S.wav")
         self._due_s = MIN_SOUND_S
         self._told_s: float | None = None
@@ -123,7 +121,7 @@ class LiveSession:
         if self._in_flight is None and self.heard_s >= self._due_s:
             self._beat()
 
-    def stop(self, wish: LiveWish | None = None) -> "Future[ClipFiles]":
+    def stop(self) -> "Future[ClipFiles]":
         """Analyse the whole recording and write it as a run, the same as uploading its 16-bit samples at 16 kHz.
 
         The future cannot be cancelled. It fails with an EmotionError, ClipTooShort when next to nothing was heard.
@@ -133,14 +131,14 @@ class LiveSession:
             self._ending = Future()
             self._ending.set_running_or_notify_cancel()
             # A thread of its own: three hours of sound take minutes, which would block a shared pool.
-            threading.Thread(target=self._finish, args=(wish or self._wish,), name="live").start()
+            threading.Thread(target=self._finish, args=(self.wish,), name="live").start()
         return self._ending
 
     def leave(self) -> "Future[ClipFiles] | None":
         """End without `stop`, as when the browser is gone: the recording becomes a run all the same, since a closed
         tab is often a mishap, unless it is no longer than KEPT_FROM_S or recordings are not to be kept.
         """
-        if self._ending is not None or (self._wish.keep_audio and self.heard_s > KEPT_FROM_S):
+        if self._ending is not None or (self.wish.keep_audio and self.heard_s > KEPT_FROM_S):
             return self.stop()
         self._end()
         self._recorder.close()

@@ -46,6 +46,8 @@ def serve(settings: Settings, say: Say, on_download: ReportDownload | None = Non
     """
     import uvicorn
 
+    from emotion.ui.live_socket import MAX_SOUND_BYTES
+
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     if not settings.insecure:
         _refuse_open_address(settings.host)
@@ -55,7 +57,9 @@ def serve(settings: Settings, say: Say, on_download: ReportDownload | None = Non
     recognizer = Recognizer(settings=settings, take_over=settings.model == AUTO, on_download=on_download)
     with recognizer, _telling(recognizer, say):
         app = make_app(recognizer, lambda: say(f"Emotion2Vec+ Studio is on {address} (Ctrl+C ends it)"))
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+        # What is larger is refused before it is in memory; sound does not get smaller by deflating it.
+        config = uvicorn.Config(app, log_level="warning", ws_max_size=MAX_SOUND_BYTES, ws_per_message_deflate=False)
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def describe(state: ModelState) -> str:

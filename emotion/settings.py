@@ -74,6 +74,12 @@ class Settings(BaseSettings):
         0.0, ge=0, allow_inf_nan=False, description="size of all runs, in GB, beyond which the oldest go; 0: no bound"
     )
 
+    # Live microphone
+    live_window_s: float = Field(3.0, ge=0.5, le=60, description="how much of the latest sound a live result is about")
+    live_every_s: float = Field(
+        0.5, ge=0.1, le=60, description="time between two live results, where the machine is quick enough"
+    )
+
     # Page
     host: str = Field("127.0.0.1", description="address to listen on")
     insecure: bool = Field(False, description="allow an address that others can reach, although nothing asks for a key")

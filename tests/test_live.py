@@ -233,7 +233,8 @@ def test_the_recording_is_called_by_its_start(listener):
 
 def test_the_wish_may_change_until_the_end_and_the_sound_need_not_be_kept(listener):
     listener.hear(tone(1.0))
-    files = listener.session.stop(LiveWish("frame", keep_audio=False)).result(PATIENCE_S)
+    listener.session.wish = LiveWish("frame", keep_audio=False)
+    files = listener.session.stop().result(PATIENCE_S)
     assert files.audio is None
     assert files.analysis.options.granularity == "frame"
 

@@ -1,13 +1,14 @@
 """The live microphone's web socket: a first message and sound in, moments out, and the name of the run at the end.
 
-In: a `Hello` as JSON, pieces of 16-bit little-endian mono PCM, and `{"stop": true}`, which may carry a changed wish.
-Out, as JSON: `{"ready": true, ...}`, moments, `{"finishing": share}`, and last `{"run": name}` or `{"error": text}`.
+In: a `Hello` as JSON, pieces of 16-bit little-endian mono PCM, changes of the wish, and last `{"stop": true}`.
+Out, as JSON: `{"ready": true, ...}`, moments, `{"labels": [...]}` when another model answers from now on,
+`{"finishing": share}`, and last `{"run": name}` or `{"error": text}`.
 """
 
 import asyncio
 import logging
 from contextlib import suppress
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
@@ -18,6 +19,7 @@ from emotion.analysis import Granularity
 from emotion.errors import EmotionError, LiveFull, LiveRefused
 from emotion.labels import EMOTIONS, Language, emotion_of
 from emotion.live import LiveMoment, LiveSession, LiveWish
+from emotion.model import ModelCard
 from emotion.outputs import ExportFormat
 from emotion.recognizer import Recognizer
 from emotion.ui.words import Words, language_of
@@ -60,44 +62,24 @@ class Hello(Wish):
     language: Language | None = None
 
 
-class Stop(Wish):
-    """The last message; what it does not name stays as it was."""
+class Change(Wish):
+    """A changed wish, and whether it is the last message; what it does not name stays as it was."""
 
-    stop: Literal[True]
+    stop: bool = False
 
 
-def add_live_route(
-    app: FastAPI,
-    recognizer: Recognizer,
-    window_s: float = 3.0,
-    every_s: float = 0.5,
-    most_sessions: int = MOST_SESSIONS,
-) -> None:
+def add_live_route(app: FastAPI, recognizer: Recognizer, most_sessions: int = MOST_SESSIONS) -> None:
     """Listen to microphones at `/live`; to be called before the page is mounted, which takes every other address."""
-    door = _Door(recognizer, window_s, every_s, most_sessions)
+    door = _Door(recognizer, most_sessions)
     app.add_api_websocket_route(PATH, door.enter)
 
 
 def live_value(recognizer: Recognizer, words: Words, wish: LiveWish) -> dict[str, Any]:
     """The value of the component that live.js draws: words, the labels of the model that answers now, and the wish."""
-    card = recognizer.state.card
-    keys = [emotion.key for emotion in EMOTIONS]
-    emotions = [emotion_of(key) for key in (*keys, *(label for label in card.labels if label not in keys))]
-    silent = {*card.untold, *(key for key in keys if key not in card.labels)}
     return {
         "words": words.group("live"),
         "language": words.language,
-        "labels": [
-            {
-                "key": e.key,
-                "name": e.name(words.language),
-                "headline": e.headline(words.language),
-                "emoji": e.emoji,
-                "colour": e.colour,
-                "untold": e.key in silent,
-            }
-            for e in emotions
-        ],
+        "labels": _labels(recognizer.state.card, words),
         "wish": {
             "granularity": wish.granularity,
             "embedding": wish.embedding,
@@ -114,9 +96,8 @@ class _Gone(Exception):
 class _Door:
     """Lets the page's own web sockets in, and not too many."""
 
-    def __init__(self, recognizer: Recognizer, window_s: float, every_s: float, most_sessions: int) -> None:
+    def __init__(self, recognizer: Recognizer, most_sessions: int) -> None:
         self._recognizer = recognizer
-        self._window_s, self._every_s = window_s, every_s
         self._most, self._open = most_sessions, 0
 
     async def enter(self, websocket: WebSocket) -> None:
@@ -124,7 +105,7 @@ class _Door:
             await websocket.close(_REFUSED)
             return
         await websocket.accept()
-        conversation = _Conversation(websocket, self._recognizer, self._window_s, self._every_s)
+        conversation = _Conversation(websocket, self._recognizer)
         if self._open >= self._most:
             await conversation.refuse(LiveFull(self._most))
             return
@@ -138,9 +119,8 @@ class _Door:
 class _Conversation:
     """One web socket from its first message to its last."""
 
-    def __init__(self, websocket: WebSocket, recognizer: Recognizer, window_s: float, every_s: float) -> None:
+    def __init__(self, websocket: WebSocket, recognizer: Recognizer) -> None:
         self._websocket, self._recognizer = websocket, recognizer
-        self._window_s, self._every_s = window_s, every_s
         accepted = websocket.headers.get("accept-language", "")
         self._words = Words(language_of(accepted, recognizer.settings.language))
         self._loop = asyncio.get_running_loop()
@@ -154,9 +134,7 @@ class _Conversation:
         """Listen until the end; what goes wrong is said to the browser, as far as it still hears."""
         try:
             hello = await self._greet()
-            session = LiveSession(
-                self._recognizer, hello.rate_hz, self._take, hello.live(), self._window_s, self._every_s
-            )
+            session = LiveSession(self._recognizer, hello.rate_hz, self._take, hello.live())
             await self._converse(session, hello)
         except _Gone:
             pass
@@ -177,31 +155,36 @@ class _Conversation:
         return hello
 
     async def _converse(self, session: LiveSession, hello: Hello) -> None:
-        await self._say({"ready": True, "every_s": self._every_s, "limit_s": self._recognizer.settings.max_clip_s})
-        telling = asyncio.create_task(self._tell())
+        card = self._recognizer.state.card
+        every_s = self._recognizer.settings.live_every_s
+        await self._say({"ready": True, "every_s": every_s, "labels": _labels(card, self._words)})
+        telling = asyncio.create_task(self._tell(card))
         try:
-            wish = await self._listen(session, hello)
+            await self._listen(session, hello)
         except BaseException:
             await self._leave(session)
             raise
         finally:
             telling.cancel()
-        await self._finish(session, wish)
+        await self._finish(session)
 
-    async def _listen(self, session: LiveSession, hello: Hello) -> LiveWish:
-        """Feed the session until it is stopped or full; the wish that then holds."""
+    async def _listen(self, session: LiveSession, wish: Wish) -> None:
+        """Feed the session, and tell it what is wished, until it is stopped or full."""
         started_s = self._loop.time()
         while not session.is_full:
             message = await self._receive()
             if isinstance(message, str):
-                stop = _parsed(Stop, message)
-                return hello.model_copy(update=stop.model_dump(exclude_unset=True, exclude={"stop"})).live()
+                change = _parsed(Change, message)
+                wish = wish.model_copy(update=change.model_dump(exclude_unset=True, exclude={"stop"}))
+                session.wish = wish.live()
+                if change.stop:
+                    return
+                continue
             await asyncio.to_thread(session.feed, message)
             await asyncio.sleep(wait_s(session.heard_s, self._loop.time() - started_s))
-        return hello.live()
 
-    async def _finish(self, session: LiveSession, wish: LiveWish) -> None:
-        is_full, ending = session.is_full, asyncio.wrap_future(session.stop(wish))
+    async def _finish(self, session: LiveSession) -> None:
+        is_full, ending = session.is_full, asyncio.wrap_future(session.stop())
         while not ending.done():
             await self._say({"finishing": round(session.finished_share, 3)})
             await asyncio.wait({ending}, timeout=_SHARE_EVERY_S)
@@ -229,9 +212,13 @@ class _Conversation:
         if not self._moments.full():  # a browser that does not take its moments loses some
             self._moments.put_nowait(moment)
 
-    async def _tell(self) -> None:
+    async def _tell(self, card: ModelCard) -> None:
         while True:
-            await self._say(moment_record(await self._moments.get()))
+            moment = await self._moments.get()
+            if card is not self._recognizer.state.card:
+                card = self._recognizer.state.card
+                await self._say({"labels": _labels(card, self._words)})
+            await self._say(moment_record(moment))
 
     async def _receive(self) -> str | bytes:
         try:
@@ -271,6 +258,24 @@ def moment_record(moment: LiveMoment) -> dict[str, Any]:
         "interval_s": round(moment.interval_s, 3),
         "level_db": round(moment.level_db, 1),
     }
+
+
+def _labels(card: ModelCard, words: Words) -> list[dict[str, Any]]:
+    """The nine emotions and what else the model has labels for, and which of them it cannot tell."""
+    keys = [emotion.key for emotion in EMOTIONS]
+    emotions = [emotion_of(key) for key in (*keys, *(label for label in card.labels if label not in keys))]
+    silent = {*card.untold, *(key for key in keys if key not in card.labels)}
+    return [
+        {
+            "key": e.key,
+            "name": e.name(words.language),
+            "headline": e.headline(words.language),
+            "emoji": e.emoji,
+            "colour": e.colour,
+            "untold": e.key in silent,
+        }
+        for e in emotions
+    ]
 
 
 def _parsed(kind: type[Message], text: str) -> Message:
