@@ -1,5 +1,10 @@
-"""What the timeline draws of an analysis: at most a few thousand points per lane, whatever the length."""
+"""What the timeline draws of an analysis: at most a few thousand points per lane, whatever the length.
 
+Lanes travel as text, base64 of little-endian int16: Gradio walks through every number of a list that it sends, which
+took 70 ms on two busy cores for a clip of 3 s, and the browser wraps each again.
+"""
+
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,8 +63,8 @@ def timeline(analysis: Analysis, drawn: Source, words: Words) -> dict[str, Any]:
 
 
 def detail(drawn: Source, start_s: float, end_s: float) -> dict[str, Any]:
-    """The lanes of a stretch in at most MAX_POINTS steps: `peaks` from `peaks_start_s` on, each `peak_s` long, and
-    `points` from `points_start_s` on, each `point_s` long.
+    """The lanes of a stretch in at most MAX_POINTS steps: `peaks` (lowest, highest) from `peaks_start_s` on, each
+    `peak_s` long, and `points` (one lane per label) from `points_start_s` on, each `point_s` long.
     """
     start_s = min(max(start_s, 0.0), drawn.duration_s)
     end_s = min(max(end_s, start_s), drawn.duration_s)
@@ -70,10 +75,10 @@ def _peaks(drawn: Source, start_s: float, end_s: float) -> dict[str, Any]:
     first, last = int(start_s * SAMPLE_RATE_HZ), int(end_s * SAMPLE_RATE_HZ) + 1
     part = drawn.samples[first:last]
     if not len(part):
-        return {"peaks": [[], []], "peaks_start_s": 0.0, "peak_s": 1.0}
+        return {"peaks": ["", ""], "peaks_start_s": 0.0, "peak_s": 1.0}
     sides = envelope(part, MAX_POINTS, drawn.loudest)
     return {
-        "peaks": sides,
+        "peaks": [pack(side) for side in sides],
         "peaks_start_s": first / SAMPLE_RATE_HZ,
         "peak_s": len(part) / len(sides[0]) / SAMPLE_RATE_HZ,
     }
@@ -86,17 +91,22 @@ def _points(drawn: Source, start_s: float, end_s: float) -> dict[str, Any]:
     part = drawn.scores[first : max(int(end_s * FRAME_RATE_HZ) + 1, first + 1)]
     means, frames_per_point = thin(part, MAX_POINTS)
     return {
-        "points": np.round(means.T * _PER_MILLE).astype(int).tolist(),
+        "points": [pack(row) for row in np.round(means.T * _PER_MILLE)],
         "points_start_s": first / FRAME_RATE_HZ,
         "point_s": frames_per_point / FRAME_RATE_HZ,
     }
 
 
-def envelope(samples: FloatArray, max_points: int, loudest: float) -> list[list[int]]:
-    """Lowest and highest sample of each stretch, in per mille of the loudest, as two lists."""
+def pack(numbers: FloatArray) -> str:
+    """Whole numbers [n] between -32768 and 32767 as text."""
+    return base64.b64encode(numbers.astype("<i2").tobytes()).decode()
+
+
+def envelope(samples: FloatArray, max_points: int, loudest: float) -> list[FloatArray]:
+    """Lowest and highest sample of each stretch, in per mille of the loudest, two arrays [P]."""
     edges = _edges(len(samples), max_points)
     low, high = np.minimum.reduceat(samples, edges), np.maximum.reduceat(samples, edges)
-    return [np.round(side / loudest * _PER_MILLE).astype(int).tolist() for side in (low, high)]
+    return [np.round(side / loudest * _PER_MILLE) for side in (low, high)]
 
 
 def thin(scores: FloatArray, max_points: int) -> tuple[FloatArray, int]:

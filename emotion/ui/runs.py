@@ -104,9 +104,10 @@ class Runs:
             yield notice_view("cancelled", "cancelled", words)
             return
         try:
-            analysis = future.result()
-            yield View(render.progress_bar(words("progress.writing"), None), busy, running=True)
-            files = await asyncio.to_thread(self._write, analysis, wish)
+            writing = asyncio.ensure_future(asyncio.to_thread(self._write, future.result(), wish))
+            if not await _soon(writing):
+                yield View(render.progress_bar(words("progress.writing"), None), busy, running=True)
+            files = await writing
         except Exception as error:  # the reader gets a sentence, whatever went wrong
             yield error_view(error, words)
             return
@@ -116,14 +117,21 @@ class Runs:
     async def _progress(self, future: "Future[Analysis]", words: Words) -> AsyncIterator[str]:
         """The line of progress, again and again until the future is done."""
         waiting = asyncio.wrap_future(future)
-        while not waiting.done():
+        while not await _soon(waiting):
             yield render.progress_line(self.recognizer.progress(future), words)
-            await asyncio.wait({waiting}, timeout=POLL_S)
         # The outcome is read from `future`; asyncio would call it forgotten here.
         waiting.cancelled() or waiting.exception()
 
     def _write(self, analysis: Analysis, wish: Wish) -> ClipFiles:
         return write_run(self.recognizer.settings.outputs, analysis, wish.exports, wish.keep_audio)
+
+
+async def _soon(waiting: asyncio.Future[Any]) -> bool:
+    """Whether it is done within POLL_S. What is so quick needs no step of its own, which would take the browser as
+    long to show.
+    """
+    done, _ = await asyncio.wait({waiting}, timeout=POLL_S)
+    return bool(done)
 
 
 def error_view(error: Exception, words: Words) -> View:

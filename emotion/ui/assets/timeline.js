@@ -17,6 +17,14 @@ let view = { start: 0, end: 1 };
 let style = "bands";
 let hover_s = null;
 
+// Lanes come as text, see emotion/ui/lanes.py: base64 of little-endian int16.
+function unpack(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Int16Array(bytes.buffer);
+}
+
+const unpacked = (lanes) => ({ ...lanes, peaks: lanes.peaks.map(unpack), points: lanes.points.map(unpack) });
+
 // ---- time and place ----
 const width = () => canvas.clientWidth;
 const toX = (time_s) => ((time_s - view.start) / (view.end - view.start)) * width();
@@ -53,7 +61,7 @@ async function fetchDetail() {
   try {
     const answer = await fetch(`${asked.details}?start_s=${start}&end_s=${end}`);
     if (!answer.ok || asked !== value) return;
-    detail = { start, end, lanes: await answer.json() };
+    detail = { start, end, lanes: unpacked(await answer.json()) };
     redraw();
   } catch {
     // Without a server the coarse lanes stay.
@@ -277,7 +285,7 @@ find(".tl-styles").addEventListener("click", (event) => {
 
 // ---- a new analysis ----
 function show() {
-  value = props.value || null;
+  value = props.value ? unpacked(props.value) : null;
   detail = null;
   root.hidden = !value;
   hover_s = null;
