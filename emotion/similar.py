@@ -22,6 +22,7 @@ View = Literal["none_open", "gone", "no_embedding", "unreadable", "few", "other_
 MOST_CLIPS = 20_000
 # Around the mean of two, each is the exact opposite of the other, whatever they are.
 LEAST_CLIPS = 3
+_ALWAYS_TOLD = 3
 _MOST_NUMBERS = 16_384
 _LARGEST = 1e6
 # Ten minutes: of a longer recording some frames stand for all, since hours of them take gigabytes.
@@ -168,9 +169,10 @@ class Gallery:
             return ClipMap() if largest is None or len(largest.clips) < LEAST_CLIPS else largest.map()
 
     def look_around(self, history: History, folder: str, count: int) -> Surroundings:
-        """What lies around a clip of the history: its `count` nearest clips, and the map.
+        """What lies around a clip of the history: at most `count` clips like it, and the map.
 
-        `folder` is that of the clip as in the history, empty for none. Reads the embeddings that are new.
+        `folder` is that of the clip as in the history, empty for none. Beyond the three nearest, only clips that have
+        something in common with it are told. Reads the embeddings that are new.
         """
         clips = _known_clips(history)
         self.update(_stored(history, clips))
@@ -183,8 +185,9 @@ class Gallery:
         elif comparable < LEAST_CLIPS:
             view = "other_model" if embedded >= LEAST_CLIPS else "few"
         own_model = known.entry.fingerprint if known is not None and view == "compared" else None
-        nearest = tuple(self.nearest(folder, count))
-        return Surroundings(view, comparable, embedded, nearest, self.map(own_model), clips)
+        found = enumerate(self.nearest(folder, count))
+        neighbours = tuple(one for place, one in found if place < _ALWAYS_TOLD or one.similarity > 0)
+        return Surroundings(view, comparable, embedded, neighbours, self.map(own_model), clips)
 
     def _group_of(self, key: str) -> "_Group | None":
         held = self._held.get(key)

@@ -414,3 +414,17 @@ def test_the_map_around_a_clip_is_that_of_its_own_model(history):
 def test_a_folder_that_is_not_in_the_history_is_gone(history, folder):
     keep(history, 0, voices(1)[0])
     assert Gallery().look_around(history, folder, 5).view == "gone"
+
+
+def test_beyond_the_three_nearest_only_what_has_something_in_common_is_told(history):
+    folders = [keep(history, number, one) for number, one in enumerate(voices(12, moods=4))]
+    around = Gallery().look_around(history, folders[0], 10)
+    assert len(around.neighbours) < 10
+    assert all(one.similarity > 0 for one in around.neighbours[3:])
+    few = Gallery().look_around(History(history.outputs), folders[0], 1)
+    assert len(few.neighbours) == 1
+    for folder in folders[4:]:
+        history.delete(folder)
+    around = Gallery().look_around(history, folders[0], 10)
+    assert len(around.neighbours) == 3
+    assert around.neighbours[-1].similarity < 0

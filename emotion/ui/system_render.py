@@ -300,6 +300,6 @@ def _licence(card: ModelCard, words: Words) -> str:
 
 
 def _limits(card: ModelCard, words: Words) -> str:
-    own = f"{escape(words('system.limits_built_in'))} " if card.name == BUILT_IN else ""
+    said = [words("system.limits_built_in")] if card.name == BUILT_IN else []
     measure = f"{escape(words('system.evaluate'))} <code>{escape(EVALUATE)}</code>"
-    return f"{own}{escape(words('system.limits_all'))}<br>{measure}"
+    return f"{escape(words.joined([*said, words('system.limits_all')]))}<br>{measure}"

@@ -1,7 +1,7 @@
 """Every text that the page shows, in the reader's language."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -28,6 +28,10 @@ class Words:
     def group(self, group: str) -> dict[str, str]:
         """All texts of a group, unfilled."""
         return {name: by_language[self.language] for name, by_language in texts()[group].items()}
+
+    def joined(self, sentences: Iterable[str]) -> str:
+        """Sentences one after the other; Chinese has no spaces between them."""
+        return ("" if self.language == "zh" else " ").join(sentences)
 
     def error(self, error: BaseException) -> str:
         """What happened and what to do; an error that is not of the family says nothing of itself."""

@@ -1,9 +1,105 @@
-"""Similar."""
+"""Similar: the recordings of the history that sound most like the open one, and a map of all."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
-from emotion.ui.desk import Desk
+from emotion.errors import RunNotFound
+from emotion.outputs.run import AUDIO_FILE
+from emotion.similar import Gallery, Surroundings
+from emotion.ui import similar_render, theme
+from emotion.ui.desk import OPENING, QUIET, Desk
+from emotion.ui.texts import text
+
+_MOST_NEIGHBOURS = 10
 
 
-def add_similar(desk: Desk, tab: gr.Tab) -> None:
+@dataclass(frozen=True)
+class Parts:
+    """The components of this tab."""
+
+    near: gr.HTML
+    map: gr.HTML
+    card: gr.HTML
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        return [self.near, self.map, self.card]
+
+
+def add_similar(desk: Desk, tab: gr.Tab) -> None:  # noqa: ARG001 - the page itself says when it is looked at
     """Lay out the tab and wire it."""
+    with gr.Row(elem_classes="two-sides", equal_height=False):
+        with gr.Column(scale=2, min_width=320):
+            near = _part("similar-near", text("similar_waiting"))
+        with gr.Column(scale=3, min_width=320):
+            clip_map, card = _part("similar-map"), _part("similar-card")
+    parts, answers = Parts(near, clip_map, card), Answers(desk)
+    near.tick(answers.look, desk.open_clip, parts.outputs, **QUIET)
+    clip_map.click(answers.show, None, card, **QUIET)
+    for part in (near, card):
+        part.click(answers.take, None, [*parts.outputs, desk.open_clip, desk.tabs], **OPENING)
+
+
+class Answers:
+    """What the tab answers to a reader: each method is one event, and gives the values of the components after it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk, self._gallery = desk, Gallery()
+
+    def look(self, open_clip: str, request: gr.Request) -> tuple[str, ...]:
+        """List and map around the open clip."""
+        words, around = self._desk.words(request), self._around(open_clip)
+        return (
+            similar_render.nearest(around, open_clip, self._address(around), words),
+            similar_render.clip_map(around, open_clip, words),
+            similar_render.no_card(words),
+        )
+
+    def show(self, event: gr.EventData, request: gr.Request) -> str:
+        """The card of a mark on the map."""
+        words, folder = self._desk.words(request), _said(event, "point")
+        around = self._around("")
+        known = around.clips.get(folder)
+        if known is None:
+            return similar_render.problem(words.error(RunNotFound()))
+        return similar_render.card(folder, known, self._address(around), words)
+
+    def take(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        """Another open clip: it is shown on the first tab, or stays here with what is like it."""
+        near, folder = _said(event, "near"), _said(event, "open") or _said(event, "near")
+        words, around = self._desk.words(request), self._around("")
+        if folder not in around.clips:
+            problem = similar_render.problem(words.error(RunNotFound()))
+            return gr.skip(), gr.skip(), problem, gr.skip(), gr.skip()
+        if near:
+            return *self.look(folder, request), folder, gr.skip()
+        return gr.skip(), gr.skip(), gr.skip(), folder, gr.Tabs(selected="recognise")
+
+    def _around(self, folder: str) -> Surroundings:
+        return self._gallery.look_around(self._desk.history, folder, _MOST_NEIGHBOURS)
+
+    def _address(self, around: Surroundings) -> similar_render.Address:
+        def address(folder: str) -> str | None:
+            if not around.clips[folder].entry.has_audio:
+                return None
+            return self._desk.shelf.address(self._desk.settings.outputs / folder / AUDIO_FILE)
+
+        return address
+
+
+def _part(name: str, value: Any = None) -> gr.HTML:
+    return gr.HTML(
+        value,
+        html_template=theme.asset("similar.html"),
+        js_on_load=theme.asset("patched.js") + theme.asset("similar.js"),
+        apply_default_css=False,
+        elem_id=name,
+    )
+
+
+def _said(event: gr.EventData, name: str) -> str:
+    """What the browser says of a click; whatever comes is checked against the history."""
+    said = event._data.get(name) if isinstance(event._data, dict) else None
+    return said if isinstance(said, str) else ""

@@ -104,7 +104,7 @@ async def _free(engine: Engine, words: Words) -> AsyncIterator[tuple[Any, ...]]:
     if before.card_bytes is not None and after.card_bytes is not None:
         held = {"before": before.card_bytes, "after": after.card_bytes}
         said.append(words("system.free_card", **{name: system_render.amount(count) for name, count in held.items()}))
-    yield _over(" ".join(said))
+    yield _over(words.joined(said))
 
 
 def _freed(before_bytes: int, after_bytes: int, words: Words) -> str:
@@ -125,7 +125,7 @@ async def _warm(engine: Engine, is_measured: bool, words: Words) -> AsyncIterato
     if is_measured:
         pays = engine.batch_frames > 1
         said.append(words("system.batches_pay" if pays else "system.no_batches", frames=f"{engine.batch_frames:,}"))
-    yield _over(" ".join(said))
+    yield _over(words.joined(said))
 
 
 async def _is_done(engine: Engine) -> bool:
