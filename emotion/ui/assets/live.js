@@ -1,6 +1,8 @@
 // The live microphone: sound goes over a web socket, and the emotion of the last seconds comes back. Runs as
 // `js_on_load` of its gr.HTML, which gives `element`, `props`, `trigger` and `watch`; `props.value` is what `live_value`
-// of emotion/ui/live_socket.py makes, or null. When a session is saved, it triggers 'submit' with the name of the run.
+// of emotion/ui/live_socket.py makes, or null. When a session is saved, it triggers 'submit' with the name of the run,
+// which stays in the session storage as `live`. `data-live` of the body says what the rest of the page has to know: `on`
+// while somebody is listened to, `saving` until whoever shows the run says `off`.
 const root = element.querySelector(".live");
 const find = (selector) => root.querySelector(selector);
 const button = find(".lv-switch");
@@ -8,11 +10,14 @@ const card = find(".lv-card");
 const canvas = find("canvas");
 const pen = canvas.getContext("2d");
 const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
-const SPAN_S = 60;
+// The curve is as wide as what was heard, within these bounds.
+const SPANS_S = [20, 60];
 const PIECES_PER_S = 10;
 const SLOW = 1.25;
 const MUTED_AFTER_S = 3;
 const QUIETEST_DB = -60;
+const LAST_PIECE_MS = 300;
+const TICK_ROOM = 78;
 const TROUBLES = ["denied", "missing", "occupied", "insecure", "unreachable", "lost", "error"];
 
 // Runs on the audio thread. Nothing is put out, so the speakers stay silent.
@@ -21,6 +26,10 @@ registerProcessor("pieces", class extends AudioWorkletProcessor {
   constructor() {
     super();
     this.begin();
+    this.port.onmessage = () => {
+      if (this.filled) this.send();
+      this.port.postMessage(null);
+    };
   }
   begin() {
     this.piece = new Int16Array(Math.round(sampleRate / ${PIECES_PER_S}));
@@ -41,7 +50,8 @@ registerProcessor("pieces", class extends AudioWorkletProcessor {
   }
   send() {
     const level_db = 10 * Math.log10(this.power / this.filled + 1e-12);
-    this.port.postMessage({ sound: this.piece.buffer, level_db }, [this.piece.buffer]);
+    const sound = this.piece.slice(0, this.filled).buffer;
+    this.port.postMessage({ sound, level_db }, [sound]);
     this.begin();
   }
 });`;
@@ -53,7 +63,8 @@ let session = null; // the microphone, the socket and the clock of the session t
 let moments = [];
 let heard_s = 0; // how much of the microphone was sent
 let every_s = 0.5;
-let drawn_s = 0;
+let drawn_s = 0; // the time at the right end of the curve, and how long the curve is
+let span_s = SPANS_S[0];
 
 const isRunning = () => ["asking", "connecting", "listening"].includes(state);
 const percent = (share) => (share * 100).toFixed(1) + "%";
@@ -70,13 +81,16 @@ function clock(time_s) {
 // ---- states ----
 function enter(name, hint) {
   state = name;
-  showHeadline(value.words[name + "_title"]);
+  document.body.dataset.live = isRunning() ? "on" : name === "finishing" || name === "saved" ? "saving" : "off";
+  const trouble = TROUBLES.includes(name);
+  showHeadline(value.words[name + "_title"], trouble ? "⚠️" : name === "idle" ? "🎙️" : "");
   showHint(hint === undefined ? value.words[name + "_hint"] || "" : hint);
   card.classList.toggle("heard", false);
-  card.classList.toggle("trouble", TROUBLES.includes(name));
+  card.classList.toggle("trouble", trouble);
   showButton();
   if (isRunning()) return;
   showLevel(QUIETEST_DB);
+  showBars(null);
   find(".lv-pace").textContent = "";
 }
 
@@ -137,6 +151,9 @@ async function listen(mine) {
   }
   if (mine.ended) return release(mine);
   await mine.context.resume();
+  // A phone that falls asleep closes the microphone.
+  if (navigator.wakeLock) mine.awake = await navigator.wakeLock.request("screen").catch(() => null);
+  if (mine.ended) return release(mine);
   connect(mine);
 }
 
@@ -147,7 +164,7 @@ function connect(mine) {
   mine.socket = new WebSocket(address);
   mine.socket.addEventListener("open", () => {
     const hello = { rate_hz: mine.context.sampleRate, language: value.language, ...value.wish };
-    mine.socket.send(JSON.stringify(hello));
+    tell(mine, hello);
   });
   mine.socket.addEventListener("message", (event) => mine === session && hear(mine, JSON.parse(event.data)));
   mine.socket.addEventListener("close", () => lose(mine));
@@ -157,17 +174,24 @@ function connect(mine) {
 function hear(mine, message) {
   if (message.ready) {
     every_s = message.every_s;
+    showLabels(message.labels);
     openMicrophone(mine);
     enter("listening");
+  } else if (message.labels) {
+    showLabels(message.labels); // another model answers
   } else if ("time_s" in message) {
     if (state === "listening") showMoment(message);
   } else if ("finishing" in message) {
     const share = filled(value.words.finishing_share, { percent: percent(message.finishing) });
-    if (state !== "finishing") finish(mine);
+    if (state !== "finishing") { // the recording is as long as it may be
+      release(mine);
+      enter("finishing");
+    }
     if (message.finishing > 0) showHint(share);
   } else if (message.run) {
     end(mine);
     enter("saved", filled(message.is_full ? value.words.full_hint : value.words.saved_hint, { run: message.run }));
+    sessionStorage.setItem("live", message.run);
     trigger("submit", { run: message.run });
   } else if (message.error) {
     end(mine);
@@ -177,20 +201,21 @@ function hear(mine, message) {
 
 function openMicrophone(mine) {
   const source = mine.context.createMediaStreamSource(mine.stream);
-  const pieces = new AudioWorkletNode(mine.context, "pieces");
-  pieces.port.onmessage = ({ data }) => sendPiece(mine, data);
-  source.connect(pieces).connect(mine.context.destination);
+  mine.pieces = new AudioWorkletNode(mine.context, "pieces");
+  mine.pieces.port.onmessage = ({ data }) => (data ? sendPiece(mine, data) : mine.allSent());
+  source.connect(mine.pieces).connect(mine.context.destination);
   // Pulled out or switched off: what was heard is saved.
   mine.stream.getAudioTracks()[0].addEventListener("ended", () => state === "listening" && stop());
 }
 
 function sendPiece(mine, { sound, level_db }) {
-  if (mine !== session || state !== "listening" || mine.socket.readyState !== WebSocket.OPEN) return;
+  if (mine !== session || mine.socket.readyState !== WebSocket.OPEN) return;
+  mine.socket.send(sound);
+  if (state !== "listening") return; // the last piece
   if (!root.isConnected) { // the page was rebuilt around this component
     stop();
     return;
   }
-  mine.socket.send(sound);
   heard_s += sound.byteLength / 2 / mine.context.sampleRate;
   mine.muted_s = level_db > -119 ? 0 : (mine.muted_s || 0) + 1 / PIECES_PER_S;
   showLevel(level_db);
@@ -205,18 +230,29 @@ function stop() {
     enter("idle");
     return;
   }
-  if (session.socket.readyState === WebSocket.OPEN) session.socket.send(JSON.stringify({ stop: true, ...value.wish }));
-  finish(session);
+  enter("finishing");
+  sayStop(session);
 }
 
-function finish(mine) {
+// The last piece goes first; an audio thread that is gone has none.
+async function sayStop(mine) {
+  await new Promise((resolve) => {
+    mine.allSent = resolve;
+    setTimeout(resolve, LAST_PIECE_MS);
+    mine.pieces.port.postMessage("last");
+  });
   release(mine);
-  enter("finishing");
+  tell(mine, { stop: true, ...value.wish });
+}
+
+function tell(mine, message) {
+  if (mine.socket.readyState === WebSocket.OPEN) mine.socket.send(JSON.stringify(message));
 }
 
 function release(mine) {
   if (mine.stream) mine.stream.getTracks().forEach((track) => track.stop());
   if (mine.context && mine.context.state !== "closed") mine.context.close();
+  if (mine.awake) mine.awake.release();
 }
 
 function end(mine) {
@@ -243,7 +279,7 @@ function fail(mine, fault) {
 // ---- what is shown ----
 function showMoment(moment) {
   moments.push(moment);
-  while (moments.length && moments[0].time_s < moment.time_s - SPAN_S - 10) moments.shift();
+  while (moments.length && moments[0].time_s < moment.time_s - SPANS_S[1] - 10) moments.shift();
   card.classList.toggle("heard", Boolean(moment.scores));
   if (moment.scores) {
     const label = value.labels.find((each) => each.key === moment.key);
@@ -282,6 +318,13 @@ function showBars(scores) {
   });
 }
 
+function showLabels(labels) {
+  value.labels = labels;
+  buildBars();
+  buildLegend();
+  showBars(null);
+}
+
 function buildBars() {
   find(".bars").setAttribute("aria-label", value.words.scores);
   find(".bars").replaceChildren(...value.labels.map((label) => {
@@ -317,7 +360,7 @@ function showStyle() {
 const themed = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 const width = () => canvas.clientWidth;
 const bottom = () => canvas.clientHeight - 22;
-const toX = (time_s) => width() * (1 - (drawn_s - time_s) / SPAN_S);
+const toX = (time_s) => width() * (1 - (drawn_s - time_s) / span_s);
 const kindOf = (moment) => (moment.scores ? "scores" : moment.is_silent ? "silence" : "none");
 
 function draw() {
@@ -326,6 +369,7 @@ function draw() {
   const size = [Math.round(width() * density), Math.round(canvas.clientHeight * density)];
   if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
   drawn_s = Math.max(heard_s, moments.length ? moments[moments.length - 1].time_s : 0);
+  span_s = Math.min(Math.max(drawn_s, SPANS_S[0]), SPANS_S[1]);
   pen.setTransform(density, 0, 0, density, 0, 0);
   pen.clearRect(0, 0, width(), canvas.clientHeight);
   pen.fillStyle = themed("--lv-ground");
@@ -334,6 +378,7 @@ function draw() {
     if (stretch.kind === "silence") drawSilence(stretch);
     if (stretch.kind === "scores") (style === "bands" ? drawBands : drawLines)(stretch.points);
   }
+  if (!moments.length) drawHint();
   drawAxis();
 }
 
@@ -413,22 +458,33 @@ function drawSilence({ points }) {
   pen.restore();
 }
 
+function drawHint() {
+  pen.font = "14px system-ui, sans-serif";
+  pen.textAlign = "center";
+  pen.textBaseline = "middle";
+  pen.fillStyle = themed("--lv-muted");
+  pen.fillText(value.words.curve_hint, width() / 2, bottom() / 2);
+}
+
 function drawAxis() {
   pen.font = "12px system-ui, sans-serif";
   pen.textBaseline = "top";
-  for (let ago_s = 0; ago_s <= SPAN_S; ago_s += 20) {
+  const step_s = [5, 10, 20].find((step) => (step / span_s) * width() > TICK_ROOM) || 30;
+  for (let ago_s = 0; ago_s <= span_s; ago_s += step_s) {
     const x = Math.min(Math.max(toX(drawn_s - ago_s), 0), width() - 1);
+    const text = ago_s ? filled(value.words.ago, { seconds: ago_s }) : value.words.now;
+    const room = pen.measureText(text).width / 2;
     pen.fillStyle = themed("--lv-line");
     pen.fillRect(x, bottom(), 1, 5);
     pen.fillStyle = themed("--lv-muted");
-    pen.textAlign = ago_s === 0 ? "right" : ago_s === SPAN_S ? "left" : "center";
-    pen.fillText(ago_s ? filled(value.words.ago, { seconds: ago_s }) : value.words.now, x, bottom() + 7);
+    pen.textAlign = "center";
+    pen.fillText(text, Math.min(Math.max(x, room), width() - room), bottom() + 7);
   }
 }
 
 // ---- a new value: the page was opened, or its language or a wish changed ----
 function show() {
-  value = props.value || null;
+  value = props.value ? { ...props.value } : null; // its labels change when another model answers
   root.hidden = !value;
   if (!value) return;
   root.setAttribute("aria-label", value.words.title);
@@ -438,6 +494,7 @@ function show() {
   buildBars();
   buildLegend();
   showStyle();
+  if (state === "listening") tell(session, value.wish);
   const latest = moments[moments.length - 1];
   showBars(state === "listening" && latest ? latest.scores : null);
   if (!window.isSecureContext || !navigator.mediaDevices || !window.AudioWorkletNode) enter("insecure");

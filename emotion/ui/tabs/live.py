@@ -1,9 +1,101 @@
-"""Live."""
+"""Live: the microphone, the emotion while somebody speaks, and the run that is made of it at the end."""
 
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
 from fastapi import FastAPI
 
-from emotion.ui.desk import Desk
+from emotion.analysis import Granularity
+from emotion.errors import EmotionError
+from emotion.live import LiveWish
+from emotion.ui import clip_view, layout, render, theme
+from emotion.ui.clip_view import ClipView, lay_out_clip
+from emotion.ui.desk import OPENING, QUIET, Desk
+from emotion.ui.live_socket import add_live_route, live_value
+from emotion.ui.tabs.recognise import show_clip
+from emotion.ui.texts import html, text
+
+# The run that this browser tab saved last, which live.js keeps.
+_REMEMBERED = "() => [sessionStorage.getItem('live') || '']"
+# The result of an earlier session stays hidden until that of this one is there.
+_REVEAL = """() => {
+  if (document.body.dataset.live !== "saving") return;
+  document.body.dataset.live = "off";
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  document.getElementById("live-outcome").scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "nearest" });
+}"""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components of this tab."""
+
+    box: gr.HTML
+    options: layout.OptionParts
+    clip: ClipView
+    log: gr.Textbox
+
+    @property
+    def outcome(self) -> list[gr.components.Component]:
+        return [*self.clip.outputs, self.log]
 
 
 def add_live(desk: Desk, app: FastAPI) -> None:
-    """Lay out the tab and wire it."""
+    """Lay out the tab and wire it; `app` listens to the microphones."""
+    add_live_route(app, desk.recognizer)
+    parts = _lay_out(desk)
+    _wire_box(parts, desk)
+    _wire_outcome(parts, desk)
+
+
+def _lay_out(desk: Desk) -> Parts:
+    # The template never changes, so that Gradio leaves the canvas alone and the script alone draws the value.
+    box = gr.HTML(
+        None,
+        html_template=theme.asset("live.html"),
+        js_on_load=theme.asset("live.js"),
+        apply_default_css=False,
+        elem_id="live",
+    )
+    with gr.Column(elem_id="live-wish", elem_classes="wish"):
+        html(text("live_when"), "live-when")
+        options = layout.option_parts(desk.settings, "live")
+        options.granularity.value = "frame"  # who watches an emotion change wants to see it again
+        html(text("live_privacy"), "live-privacy")
+    with gr.Column(elem_id="live-outcome", elem_classes="outcome"):
+        clip = lay_out_clip("live")
+        log = clip_view.log_box("live-log")
+    return Parts(box, options, clip, log)
+
+
+def _wire_box(parts: Parts, desk: Desk) -> None:
+    """Give the component its words and the wish, when the page is loaded and on every change of an option."""
+
+    def value(
+        granularity: Granularity, embedding: bool, keep_audio: bool, exports: list[str], request: gr.Request
+    ) -> dict[str, Any]:
+        wish = LiveWish(granularity, embedding, tuple(exports), keep_audio)
+        return live_value(desk.recognizer, desk.words(request), wish)
+
+    gr.on(None, value, parts.options.inputs, parts.box, **QUIET)
+
+
+def _wire_outcome(parts: Parts, desk: Desk) -> None:
+    async def show_saved(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        run, words = str(getattr(event, "run", "")), desk.words(request)
+        try:
+            return *await asyncio.to_thread(show_clip, run, desk, words), run
+        except EmotionError as error:
+            return render.error_card(error, words), None, "", "", gr.skip()
+
+    async def come_back(run: str, request: gr.Request) -> tuple[Any, ...]:
+        """What was shown before the page was loaded anew, be it for another language."""
+        try:
+            return await asyncio.to_thread(show_clip, run, desk, desk.words(request))
+        except EmotionError:  # there is none, or it was deleted since
+            return tuple(gr.skip() for _ in parts.outcome)
+
+    parts.box.submit(show_saved, None, [*parts.outcome, desk.open_clip], **OPENING).then(None, js=_REVEAL)
+    gr.on(None, come_back, [gr.Textbox(visible=False)], parts.outcome, js=_REMEMBERED, **QUIET)
