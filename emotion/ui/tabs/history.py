@@ -1,9 +1,256 @@
-"""History."""
+"""History: the runs that are kept, to be found, opened again, compared and deleted."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
 
 import gradio as gr
 
-from emotion.ui.desk import Desk
+from emotion.errors import EmotionError, RunIsOpen
+from emotion.ui import clip_view, comparison_render, history_render, render, theme
+from emotion.ui.clip_view import ClipView, lay_out_clip
+from emotion.ui.desk import OPENING, QUIET, Desk
+from emotion.ui.history_render import MORE_CLIPS, MOST_TYPED, PAGE_RUNS, Look
+from emotion.ui.texts import html
+from emotion.ui.words import Words
+
+# The clip that this browser tab had open before it was loaded anew, which history_view.js keeps.
+_REMEMBERED = "(_, look) => [sessionStorage.getItem('history') || '', look]"
+_ASKED = "(_, __, look) => [...['search', 'emotion'].map((name) => document.forms.history[name].value), look]"
+
+
+@dataclass(frozen=True)
+class BrowseParts:
+    """The list, and beside it the clip that is open."""
+
+    tools: gr.HTML
+    summary: gr.HTML
+    runs: gr.HTML
+    question: gr.HTML
+    opened: gr.HTML
+    clip: ClipView
+    run: gr.HTML
+    log: gr.Textbox
+
+    @property
+    def view(self) -> list[gr.components.Component]:
+        return [self.opened, *self.clip.outputs, self.run, self.log]
+
+
+@dataclass(frozen=True)
+class SideParts:
+    """One of two clips that are compared."""
+
+    name: gr.HTML
+    clip: ClipView
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        return [self.name, *self.clip.outputs]
+
+
+@dataclass(frozen=True)
+class ComparisonParts:
+    """Two clips beside each other."""
+
+    head: gr.HTML
+    one: SideParts
+    other: SideParts
+    table: gr.HTML
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        return [self.head, *self.one.outputs, *self.other.outputs, self.table]
 
 
 def add_history(desk: Desk, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
+    look = gr.State(Look())
+    with gr.Column(elem_id="history"):
+        browse, comparison = _lay_out_browse(), _lay_out_comparison()
+    _wire(tab, look, browse, comparison, Answers(desk))
+
+
+class Answers:
+    """What the tab answers to a reader: each method is one event, and gives the values of the components after it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def refresh(self, remembered: str, look: Look, request: gr.Request) -> tuple[Any, ...]:
+        """What can be searched, the list as it is now, and the open clip, unless it is gone."""
+        words = self._desk.words(request)
+        look = look if look.open_clip else replace(look, open_clip=remembered)
+        try:
+            view = self._view(look.open_clip, words) if look.open_clip else _no_view(words)
+        except EmotionError:  # it was deleted meanwhile
+            look, view = replace(look, open_clip=""), _no_view(words)
+        return history_render.tools(look, words), *self._listed(look, words), *view
+
+    def find(self, search: str, emotion: str, look: Look, request: gr.Request) -> tuple[Any, ...]:
+        """The runs that go with what was typed and chosen, which may be nothing."""
+        look = Look(search[:MOST_TYPED], emotion, open_clip=look.open_clip)
+        return self._listed(look, self._desk.words(request))
+
+    def more(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        """More runs, or more recordings of a batch."""
+        run = _said(event, "unfold")
+        if run:
+            unfolded = dict(look.unfolded)
+            unfolded[run] = unfolded.get(run, 0) + MORE_CLIPS
+            look = replace(look, unfolded=tuple(unfolded.items()))
+        else:
+            look = replace(look, limit=look.limit + PAGE_RUNS)
+        return self._listed(look, self._desk.words(request))
+
+    def open(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        """A clip with everything that was kept of it."""
+        words, folder = self._desk.words(request), _said(event, "open")
+        try:
+            view = self._view(folder, words)
+        except EmotionError as error:
+            look = replace(look, open_clip="")
+            return *self._listed(look, words), *_no_view(words, error), gr.skip()
+        look = replace(look, open_clip=folder)
+        return *self._listed(look, words), *view, folder
+
+    def close(self, look: Look, request: gr.Request) -> tuple[Any, ...]:
+        """No clip."""
+        words = self._desk.words(request)
+        return *self._listed(replace(look, open_clip=""), words), *_no_view(words)
+
+    def ask(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        """The question whether a run shall be deleted, or why it cannot be."""
+        words = self._desk.words(request)
+        try:
+            run = self._desk.history.run(_said(event, "delete"))
+            if run.is_open:
+                raise RunIsOpen(run.name)
+        except EmotionError as error:
+            return gr.skip(), history_render.problem(error, words)
+        return history_render.question(run, words), gr.skip()
+
+    def delete(self, look: Look, open_clip: str, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        """The list without a run, and no clip of it open."""
+        words, name, history = self._desk.words(request), _said(event, "delete"), self._desk.history
+        unchanged = [gr.skip()] * len(_no_view(words))
+        try:
+            said = words("history.deleted", name=history_render.name_of(history.run(name), words))
+            history.delete(name)
+        except EmotionError as error:
+            _, *listed = self._listed(look, words)
+            return "", history_render.problem(error, words), *listed, *unchanged, gr.skip()
+        view: list[Any] = unchanged
+        if _is_of(look.open_clip, name):
+            look, view = replace(look, open_clip=""), list(_no_view(words))
+        return "", *self._listed(look, words, said), *view, "" if _is_of(open_clip, name) else gr.skip()
+
+    def compare(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        """The open clip and a second one."""
+        words = self._desk.words(request)
+        try:
+            pair = [self._desk.history.open_clip(folder) for folder in (look.open_clip, _said(event, "compare"))]
+        except EmotionError as error:
+            return *_no_comparison(), history_render.problem(error, words)
+        one, other = (files.analysis for files in pair)
+        head, table = (make(one, other, words) for make in (comparison_render.head, comparison_render.table))
+        sides = [
+            value
+            for letter, files in zip(comparison_render.SIDES, pair, strict=True)
+            for value in (comparison_render.side(letter, files, words), *clip_view.shown(files, self._desk, words))
+        ]
+        return head, *sides, table, gr.skip()
+
+    def _listed(self, look: Look, words: Words, said: str = "") -> tuple[Any, ...]:
+        """Values of the summary, the list and the look."""
+        page = self._desk.history.runs(look.search, look.emotion, look.limit)
+        summary = history_render.summary(page, look, self._desk.settings, words, said)
+        # In the time of the server, as the runs themselves.
+        return summary, history_render.run_list(page, look, words, datetime.now().date()), look
+
+    def _view(self, folder: str, words: Words) -> tuple[Any, ...]:
+        """Values of the side with the open clip; raises an EmotionError that says why not."""
+        desk, files = self._desk, self._desk.history.open_clip(folder)
+        run = desk.history.run(folder.partition("/")[0])
+        zipped = desk.shelf.stream(f"{run.name}.zip", partial(desk.history.zip_chunks, run.name))
+        return (
+            history_render.opened(folder, files, run, words),
+            *clip_view.shown(files, desk, words),
+            history_render.whole_run(run, zipped, words),
+            clip_view.log_of(files, words),
+        )
+
+
+def _no_view(words: Words, error: EmotionError | None = None) -> tuple[Any, ...]:
+    """Values of the side with the open clip while there is none, and why, if it should be there."""
+    card = render.error_card(error, words) if error else history_render.nothing_open(words)
+    return "", card, None, "", "", ""
+
+
+def _no_comparison() -> tuple[Any, ...]:
+    side = "", "", None, ""
+    return "", *side, *side, ""
+
+
+def _said(event: gr.EventData, name: str) -> str:
+    """What the browser said with an event, if it is text."""
+    said = getattr(event, name, "") if isinstance(event._data, dict) else ""
+    return said if isinstance(said, str) else ""
+
+
+def _is_of(folder: str, run: str) -> bool:
+    return folder.partition("/")[0] == run
+
+
+def _lay_out_browse() -> BrowseParts:
+    with gr.Row(elem_classes="two-sides", elem_id="history-browse", equal_height=False):
+        with gr.Column(scale=2, min_width=320, elem_classes="wish"):
+            tools = _speaking("history-tools", "history_tools.js")
+            summary = html("", "history-summary")
+            runs = _speaking("history-list", "history.js")
+            question = _speaking("history-question", "history_question.js")
+        with gr.Column(scale=3, min_width=320, elem_classes="outcome"):
+            opened = _speaking("history-opened", "history_view.js")
+            clip = lay_out_clip("history")
+            run = html("", "history-run")
+            log = clip_view.log_box("history-log")
+    return BrowseParts(tools, summary, runs, question, opened, clip, run, log)
+
+
+def _lay_out_comparison() -> ComparisonParts:
+    with gr.Column(elem_id="history-comparison"):
+        head = _speaking("comparison-head", "history_view.js")
+        with gr.Row(elem_classes="two-sides", equal_height=False):
+            one, other = _lay_out_side("comparison-one"), _lay_out_side("comparison-other")
+        table = html("", "comparison-table")
+    return ComparisonParts(head, one, other, table)
+
+
+def _lay_out_side(name: str) -> SideParts:
+    with gr.Column(min_width=320, elem_classes="outcome"):
+        return SideParts(html("", f"{name}-name"), lay_out_clip(name))
+
+
+def _speaking(name: str, script: str) -> gr.HTML:
+    """A piece of HTML whose buttons say what was clicked."""
+    return gr.HTML("", js_on_load=theme.asset(script), apply_default_css=False, elem_id=name)
+
+
+def _wire(tab: gr.Tab, look: gr.State, browse: BrowseParts, comparison: ComparisonParts, answers: Answers) -> None:
+    desk, listed = answers._desk, [browse.summary, browse.runs, look]
+    # Components that only carry what a script of the browser puts into them.
+    remembered, search, emotion = (gr.Textbox(visible=False) for _ in range(3))
+    tab.select(answers.refresh, [remembered, look], [browse.tools, *listed, *browse.view], js=_REMEMBERED, **QUIET)
+    # While one answer is on its way, of all that is typed only the last is asked.
+    browse.tools.input(answers.find, [search, emotion, look], listed, js=_ASKED, trigger_mode="always_last", **QUIET)
+    browse.runs.expand(answers.more, look, listed, **QUIET)
+    browse.runs.select(answers.open, look, [*listed, *browse.view, desk.open_clip], **OPENING)
+    browse.opened.clear(answers.close, look, [*listed, *browse.view], **QUIET)
+    browse.runs.delete(answers.ask, None, [browse.question, browse.summary], **QUIET)
+    browse.question.delete(
+        answers.delete, [look, desk.open_clip], [browse.question, *listed, *browse.view, desk.open_clip], **OPENING
+    )
+    browse.runs.click(answers.compare, look, [*comparison.outputs, browse.summary], **QUIET)
+    browse.runs.upload(lambda: gr.Tabs(selected="recognise"), None, desk.tabs, **QUIET)
+    comparison.head.clear(_no_comparison, None, comparison.outputs, **QUIET)
