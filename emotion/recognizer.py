@@ -90,6 +90,11 @@ class Recognizer:
         """Which model answers, and whether another is on its way; cheap, to be asked as often as one likes."""
         return self._state
 
+    @property
+    def ahead(self) -> int:
+        """How many recordings of one person may be in the engine at a time: enough to keep it busy, and no more."""
+        return min(_AHEAD_OF_BATCHES if self.engine.batch_frames > 1 else _AHEAD, self.settings.queue_size)
+
     def submit(
         self,
         source: Source | Clip,
@@ -104,11 +109,10 @@ class Recognizer:
         self, sources: Iterable[Source | Clip], granularity: Granularity = "utterance", embedding: bool = False
     ) -> Iterator[Future[Analysis]]:
         """One future per source, in their order, submitted only a few ahead so that the queue never fills."""
-        ahead = min(_AHEAD_OF_BATCHES if self.engine.batch_frames > 1 else _AHEAD, self.settings.queue_size)
         waiting: deque[Future[Analysis]] = deque()
         for source in sources:
             waiting.append(self.submit(source, granularity, embedding))
-            if len(waiting) == ahead:
+            while len(waiting) >= self.ahead:
                 yield waiting.popleft()
         yield from waiting
 

@@ -18,7 +18,7 @@ ROOMS = [
     {"outputs"},
     {"monitor", "evaluation", "comparison", "similar"},
     {"recognizer", "tuning"},
-    {"live"},
+    {"live", "batch"},
     {"checkup"},
     {"ui"},
     {"server"},

@@ -1,42 +1,29 @@
-"""`emotion recognize`: files, folders or standard input; one line or one JSON record for each."""
+"""`emotion recognize`: files, folders, zips or standard input; one line or one JSON record for each."""
 
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emotion.cli import flags, terminal
-from emotion.errors import EmotionError
+from emotion.errors import NothingInside
 
 if TYPE_CHECKING:
-    from emotion.analysis import Analysis, Granularity
-    from emotion.outputs import BatchRun
+    from emotion.analysis import Granularity
+    from emotion.batch import Batch, BatchWish, Named, Outcome
     from emotion.recognizer import Recognizer
 
 _STANDARD_INPUT = "-"
-_FILES_HELP = "Recordings, folders of them, or - for standard input."
+_FILES_HELP = "Recordings, folders or .zip files of them, or - for standard input."
 _FORMATS_HELP = "Also write csv, srt, vtt, textgrid, audacity, rttm or labelstudio (json always is); may be repeated."
 
 
-@dataclass(frozen=True)
-class _Request:
-    """What one call wants of every file; `outputs` is None when nothing is to be written."""
-
-    granularity: "Granularity"
-    embedding: bool
-    formats: tuple[str, ...]
-    outputs: Path | None
-    as_json: bool
-
-
 def recognize(
-    files: Annotated[list[str], typer.Argument(metavar="FILE|FOLDER|-...", help=_FILES_HELP)],
+    files: Annotated[list[str], typer.Argument(metavar="FILE|FOLDER|ZIP|-...", help=_FILES_HELP)],
     granularity: Annotated[str, typer.Option(help="utterance: one answer; frame: 50 a second.")] = "utterance",
     embedding: Annotated[bool, typer.Option("--embedding", help="Keep the embedding as embedding.npy.")] = False,
     output: Annotated[Path | None, typer.Option(help="Folder of the runs: outputs; with --json none.")] = None,
@@ -51,6 +38,7 @@ def recognize(
     config: flags.Config = None,
 ) -> None:
     """Recognise the emotion in recordings. Exits with 1 when a file failed; the others are still done."""
+    from emotion.batch import Batch
     from emotion.recognizer import Recognizer
     from emotion.settings import load_settings
 
@@ -65,19 +53,20 @@ def recognize(
         outputs=output,
     )
     writes = output is not None or not as_json
-    request = _request(granularity, embedding, formats or [], settings.outputs if writes else None, as_json)
+    wish = _wish(granularity, embedding, formats or [], settings.keep_audio, writes)
     sources = list(_find_sources(files))
     with (
         terminal.DownloadBar(settings.model) as report,
         Recognizer(settings=settings, on_download=report) as recognizer,
     ):
         terminal.say_model(recognizer.state)
-        failures = _Session(recognizer, request).run(sources)
+        failures = _run(Batch(recognizer, sources, wish), recognizer, as_json)
     if failures:
         raise typer.Exit(1)
 
 
-def _request(granularity: str, embedding: bool, formats: list[str], outputs: Path | None, as_json: bool) -> _Request:
+def _wish(granularity: str, embedding: bool, formats: list[str], keep_audio: bool, writes: bool) -> "BatchWish":
+    from emotion.batch import BatchWish
     from emotion.outputs import EXPORT_FORMATS
 
     if granularity not in ("utterance", "frame"):
@@ -86,74 +75,49 @@ def _request(granularity: str, embedding: bool, formats: list[str], outputs: Pat
         if chosen not in (*EXPORT_FORMATS, "json"):
             raise typer.BadParameter(f"{chosen!r} is none of json, {', '.join(EXPORT_FORMATS)}.", param_hint="--format")
     exports = tuple(dict.fromkeys(chosen for chosen in formats if chosen != "json"))
-    return _Request("frame" if granularity == "frame" else "utterance", embedding, exports, outputs, as_json)
+    level: Granularity = "frame" if granularity == "frame" else "utterance"
+    return BatchWish(level, embedding, exports, keep_audio, writes, summary_of_one=False)
 
 
-def _find_sources(files: list[str]) -> Iterator[Path | bytes]:
+def _find_sources(files: list[str]) -> "Iterator[Path | Named]":
     """The recordings behind the words of the call; folders give their sound files in order of name."""
     from emotion.audio import SOUND_SUFFIXES
+    from emotion.batch import Named
 
     for word in files:
         path = Path(word)
         if word == _STANDARD_INPUT:
-            yield sys.stdin.buffer.read()
+            yield Named(sys.stdin.buffer.read(), "standard input")
         elif path.is_dir():
             found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SOUND_SUFFIXES and p.is_file())
             if not found:
-                raise EmotionError(f"The folder {path.name!r} holds no sound file.")
+                raise NothingInside(path.resolve().name)
             yield from found
         else:
             yield path
 
 
-class _Session:
-    """Runs the files of one call through the engine in order and prints as they come."""
+def _run(batch: "Batch", recognizer: "Recognizer", as_json: bool) -> int:
+    """Print the outcomes as they come; the number of recordings that failed."""
+    begun = batch.snapshot()
+    if begun.skipped:
+        terminal.say(f"{begun.skipped} files in the zips are not sound by their names and were skipped.")
+    started_s = time.perf_counter()
+    with (
+        terminal.progress_bar(begun.total) as bar,
+        closing(batch.run(lambda name, future: bar.follow(name, future, recognizer.progress))) as outcomes,
+    ):
+        for outcome in outcomes:
+            _show(outcome, as_json)
+    rows = batch.snapshot().rows
+    if len(rows) > 1:
+        sound_s = sum(row.duration_s or 0.0 for row in rows)
+        terminal.say_times(sound_s, time.perf_counter() - started_s, recognizer.engine.stage_times)
+    return sum(row.state != "done" for row in rows)
 
-    def __init__(self, recognizer: "Recognizer", request: _Request) -> None:
-        self._recognizer, self._request = recognizer, request
-        self._failures = 0
-        self._sound_s = 0.0
 
-    def run(self, sources: list[Path | bytes]) -> int:
-        """The number of files that failed."""
-        started_s = time.perf_counter()
-        futures = self._recognizer.submit_all(sources, self._request.granularity, self._request.embedding)
-        with self._open_batch(len(sources)) as batch, terminal.progress_bar(len(sources)) as bar:
-            for source, future in zip(sources, futures, strict=True):
-                name = "standard input" if isinstance(source, bytes) else source.name
-                bar.follow(name, future, self._recognizer.progress)
-                self._settle(name, future, batch)
-        if len(sources) > 1:
-            elapsed_s = time.perf_counter() - started_s
-            terminal.say_times(self._sound_s, elapsed_s, self._recognizer.engine.stage_times)
-        return self._failures
-
-    def _open_batch(self, count: int) -> "AbstractContextManager[BatchRun | None]":
-        from emotion.outputs import BatchRun
-
-        if self._request.outputs is None or count == 1:
-            return nullcontext()
-        return BatchRun(self._request.outputs)
-
-    def _settle(self, name: str, future: "Future[Analysis]", batch: "BatchRun | None") -> None:
-        try:
-            folder, analysis = self._write(future.result(), batch)
-        except EmotionError as error:
-            self._failures += 1
-            if batch is not None:
-                batch.add_failure(name, str(error))
-            terminal.show_failure(name, error, self._request.as_json)
-            return
-        self._sound_s += analysis.clip.duration_s
-        terminal.show_analysis(analysis, folder, self._request.as_json)
-
-    def _write(self, analysis: "Analysis", batch: "BatchRun | None") -> "tuple[Path | None, Analysis]":
-        from emotion.outputs import write_run
-
-        if self._request.outputs is None:
-            return None, analysis
-        if batch is not None:
-            written = batch.add(analysis, self._request.formats)
-        else:
-            written = write_run(self._request.outputs, analysis, self._request.formats)
-        return written.folder, written.analysis
+def _show(outcome: "Outcome", as_json: bool) -> None:
+    if outcome.analysis is not None:
+        terminal.show_analysis(outcome.analysis, outcome.folder, as_json)
+    elif outcome.row.error is not None:
+        terminal.show_failure(outcome.row.name, outcome.row.error, as_json)
