@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,37 @@ def test_a_folder_gives_a_run_with_a_folder_per_clip_and_a_summary(call, recordi
     assert rows[1]["emotion"]
 
 
+def test_a_zip_gives_what_its_folder_would(call, recordings, tmp_path):
+    with zipfile.ZipFile(tmp_path / "calls.zip", "w") as packed:
+        for path in recordings.iterdir():
+            packed.write(path, f"calls/{path.name}")
+        packed.writestr("calls/broken.wav", b"no sound at all" * 50)
+        packed.writestr("calls/notes.txt", "notes")
+    code, out, err = call("recognize", tmp_path / "calls.zip", "--output", tmp_path / "out", "--model", "compact")
+    assert code == 1
+    assert "broken.wav: " in err
+    assert "1 file in the zips is" in err
+    assert [line.split(": ")[0] for line in out.splitlines() if ".wav: " in line] == ["one.wav", "two.wav"]
+    (run,) = (tmp_path / "out").iterdir()
+    assert {path.name for path in run.iterdir()} >= {"one", "two", "summary.csv"}
+
+
+def test_a_zip_that_is_none_fails_and_the_others_are_still_done(call, recordings, tmp_path):
+    (tmp_path / "calls.zip").write_bytes(b"no zip")
+    code, out, _ = call("recognize", tmp_path / "calls.zip", recordings / "one.wav", "--json", "--model", "compact")
+    first, second = map(json.loads, out.splitlines())
+    assert code == 1
+    assert (first["file"], first["error"]["code"]) == ("calls.zip", "archive_broken")
+    assert second["emotion"]
+
+
+def test_a_recording_that_is_not_to_be_kept_is_not_kept(call, recordings, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOTION_KEEP_AUDIO", "false")
+    call("recognize", recordings / "one.wav", "--output", tmp_path / "out", "--model", "compact")
+    (run,) = (tmp_path / "out").iterdir()
+    assert [path.name for path in run.iterdir()] == ["result.json"]
+
+
 def test_a_failing_file_is_a_json_line_too_and_the_others_are_still_done(call, recordings):
     code, out, _ = call("recognize", recordings / "nowhere.wav", recordings / "one.wav", "--json")
     first, second = map(json.loads, out.splitlines())
@@ -103,12 +135,17 @@ def test_standard_input_is_a_file(recordings):
         input=(recordings / "one.wav").read_bytes(), capture_output=True, check=True, cwd=HOUSE,
     )  # fmt: skip
     assert json.loads(done.stdout)["num_frames"] == 49
+    assert json.loads(done.stdout)["file"] == "standard input"
 
 
 def test_an_empty_folder_is_said(call, tmp_path):
     code, _, err = call("recognize", tmp_path)
     assert code == 1
     assert "no sound file" in err
+
+
+def test_help_names_zips(call):
+    assert ".zip" in call("recognize", "--help")[1]
 
 
 @pytest.mark.parametrize("words", [("--granularity", "word"), ("--format", "docx")])

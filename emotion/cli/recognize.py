@@ -101,7 +101,8 @@ def _run(batch: "Batch", recognizer: "Recognizer", as_json: bool) -> int:
     """Print the outcomes as they come; the number of recordings that failed."""
     begun = batch.snapshot()
     if begun.skipped:
-        terminal.say(f"{begun.skipped} files in the zips are not sound by their names and were skipped.")
+        files = "1 file in the zips is" if begun.skipped == 1 else f"{begun.skipped} files in the zips are"
+        terminal.say(f"{files} skipped: not sound by the name.")
     started_s = time.perf_counter()
     with (
         terminal.progress_bar(begun.total) as bar,
