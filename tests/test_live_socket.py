@@ -1,5 +1,6 @@
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,10 @@ def last_word(socket) -> dict[str, Any]:
             return message
 
 
+def untold(message: dict[str, Any]) -> list[str]:
+    return [label["key"] for label in message["labels"] if label["untold"]]
+
+
 def runs(recognizer) -> list[str]:
     outputs = recognizer.settings.outputs
     return sorted(path.name for path in outputs.glob("outputs_*")) if outputs.is_dir() else []
@@ -125,6 +130,37 @@ def test_a_browser_that_is_gone_leaves_nothing_if_the_sound_is_not_to_be_kept(cl
         socket.send_json({"stop": True})
         assert "at least 25 ms are needed" in last_word(socket)["error"]
     assert runs(recognizer) == []
+
+
+def test_a_wish_that_changes_on_the_way_holds_for_a_browser_that_is_gone(client, recognizer):
+    with talking(client) as socket:
+        converse(socket, tone(1.5))
+        socket.send_json({"keep_audio": False})
+        converse(socket, tone(0.5))
+    with talking(client) as socket:
+        converse(socket, tone(1.5))
+        socket.send_json({"granularity": "frame"})
+        converse(socket, tone(0.5))
+    wait_for(lambda: len(runs(recognizer)) == 1)
+    record = json.loads((recognizer.settings.outputs / runs(recognizer)[0] / "result.json").read_text())
+    assert record["granularity"] == "frame"
+
+
+def test_the_browser_learns_what_a_model_that_takes_over_can_tell(client, recognizer):
+    small = replace(recognizer.model.card, name="compact", untold=("other",))
+    large = recognizer.state
+    recognizer.state = replace(large, card=small)
+    with client.websocket_connect("/live") as socket:
+        socket.send_json(HELLO)
+        assert untold(socket.receive_json()) == ["other"]
+        send(socket, tone(0.5))
+        assert "time_s" in socket.receive_json()
+        recognizer.state = large
+        send(socket, tone(0.5))
+        assert untold(socket.receive_json()) == []
+        assert "time_s" in socket.receive_json()
+        send(socket, tone(0.5))
+        assert "time_s" in socket.receive_json()
 
 
 def test_who_falls_silent_for_good_is_gone(client, recognizer, monkeypatch):

@@ -82,11 +82,10 @@ function clock(time_s) {
 function enter(name, hint) {
   state = name;
   document.body.dataset.live = isRunning() ? "on" : name === "finishing" || name === "saved" ? "saving" : "off";
-  const trouble = TROUBLES.includes(name);
-  showHeadline(value.words[name + "_title"], trouble ? "⚠️" : name === "idle" ? "🎙️" : "");
+  showHeadline(value.words[name + "_title"]);
   showHint(hint === undefined ? value.words[name + "_hint"] || "" : hint);
   card.classList.toggle("heard", false);
-  card.classList.toggle("trouble", trouble);
+  card.classList.toggle("trouble", TROUBLES.includes(name));
   showButton();
   if (isRunning()) return;
   showLevel(QUIETEST_DB);

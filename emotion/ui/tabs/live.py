@@ -16,6 +16,7 @@ from emotion.ui.desk import OPENING, QUIET, Desk
 from emotion.ui.live_socket import add_live_route, live_value
 from emotion.ui.tabs.recognise import show_clip
 from emotion.ui.texts import html, text
+from emotion.ui.words import Words
 
 # The run that this browser tab saved last, which live.js keeps.
 _REMEMBERED = "() => [sessionStorage.getItem('live') || '']"
@@ -48,6 +49,14 @@ def add_live(desk: Desk, app: FastAPI) -> None:
     parts = _lay_out(desk)
     _wire_box(parts, desk)
     _wire_outcome(parts, desk)
+
+
+def saved_values(run: str, desk: Desk, words: Words) -> tuple[Any, ...]:
+    """Values of the clip's components, of the log and of the open clip for a run that was saved; or why not."""
+    try:
+        return *show_clip(run, desk, words), run
+    except EmotionError as error:
+        return render.error_card(error, words), None, "", "", gr.skip()
 
 
 def _lay_out(desk: Desk) -> Parts:
@@ -84,11 +93,7 @@ def _wire_box(parts: Parts, desk: Desk) -> None:
 
 def _wire_outcome(parts: Parts, desk: Desk) -> None:
     async def show_saved(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        run, words = str(getattr(event, "run", "")), desk.words(request)
-        try:
-            return *await asyncio.to_thread(show_clip, run, desk, words), run
-        except EmotionError as error:
-            return render.error_card(error, words), None, "", "", gr.skip()
+        return await asyncio.to_thread(saved_values, str(getattr(event, "run", "")), desk, desk.words(request))
 
     async def come_back(run: str, request: gr.Request) -> tuple[Any, ...]:
         """What was shown before the page was loaded anew, be it for another language."""
