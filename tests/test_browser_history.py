@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from emotion.audio import Clip
 from emotion.outputs import BatchRun, write_run
-from tests.browser import browser_marks
+from tests.browser import browser_marks, choose, recognise
 from tests.fakes import analyze, loud_clip, tone, turning_clip
 
 pytestmark = browser_marks
@@ -105,7 +105,9 @@ def test_runs_are_listed_newest_first_with_what_is_known_of_them(history):
     for place, text in enumerate(["Batch of 7", "turning.wav", CHINESE, "sad.wav", MARKUP]):
         expect(runs.nth(place)).to_contain_text(text)
     expect(runs.nth(2)).to_contain_text(re.compile(r"😠 Angry 8\d\.\d%.*\d\d:\d\d · 0:02\.0 · Frame"))
-    expect(page.locator("#history-summary")).to_contain_text("Runs: 5 · 1 MB · kept until you delete them")
+    expect(page.locator("#history-summary")).to_contain_text(
+        re.compile(r"Runs: 5 · \d+ KB · kept until you delete them")
+    )
     assert page.title() == "Emotion2Vec+ Studio"
 
 
@@ -125,6 +127,18 @@ def test_a_batch_unfolds_and_shows_what_failed(history):
     expect(batch.locator("[data-open]")).to_have_count(6)
     expect(batch.locator("[data-open]").nth(4)).to_be_focused()
     expect(batch.locator(".failed")).to_contain_text("“broken.mp3” holds no sound that can be read.")
+
+
+def test_older_runs_come_when_they_are_asked_for(history, outputs):
+    one = next(path.parent for path in outputs.glob("outputs_*/result.json"))
+    for minute in range(50):
+        shutil.copytree(one, outputs / f"outputs_20200101_12{minute:02d}00")
+    page = history()
+    runs = page.locator("#history-list .run")
+    expect(runs).to_have_count(50)
+    page.get_by_role("button", name="Show older runs (5)").click()
+    expect(runs).to_have_count(55)
+    expect(runs.nth(50).locator("[data-open]")).to_be_focused()
 
 
 def test_a_part_of_a_chinese_name_finds_its_run_while_it_is_typed(history):
@@ -217,7 +231,7 @@ def test_two_runs_stand_side_by_side_on_one_scale(history):
 def test_cancel_and_escape_keep_the_run(history, outputs):
     page = history()
     question = ask_to_delete(page, "sad.wav")
-    expect(question).to_contain_text(re.compile("sad.wav.*3 files, 1 MB"))
+    expect(question).to_contain_text(re.compile(r"sad.wav.*3 files, \d+ KB"))
     expect(question.get_by_role("button", name="Cancel")).to_be_focused()
     page.keyboard.press("Enter")
     expect(question).to_have_count(0)
@@ -274,6 +288,17 @@ def test_before_the_first_run_the_list_leads_to_the_first_tab(served, opened):
     expect(page.locator("#recognise")).to_be_visible()
 
 
+def test_what_was_just_recognised_is_open_and_can_be_compared(outputs, opened, turning):  # noqa: ARG001
+    page = opened()
+    choose(page, turning)
+    recognise(page)
+    expect(page.locator("#result .subject")).to_contain_text("turning.wav · 0:04.0 · Utterance")
+    show_history(page)
+    expect(page.locator("#history-result .subject")).to_contain_text("turning.wav · 0:04.0 · Utterance")
+    row(page, "sad.wav").locator("[data-compare]").click()
+    expect(page.locator("#comparison-other-result .subject")).to_contain_text("sad.wav")
+
+
 def test_what_was_open_is_open_after_the_page_was_loaded_anew(history):
     page = history()
     open_run(page, "sad.wav")
@@ -284,7 +309,7 @@ def test_what_was_open_is_open_after_the_page_was_loaded_anew(history):
 
 def test_the_history_speaks_chinese(history):
     page = history(language="zh-CN")
-    expect(page.locator("#history-summary")).to_contain_text("共 5 条记录 · 1 MB · 一直保留，直到您删除")
+    expect(page.locator("#history-summary")).to_contain_text(re.compile(r"共 5 条记录 · \d+ KB · 一直保留，直到您删除"))
     expect(page.get_by_role("combobox", name="情绪").locator("option").first).to_have_text("全部情绪")
     compare(page, "turning.wav", "sad.wav")
     expect(page.locator(".comparison-words")).to_contain_text("B 与 A 相比：悲伤更强")

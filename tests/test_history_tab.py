@@ -1,3 +1,4 @@
+import re
 import shutil
 from dataclasses import replace
 from datetime import date, timedelta
@@ -58,7 +59,12 @@ def listed(outputs: Path, look: Look | None = None, words: Words = ENGLISH, toda
 
 def said_above(outputs: Path, look: Look | None = None, words: Words = ENGLISH, **settings: float) -> str:
     page = History(outputs).runs((look or Look()).search)
-    return text_of(history_render.summary(page, look or Look(), Settings(**settings), words))
+    return sizeless(history_render.summary(page, look or Look(), Settings(**settings), words))
+
+
+def sizeless(html: str) -> str:
+    """What a reader sees, without the number of kilobytes."""
+    return re.sub(r"\d+ KB", "n KB", text_of(html))
 
 
 def scored(**scores: float) -> Analysis:
@@ -138,7 +144,7 @@ def test_older_runs_come_fifty_at_a_time(tmp_path: Path) -> None:
         shutil.copytree(first, folder)
     shown = listed(tmp_path)
     assert shown.count("data-open=") == PAGE_RUNS
-    assert "Show 3 older ones" in text_of(shown)
+    assert "Show older runs (3)" in text_of(shown)
     assert "data-more" not in listed(tmp_path, Look(limit=2 * PAGE_RUNS))
 
 
@@ -171,7 +177,7 @@ def test_a_file_name_cannot_bring_markup_onto_the_page(tmp_path: Path) -> None:
     pieces = [
         listed(tmp_path, Look(open_clip=run)),
         *(history_render.question(one, ENGLISH) for one in history.runs().runs),
-        history_render.opened(run, files, entry, ENGLISH),
+        history_render.opened(files, entry, ENGLISH),
         history_render.summary(history.runs(), Look(), Settings(), ENGLISH, said=MARKUP),
         history_render.tools(Look(search=MARKUP), ENGLISH),
         comparison_render.side("A", files, ENGLISH),
@@ -199,22 +205,29 @@ def test_above_the_list_stands_how_much_is_kept_and_for_how_long(
     tmp_path: Path, settings: dict[str, float], english: str, chinese: str
 ) -> None:
     kept(tmp_path)
-    assert said_above(tmp_path, **settings) == f"Runs: 1 · 1 MB · {english}"
-    assert said_above(tmp_path, words=CHINESE, **settings) == f"共 1 条记录 · 1 MB · {chinese}"
+    assert said_above(tmp_path, **settings) == f"Runs: 1 · n KB · {english}"
+    assert said_above(tmp_path, words=CHINESE, **settings) == f"共 1 条记录 · n KB · {chinese}"
 
 
 def test_above_a_search_stands_how_many_of_all_were_found(tmp_path: Path) -> None:
     kept(tmp_path)
     kept(tmp_path, "other.wav")
-    assert said_above(tmp_path, Look("other")).startswith("Found: 1 of 2 runs · 1 MB")
+    assert said_above(tmp_path, Look("other")).startswith("Found: 1 of 2 runs · n KB")
 
 
 def test_the_question_names_what_would_be_deleted(tmp_path: Path) -> None:
     kept(tmp_path)
     kept_batch(tmp_path, "a.wav", "b.wav", "c.wav", "d.wav", hours_ago=24)
-    one, batch = (text_of(history_render.question(run, ENGLISH)) for run in History(tmp_path).runs().runs)
-    assert "Delete this run? call.wav 22 November 2026 12:00 · 2 files, 1 MB" in one
-    assert "Batch of 4 · a.wav · b.wav · c.wav · … 21 November 2026 12:00 · 9 files, 1 MB" in batch
+    one, batch = (sizeless(history_render.question(run, ENGLISH)) for run in History(tmp_path).runs().runs)
+    assert "Delete this run? call.wav 22 November 2026 12:00 · 2 files, n KB" in one
+    assert "Batch of 4 · a.wav · b.wav · c.wav · … 21 November 2026 12:00 · 9 files, n KB" in batch
+
+
+def test_the_question_counts_one_file_as_one_and_large_runs_in_megabytes(tmp_path: Path) -> None:
+    kept(tmp_path)
+    run = replace(History(tmp_path).run(NOON_RUN), file_count=1, size_bytes=12_345_678)
+    assert "1 file, 12 MB" in history_render.question(run, ENGLISH)
+    assert "1 个文件，12 MB" in history_render.question(run, CHINESE)
 
 
 # Two side by side
@@ -275,7 +288,7 @@ def test_opening_shows_the_clip_and_marks_it_in_the_list(tmp_path: Path, answers
     assert "Angry" in card
     assert timeline["points"]
     assert downloads.count("<a ") == 3
-    assert "ZIP (3 files, 1 MB)" in whole
+    assert "ZIP (3 files, n KB)" in sizeless(whole)
     assert "Recording: call.wav" in log
 
 
@@ -303,10 +316,10 @@ def test_what_is_no_clip_opens_nothing_and_says_why(answers: Answers, said: Any)
 
 def test_a_search_keeps_what_is_open_and_begins_at_the_top(tmp_path: Path, answers: Answers) -> None:
     run = kept(tmp_path)
-    _, shown, look = answers.find("CALL", "angry", Look(limit=500, open_clip=run), READER)
-    assert look == Look("CALL", "angry", open_clip=run)
+    _, shown, look = answers.find("CALL", "angry", Look(limit=500, open_clip=run, seen="x"), READER)
+    assert look == Look("CALL", "angry", open_clip=run, seen="x")
     assert "call.wav" in shown
-    assert len(answers.find("x" * 10_000, "", Look(), READER)[2].search) == 200
+    assert len(answers.find("x" * 10_000, None, Look(), READER)[2].search) == 200
 
 
 def test_more_is_more_runs_or_more_of_a_batch(answers: Answers) -> None:
@@ -330,7 +343,6 @@ def test_deleting_closes_what_is_open_of_the_run_and_nothing_else(tmp_path: Path
     assert open_clip == gr.skip()
     assert not (tmp_path / run).exists()
     assert answers.delete(Look(open_clip=other), "", event({"delete": other}), READER)[3] == Look()
-    assert answers.refresh(run, Look(), READER)[3].open_clip == ""
 
 
 def test_deleting_another_run_leaves_the_view_alone(tmp_path: Path, answers: Answers) -> None:
@@ -377,11 +389,34 @@ def test_a_comparison_with_what_is_not_there_says_so(tmp_path: Path, answers: An
     assert "This result is not there." in shown[-1]
 
 
-def test_after_a_reload_the_remembered_clip_is_open_again(tmp_path: Path, answers: Answers) -> None:
+def test_what_was_opened_on_another_tab_is_open_here_too(tmp_path: Path, answers: Answers) -> None:
     run = kept(tmp_path)
-    tools, _, shown, look, opened, *_ = answers.refresh(run, Look(), READER)
+    tools, _, shown, look, opened, *_ = answers.refresh(Look(), run, READER)
     assert 'name="search"' in tools
-    assert look.open_clip == run
+    assert look == Look(open_clip=run, seen=run)
     assert "aria-current" in shown
     assert "22 November 2026" in opened
-    assert answers.refresh("../../etc", Look(), READER)[3] == Look()
+
+
+def test_coming_back_to_the_tab_leaves_what_is_open_and_what_was_closed_as_it_is(
+    tmp_path: Path, answers: Answers
+) -> None:
+    run, other = kept(tmp_path), kept(tmp_path, "other.wav", 1)
+    look = answers.open(Look(), event({"open": run}), READER)[2]
+    shown = answers.refresh(look, run, READER)
+    assert shown[3].open_clip == run
+    assert shown[4:] == (gr.skip(),) * VIEW
+    look = answers.close(look, READER)[2]
+    again = answers.refresh(look, run, READER)
+    assert again[3].open_clip == ""
+    assert "Choose a recording" in again[5]
+    assert answers.refresh(look, other, READER)[3].open_clip == other
+
+
+@pytest.mark.parametrize("folder", [NOON_RUN, "../../etc", f"{NOON_RUN}/x"])
+def test_what_was_open_and_is_gone_is_closed(tmp_path: Path, answers: Answers, folder: str) -> None:
+    kept(tmp_path, hours_ago=1)
+    for look, open_clip in ((Look(open_clip=folder), ""), (Look(), folder)):
+        shown = answers.refresh(look, open_clip, READER)
+        assert shown[3].open_clip == ""
+        assert "Choose a recording" in shown[5]

@@ -1,5 +1,6 @@
 """The list of runs as HTML, and what is asked before one is deleted."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -27,7 +28,7 @@ _BIN = (
 @dataclass(frozen=True)
 class Look:
     """What one reader sees of the history: what is searched, how many runs, how many further recordings of which
-    batches, and the folder of the clip that is open.
+    batches, and the folder of the clip that is open; `seen` is that of the clip which was opened last on any tab.
     """
 
     search: str = ""
@@ -35,6 +36,7 @@ class Look:
     limit: int = PAGE_RUNS
     unfolded: tuple[tuple[str, int], ...] = ()
     open_clip: str = ""
+    seen: str = ""
 
     @property
     def is_search(self) -> bool:
@@ -75,7 +77,7 @@ def summary(page: RunPage, look: Look, settings: Settings, words: Words, said: s
         return ""
     many = words("history.found", count=page.total, kept=page.kept_runs) if look.is_search else ""
     many = many or words("history.kept", count=page.kept_runs)
-    parts = [*([f"<b>{escape(said)}</b>"] if said else []), f"{escape(many)} · {size(page.kept_bytes)}"]
+    parts = [*([f"<b>{escape(said)}</b>"] if said else []), f"{escape(many)} · {_size(page.kept_bytes)}"]
     return f'<p class="history-summary" role="status">{" ".join(parts)} · {escape(_retention(settings, words))}</p>'
 
 
@@ -93,12 +95,12 @@ def nothing_open(words: Words) -> str:
     )
 
 
-def opened(folder: str, files: ClipFiles, run: RunEntry, words: Words) -> str:
+def opened(files: ClipFiles, run: RunEntry, words: Words) -> str:
     """The line above an opened clip: when it was made, and what can be done."""
     not_kept = "" if files.audio else f'<span class="pill">{escape(words("history.no_sound"))}</span>'
     batch = f" · {name_of(run, words)}" if run.is_batch else ""
     return (
-        f'<div class="opened" data-clip="{escape(folder)}">'
+        f'<div class="opened">'
         f'<h2 tabindex="-1">{escape(moment_name(run.started, words) + batch)}</h2>{not_kept}'
         f'<button type="button" class="quiet back" data-back>{escape(words("history.back"))}</button>'
         f'<button type="button" class="quiet" data-close>{escape(words("history.close"))}</button></div>'
@@ -107,7 +109,7 @@ def opened(folder: str, files: ClipFiles, run: RunEntry, words: Words) -> str:
 
 def whole_run(run: RunEntry, address: str, words: Words) -> str:
     """The link to the zip of a run."""
-    label = words("history.zip", count=run.file_count, size=size(run.size_bytes))
+    label = words("history.zip", files=_files_of(run, words))
     return (
         f'<nav class="downloads" aria-label="{escape(words("history.whole_run"))}">'
         f"<span>{escape(words('history.whole_run'))}</span>"
@@ -122,7 +124,7 @@ def question(run: RunEntry, words: Words) -> str:
         f'<h2 id="ask-title">{escape(words("history.ask_title"))}</h2>'
         f'<div id="ask-text"><p class="ask-name">{escape(_names(run, words))}</p>'
         f"<p>{escape(moment_name(run.started, words))} · "
-        f"{escape(words('history.ask_size', count=run.file_count, size=size(run.size_bytes)))}</p>"
+        f"{escape(_files_of(run, words))}</p>"
         f"<p>{escape(words('history.ask_warning'))}</p></div>"
         f'<div class="ask-buttons"><button type="button" data-cancel autofocus>{escape(words("page.cancel"))}</button>'
         f'<button type="button" class="danger" data-delete="{escape(run.name)}">{escape(words("history.delete"))}'
@@ -272,6 +274,16 @@ def _names(run: RunEntry, words: Words) -> str:
         return run.clips[0].file
     names = [clip.file for clip in run.clips[:_NAMED_IN_QUESTION]] + ["…"] * (len(run.clips) > _NAMED_IN_QUESTION)
     return " · ".join([name_of(run, words), *names])
+
+
+def _files_of(run: RunEntry, words: Words) -> str:
+    key = "history.one_file" if run.file_count == 1 else "history.files"
+    return words(key, count=run.file_count, size=_size(run.size_bytes))
+
+
+def _size(size_bytes: int) -> str:
+    """Bytes as `67 KB` or, from a megabyte on, as everywhere."""
+    return size(size_bytes) if size_bytes >= 1e6 else f"{math.ceil(size_bytes / 1e3)} KB"
 
 
 def _retention(settings: Settings, words: Words) -> str:

@@ -24,7 +24,6 @@ element.addEventListener("click", (event) => {
 function show() {
   const title = element.querySelector("h2");
   if (isPair) share();
-  else sessionStorage.setItem("history", element.querySelector("[data-clip]")?.dataset.clip || "");
   if (!title && closing) goBack();
   closing = false;
   const origin = inList();

@@ -15,8 +15,6 @@ from emotion.ui.history_render import MORE_CLIPS, MOST_TYPED, PAGE_RUNS, Look
 from emotion.ui.texts import html
 from emotion.ui.words import Words
 
-# The clip that this browser tab had open before it was loaded anew, which history_view.js keeps.
-_REMEMBERED = "(_, look) => [sessionStorage.getItem('history') || '', look]"
 _ASKED = "(_, __, look) => [...['search', 'emotion'].map((name) => document.forms.history[name].value), look]"
 
 
@@ -69,7 +67,7 @@ def add_history(desk: Desk, tab: gr.Tab) -> None:
     look = gr.State(Look())
     with gr.Column(elem_id="history"):
         browse, comparison = _lay_out_browse(), _lay_out_comparison()
-    _wire(tab, look, browse, comparison, Answers(desk))
+    _wire(desk, tab, look, browse, comparison)
 
 
 class Answers:
@@ -78,19 +76,23 @@ class Answers:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def refresh(self, remembered: str, look: Look, request: gr.Request) -> tuple[Any, ...]:
-        """What can be searched, the list as it is now, and the open clip, unless it is gone."""
+    def refresh(self, look: Look, open_clip: str, request: gr.Request) -> tuple[Any, ...]:
+        """What can be searched, the list as it is now, and the clip that was opened elsewhere meanwhile."""
         words = self._desk.words(request)
-        look = look if look.open_clip else replace(look, open_clip=remembered)
-        try:
-            view = self._view(look.open_clip, words) if look.open_clip else _no_view(words)
-        except EmotionError:  # it was deleted meanwhile
+        view: tuple[Any, ...] = (gr.skip(),) * len(_no_view(words))
+        if open_clip not in ("", look.seen):
+            look = replace(look, open_clip=open_clip, seen=open_clip)
+            try:
+                view = self._view(open_clip, words)
+            except EmotionError:  # it was deleted since
+                look = replace(look, open_clip="")
+        if not self._is_kept(look.open_clip):
             look, view = replace(look, open_clip=""), _no_view(words)
         return history_render.tools(look, words), *self._listed(look, words), *view
 
-    def find(self, search: str, emotion: str, look: Look, request: gr.Request) -> tuple[Any, ...]:
+    def find(self, search: str | None, emotion: str | None, look: Look, request: gr.Request) -> tuple[Any, ...]:
         """The runs that go with what was typed and chosen, which may be nothing."""
-        look = Look(search[:MOST_TYPED], emotion, open_clip=look.open_clip)
+        look = Look((search or "")[:MOST_TYPED], emotion or "", open_clip=look.open_clip, seen=look.seen)
         return self._listed(look, self._desk.words(request))
 
     def more(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
@@ -112,7 +114,7 @@ class Answers:
         except EmotionError as error:
             look = replace(look, open_clip="")
             return *self._listed(look, words), *_no_view(words, error), gr.skip()
-        look = replace(look, open_clip=folder)
+        look = replace(look, open_clip=folder, seen=folder)
         return *self._listed(look, words), *view, folder
 
     def close(self, look: Look, request: gr.Request) -> tuple[Any, ...]:
@@ -169,13 +171,20 @@ class Answers:
         # In the time of the server, as the runs themselves.
         return summary, history_render.run_list(page, look, words, datetime.now().date()), look
 
+    def _is_kept(self, folder: str) -> bool:
+        """Whether a clip is still there, without reading it."""
+        try:
+            return any(clip.folder == folder for clip in self._desk.history.run(folder.partition("/")[0]).clips)
+        except EmotionError:
+            return False
+
     def _view(self, folder: str, words: Words) -> tuple[Any, ...]:
         """Values of the side with the open clip; raises an EmotionError that says why not."""
         desk, files = self._desk, self._desk.history.open_clip(folder)
         run = desk.history.run(folder.partition("/")[0])
         zipped = desk.shelf.stream(f"{run.name}.zip", partial(desk.history.zip_chunks, run.name))
         return (
-            history_render.opened(folder, files, run, words),
+            history_render.opened(files, run, words),
             *clip_view.shown(files, desk, words),
             history_render.whole_run(run, zipped, words),
             clip_view.log_of(files, words),
@@ -237,12 +246,12 @@ def _speaking(name: str, script: str) -> gr.HTML:
     return gr.HTML("", js_on_load=theme.asset(script), apply_default_css=False, elem_id=name)
 
 
-def _wire(tab: gr.Tab, look: gr.State, browse: BrowseParts, comparison: ComparisonParts, answers: Answers) -> None:
-    desk, listed = answers._desk, [browse.summary, browse.runs, look]
-    # Components that only carry what a script of the browser puts into them.
-    remembered, search, emotion = (gr.Textbox(visible=False) for _ in range(3))
-    tab.select(answers.refresh, [remembered, look], [browse.tools, *listed, *browse.view], js=_REMEMBERED, **QUIET)
-    # While one answer is on its way, of all that is typed only the last is asked.
+def _wire(desk: Desk, tab: gr.Tab, look: gr.State, browse: BrowseParts, comparison: ComparisonParts) -> None:
+    answers, listed = Answers(desk), [browse.summary, browse.runs, look]
+    tab.select(answers.refresh, [look, desk.open_clip], [browse.tools, *listed, *browse.view], **QUIET)
+    # Components that only carry what is in the form; of all that is typed while one answer is on its way, only the
+    # last is asked.
+    search, emotion = gr.Textbox(visible=False), gr.Textbox(visible=False)
     browse.tools.input(answers.find, [search, emotion, look], listed, js=_ASKED, trigger_mode="always_last", **QUIET)
     browse.runs.expand(answers.more, look, listed, **QUIET)
     browse.runs.select(answers.open, look, [*listed, *browse.view, desk.open_clip], **OPENING)
