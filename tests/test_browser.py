@@ -1,6 +1,7 @@
 import json
 import re
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -13,6 +14,14 @@ from tests.fakes import FakeModel, loud_clip, tone
 from tests.sounds import wide_amr_bytes
 
 pytestmark = browser_marks
+
+
+@contextmanager
+def expect_no_upload(page):
+    sent = []
+    page.on("request", lambda request: sent.append(request.url) if "/upload" in request.url else None)
+    yield
+    assert sent == []
 
 
 def test_an_uploaded_recording_shows_its_emotion_and_gives_its_files(opened, turning):
@@ -307,3 +316,25 @@ def test_nothing_serious_stands_in_the_way_of_a_screen_reader(opened, turning):
     page.goto(f"{page.url}?__theme=dark")
     expect(page.locator(".timeline canvas")).to_be_visible()
     assert serious_faults(page) == []
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_sent(opened):
+    page = opened()
+    page.evaluate("studio.max_file_bytes = 1_000_000")
+    with expect_no_upload(page):
+        page.set_input_files(
+            "#recording input[type=file]", {"name": "long.wav", "mimeType": "audio/wav", "buffer": bytes(2_000_000)}
+        )
+        expect(page.get_by_role("alert")).to_contain_text("“long.wav” has 2 MB, and a file may have 1 MB.")
+    page.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_server_that_is_gone_is_said_and_the_page_comes_back_with_it(opened):
+    page = opened()
+    page.route("**/*", lambda route: route.abort())
+    page.get_by_role("button", name="calm").click()
+    expect(page.get_by_role("alert").filter(has_text="The program does not answer")).to_be_visible()
+    page.unroute("**/*")
+    expect(page.get_by_role("alert").filter(has_text="The program does not answer")).to_have_count(0)
+    expect(page.locator("#model .model")).to_be_visible()

@@ -52,7 +52,7 @@ def mount_page(app: FastAPI, recognizer: Recognizer) -> FastAPI:
         i18n=translations(recognizer.settings),
         theme=theme.theme(),
         css=theme.css(),
-        head=theme.head(),
+        head=theme.head(recognizer.settings),
     )
     return app
 
