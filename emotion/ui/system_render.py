@@ -153,13 +153,14 @@ def _cards(readings: Sequence[StudioStatus], words: Words) -> str:
 def _card(place: int, readings: Sequence[StudioStatus], words: Words) -> list[Meter]:
     """Two rows for one graphics card: how much it works, and its memory."""
     card = readings[-1].machine.gpus[place]
-    before = [reading.machine.gpus[place : place + 1] for reading in readings]
-    at_work = [_work(gpus[0]) if gpus else 0.0 for gpus in before]
-    text = words("system.unknown") if card.utilization_percent is None else percent(_work(card))
-    if card.temperature_c is not None:
-        text = f"{text} · {card.temperature_c} °C"
     name = f"{words('system.gpu')} {escape(card.name)}"
-    meters = [Meter(name, text, _work(card), _trend(readings, at_work))]
+    heat = "" if card.temperature_c is None else f" · {card.temperature_c} °C"
+    if card.utilization_percent is None:
+        meters = [Meter(name, words("system.unknown") + heat)]
+    else:
+        before = [reading.machine.gpus[place : place + 1] for reading in readings]
+        at_work = [_work(gpus[0]) if gpus else 0.0 for gpus in before]
+        meters = [Meter(name, percent(_work(card)) + heat, _work(card), _trend(readings, at_work))]
     if card.total_mb:
         memory = _usage("gpu_memory", card.memory, words)
         meters.append(Meter(memory.name, memory.text, memory.share, is_part=True, is_full=memory.is_full))

@@ -30,7 +30,7 @@ class Parts:
 
 def add_similar(desk: Desk, tab: gr.Tab) -> None:  # noqa: ARG001 - the page itself says when it is looked at
     """Lay out the tab and wire it."""
-    with gr.Row(elem_classes="two-sides", equal_height=False):
+    with gr.Row(elem_id="similar", elem_classes="two-sides", equal_height=False):
         with gr.Column(scale=2, min_width=320):
             near = _part("similar-near", text("similar_waiting"))
         with gr.Column(scale=3, min_width=320):

@@ -43,7 +43,8 @@ class Parts:
 
 def add_system(desk: Desk, tab: gr.Tab) -> None:  # noqa: ARG001 - the page itself says when it is looked at
     """Lay out the tab and wire it."""
-    parts = _lay_out()
+    with gr.Column(elem_id="system"):
+        parts = _lay_out()
     _wire_readings(parts, desk)
     _wire_chores(parts, desk)
 
