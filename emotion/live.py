@@ -65,10 +65,10 @@ class LiveSession:
     """Takes a microphone's samples, tells `on_moment` about the last seconds, and makes a run of all at the end.
 
     A window of `live_window_s` is given to the model when `live_every_s` of sound has come since the last one and the
-    model has answered it, so a slow machine answers less often and never falls behind; a full queue lets one beat go. Silence
-    costs no inference. `feed`, `stop` and `leave` belong to one thread at a time; `on_moment` is called on that thread
-    or on the one of inference and should return at once. At `max_clip_s` of the settings nothing more is taken, and
-    `is_full` says so. `wish` may be changed until the end.
+    model has answered it, so a slow machine answers less often and never falls behind; a full queue lets one beat go.
+    Silence costs no inference. `feed`, `stop` and `leave` belong to one thread at a time; `on_moment` is called on that
+    thread or on the one of inference and should return at once. At `max_clip_s` of the settings nothing more is taken,
+    and `is_full` says so. `wish` may be changed until the end.
     """
 
     def __init__(
