@@ -302,6 +302,7 @@ def test_what_was_just_recognised_is_open_and_can_be_compared(outputs, opened, t
 def test_what_was_open_is_open_after_the_page_was_loaded_anew(history):
     page = history()
     open_run(page, "sad.wav")
+    page.wait_for_function("sessionStorage.getItem('clip')")
     page.reload()
     expect(page.locator("#history-result .subject")).to_contain_text("sad.wav")
     expect(page.locator("#history-list .run")).to_have_count(5)
