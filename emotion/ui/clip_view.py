@@ -44,7 +44,7 @@ def lay_out_clip(name: str = "", empty: gr.i18n.I18nData | str = "") -> ClipView
     return ClipView(result, timeline, html("", f"{before}downloads", "clip-downloads"))
 
 
-def shown(files: ClipFiles, desk: Desk, words: Words, lent: Path | None = None) -> tuple[str, dict[str, Any], str]:
+def shown(files: ClipFiles, desk: Desk, words: Words, lent: Path | None = None) -> tuple[str, dict[str, Any] | None, str]:
     """Values of the three components for a clip; `lent` is what plays where the recording is not kept."""
     analysis, clip = files.analysis, clip_key(files, desk.settings)
     source = lanes.source(analysis, desk.settings.smoothing_s)
@@ -59,7 +59,9 @@ def shown(files: ClipFiles, desk: Desk, words: Words, lent: Path | None = None) 
         render.Download(label, f"{stem}.{path.name}", desk.shelf.address(path))
         for label, path in _labelled(files, words)
     ]
-    return render.result_card(analysis, words, not source.is_all_quiet), drawn, render.downloads(offered, words)
+    has_lanes = len(source.samples) or source.scores is not None  # else there is an axis and nothing on it
+    card = render.result_card(analysis, words, heard=not source.is_all_quiet)
+    return card, drawn if has_lanes else None, render.downloads(offered, words)
 
 
 def clip_key(files: ClipFiles, settings: Settings) -> str:
