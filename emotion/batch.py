@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
@@ -20,11 +21,14 @@ from emotion.recognizer import Recognizer
 
 _LOG = logging.getLogger(__name__)
 CANCELLED = "Cancelled before it was recognised."
+FAILED = "failed"
 # Unpacked recordings wait in memory; one may be larger, and is then the only one.
 _HELD_BYTES = 64_000_000
 # A batch leaves a quarter of the queue to people who wait for a single recording.
 _QUARTER = 4
 _RETRY_S = 0.2
+# How long is left is said after so many recordings and so long; before, it would be a wild guess.
+_ENOUGH_DONE, _ENOUGH_S = 3, 2.0
 
 State = Literal["waiting", "decoding", "recognising", "done", "failed", "cancelled"]
 Follow = Callable[[str, "Future[Analysis]"], object]
@@ -56,7 +60,10 @@ class BatchWish:
 
 @dataclass(frozen=True)
 class Row:
-    """What a table shows of one recording; `folder` is that of the history, once it is written."""
+    """What a table shows of one recording; `folder` is that of the history, once it is written.
+
+    `elapsed_ms` is what reading, recognising and writing took; waiting behind others does not count.
+    """
 
     name: str
     state: State = "waiting"
@@ -87,13 +94,15 @@ class Outcome:
 class BatchView:
     """A batch at one moment: the rows in order, and how far the first unsettled recording is in the engine.
 
-    `skipped` files of the archives are no sound by their names. `folder` is the run, once there is one.
+    `skipped` files of the archives are no sound by their names. `folder` is the run, once there is one. `elapsed_s`
+    grows from the start to the end.
     """
 
     rows: tuple[Row, ...]
     skipped: int
     working: Progress | None
     folder: Path | None
+    elapsed_s: float = 0.0
 
     @property
     def total(self) -> int:
@@ -108,6 +117,18 @@ class BatchView:
     def counts(self) -> dict[str, int]:
         """The `distribution` so far."""
         return distribution(self.rows)
+
+    @property
+    def in_work(self) -> Row | None:
+        """The first recording that is not settled, which `working` is about."""
+        return next((row for row in self.rows if not row.is_settled), None)
+
+    @property
+    def left_s(self) -> float | None:
+        """About how long the rest takes, if its recordings are like those so far; None while that is unknown."""
+        if self.done < _ENOUGH_DONE or self.elapsed_s < _ENOUGH_S:
+            return None
+        return self.elapsed_s / self.done * (self.total - self.done)
 
 
 @dataclass(frozen=True)
@@ -139,6 +160,8 @@ class Batch:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._written: BatchRun | None = None
+        self._began_s: float | None = None
+        self._ended_s: float | None = None
 
     @property
     def is_cancelled(self) -> bool:
@@ -155,7 +178,7 @@ class Batch:
             if not rows[begun.index].is_settled:
                 rows[begun.index] = replace(rows[begun.index], state=_state_in(progress))
         folder = None if self._written is None else self._written.folder
-        return BatchView(tuple(rows), self._skipped, stages[0] if stages else None, folder)
+        return BatchView(tuple(rows), self._skipped, stages[0] if stages else None, folder, self._elapsed_s())
 
     def cancel(self) -> None:
         """Stop: what is done stays written, the recording in work and all others are cancelled."""
@@ -182,6 +205,7 @@ class Batch:
         """
         if not self._rows:
             return
+        self._began_s = time.perf_counter()
         try:
             if self._wish.writes and (len(self._rows) > 1 or self._wish.summary_of_one):
                 self._written = BatchRun(self._recognizer.settings.outputs)
@@ -205,6 +229,11 @@ class Batch:
             self._rows += [Row(member.name) for member in part.members]
         else:
             self._rows.append(Row(name))
+
+    def _elapsed_s(self) -> float:
+        if self._began_s is None:
+            return 0.0
+        return (self._ended_s or time.perf_counter()) - self._began_s
 
     # On the thread that runs the batch
 
@@ -324,6 +353,7 @@ class Batch:
         with suppress(EmotionError):  # the disk may be full, which is then known already
             for index in left:
                 self._note(self._rows[index])
+        self._ended_s = time.perf_counter()
         if self._written is not None:
             self._written.close()
 
@@ -334,7 +364,16 @@ def distribution(rows: Sequence[Row]) -> dict[str, int]:
     for row in rows:
         if row.emotion is not None:
             counts[row.emotion.key] = counts.get(row.emotion.key, 0) + 1
-    return {**counts, "failed": sum(row.state == "failed" for row in rows)}
+    return {**counts, FAILED: sum(row.state == FAILED for row in rows)}
+
+
+def rows_of(rows: Sequence[Row], kind: str) -> Sequence[Row]:
+    """The rows that the `distribution` counts under a key; all for an empty one, none for one that it does not have."""
+    if not kind:
+        return rows
+    if kind == FAILED:
+        return [row for row in rows if row.state == FAILED]
+    return [row for row in rows if row.emotion is not None and row.emotion.key == kind]
 
 
 def _state_in(progress: Progress) -> State:
@@ -352,7 +391,7 @@ def _done(row: Row, analysis: Analysis, folder: str | None) -> Row:
         confidence=analysis.confidence,
         uncertain=analysis.uncertain,
         duration_s=analysis.clip.duration_s,
-        elapsed_ms=sum(analysis.timings_ms.values()),
+        elapsed_ms=sum(ms for stage, ms in analysis.timings_ms.items() if stage != "queue"),
         folder=folder,
     )
 

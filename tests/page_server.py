@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from emotion.analysis import Analysis, Granularity, Options
+from emotion.audio import Source
 from emotion.engine import Engine, EnginePlan, Progress
 from emotion.model import FloatArray, Prediction
 from emotion.recognizer import ModelState
@@ -55,6 +56,8 @@ class HeldModel(FakeModel):
 class FakeRecognizer:
     """What the page needs of a recogniser."""
 
+    ahead = 8
+
     def __init__(self, settings: Settings, plan: EnginePlan | None = None) -> None:
         self.settings = settings
         self.model = HeldModel()
@@ -64,7 +67,7 @@ class FakeRecognizer:
         self.latest: Future[Analysis] = Future()
 
     def submit(
-        self, source: Path, granularity: Granularity = "utterance", embedding: bool = False, name: str | None = None
+        self, source: Source, granularity: Granularity = "utterance", embedding: bool = False, name: str | None = None
     ) -> Future[Analysis]:
         self.latest = self.engine.submit(source, Options(granularity, embedding), name)
         return self.latest

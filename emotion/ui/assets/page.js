@@ -17,7 +17,9 @@
 
   document.addEventListener("click", (event) => {
     const input = box(event) && box(event).querySelector("input[type=file]");
-    if (input) input.accept = "audio/*," + SUFFIXES.map((name) => "." + name).join(",");
+    if (!input) return;
+    input.accept = "audio/*," + SUFFIXES.map((name) => "." + name).join(",");
+    if (box(event).matches(".takes-zip")) input.accept += ",.zip";
   }, true);
 
   document.addEventListener("change", (event) => {

@@ -1,8 +1,256 @@
-"""Batch."""
+"""Batch: many recordings in one run, in a table that fills as results come."""
 
-from emotion.ui.desk import Desk
-from emotion.ui.uploads import Uploads
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import ListFiles
+
+from emotion.analysis import Granularity
+from emotion.batch import BatchView, BatchWish
+from emotion.errors import EmotionError, RunNotFound
+from emotion.outputs.run import SUMMARY_FILE
+from emotion.ui import batch_render, layout, render, theme
+from emotion.ui.batches import Batches, Followed, Look
+from emotion.ui.desk import OPENING, QUIET, Desk
+from emotion.ui.runs import POLL_S, log
+from emotion.ui.texts import text
+from emotion.ui.uploads import Uploads, take_only_uploads
+from emotion.ui.words import Words
+
+_FILES_HEIGHT = 190
+# The batch that this browser tab showed before it was loaded anew, which the table keeps.
+_REMEMBERED = "() => [sessionStorage.getItem('batch') || '']"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components of this tab."""
+
+    files: gr.File
+    options: layout.OptionParts
+    start: gr.Button
+    cancel: gr.Button
+    progress: gr.HTML
+    card: gr.HTML
+    note: gr.HTML
+    table: gr.HTML
+
+    @property
+    def chosen(self) -> list[gr.components.Component]:
+        """What differs when a reader looks at other recordings of the batch."""
+        return [self.card, self.note, self.table]
+
+    @property
+    def outcome(self) -> list[gr.components.Component]:
+        return [self.progress, self.start, self.cancel, *self.chosen]
 
 
 def add_batch(desk: Desk, uploads: Uploads) -> None:
     """Lay out the tab and wire it."""
+    parts = _lay_out(desk)
+    take_only_uploads(parts.files)
+    _take_paths(parts.files)
+    answers = Answers(desk, uploads)
+    parts.start.click(answers.start, [parts.files, *parts.options.inputs], parts.outcome, **OPENING)
+    parts.cancel.click(answers.cancel, None, [parts.progress, parts.cancel], **QUIET)
+    for part in (parts.card, parts.note):
+        part.click(answers.choose, None, parts.chosen, **QUIET)
+    parts.table.select(answers.open, None, [parts.note, desk.open_clip, desk.tabs], **OPENING)
+    gr.on(None, answers.come_back, gr.Textbox(visible=False), parts.outcome, js=_REMEMBERED, **OPENING)
+
+
+class Answers:
+    """What the tab answers to a reader: each method is one event, and gives the values of the components after it."""
+
+    def __init__(self, desk: Desk, uploads: Uploads) -> None:
+        self._desk, self._uploads = desk, uploads
+        self._batches = Batches(desk.recognizer, uploads)
+
+    async def start(
+        self,
+        files: list[str] | None,
+        granularity: Granularity,
+        embedding: bool,
+        keep_audio: bool,
+        exports: list[str],
+        request: gr.Request,
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """Each step of a new batch, until it is over."""
+        session, words = request.session_hash or "", self._desk.words(request)
+        if not files:
+            yield _without_batch(batch_render.no_files_card(words))
+            return
+        self._uploads.remember(session, *files)
+        wish = BatchWish(granularity, embedding, tuple(exports), keep_audio)
+        beginning = asyncio.ensure_future(self._batches.begin(session, files, wish))
+        try:
+            # What is so quick needs no step of its own.
+            if not (await asyncio.wait({beginning}, timeout=POLL_S))[0]:
+                yield _opening(words)
+            followed = await beginning
+        except Exception as error:  # the reader gets a sentence, whatever went wrong
+            _note_unexpected(error)
+            yield _without_batch(batch_render.problem_card(error, words))
+            return
+        async for values in self._follow(followed, session, words):
+            yield values
+
+    async def come_back(self, token: str, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+        """What was shown before the page was loaded anew: the batch goes on, or its outcome stands."""
+        session, words = request.session_hash or "", self._desk.words(request)
+        followed = self._batches.adopt(session, token)
+        if followed is None:
+            yield _without_batch(batch_render.empty_card(words))
+            return
+        async for values in self._follow(followed, session, words):
+            yield values
+
+    def cancel(self, request: gr.Request) -> tuple[Any, ...]:
+        """Stop the batch; what is done stays."""
+        session, words = request.session_hash or "", self._desk.words(request)
+        followed = self._batches.of(session)
+        if followed is None or followed.is_over:
+            return gr.skip(), gr.skip()
+        followed.batch.cancel()
+        return batch_render.progress(followed.batch.snapshot(), True, words), gr.update(interactive=False)
+
+    def choose(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        """Other recordings of the batch: those of one kind, or another part of the rows."""
+        session = request.session_hash or ""
+        followed = self._batches.of(session)
+        if followed is None:
+            return gr.skip(), gr.skip(), gr.skip()
+        kind, part = _said(event, "kind"), _said(event, "part")
+        look = followed.looks[session]
+        look = Look(look.kind, int(part)) if part.isdecimal() and len(part) < 6 else Look(kind or "")
+        followed.looks[session] = look
+        return _chosen(followed, followed.batch.snapshot(), look, self._desk.words(request))
+
+    async def open(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        """A recording of the batch becomes the open clip, and the first tab shows it."""
+        folder, followed = _said(event, "open"), self._batches.of(request.session_hash or "")
+        try:
+            if followed is None or all(row.folder != folder for row in followed.batch.snapshot().rows):
+                raise RunNotFound
+            await asyncio.to_thread(self._desk.history.open_clip, folder)
+        except EmotionError as error:
+            return batch_render.problem_note(error, self._desk.words(request)), gr.skip(), gr.skip()
+        return gr.skip(), folder, gr.Tabs(selected="recognise")
+
+    async def _follow(self, followed: Followed, session: str, words: Words) -> AsyncIterator[tuple[Any, ...]]:
+        async for view in self._batches.views(followed):
+            look = followed.looks[session]
+            if not followed.is_over:
+                yield (*_running(followed, view, words), *_chosen(followed, view, look, words))
+        _note_unexpected(followed.error)
+        buttons = gr.update(interactive=True), gr.update(interactive=False)
+        yield (self._downloads(view, words), *buttons, *_chosen(followed, view, followed.looks[session], words))
+
+    def _downloads(self, view: BatchView, words: Words) -> str:
+        """Links to what was written, in the place of the progress."""
+        if view.folder is None:
+            return ""
+        run, shelf = view.folder.name, self._desk.shelf
+        zipped = shelf.stream(f"{run}.zip", partial(self._desk.history.zip_chunks, run))
+        return batch_render.downloads(shelf.address(view.folder / SUMMARY_FILE), zipped, run, words)
+
+
+def _lay_out(desk: Desk) -> Parts:
+    with gr.Column(elem_id="batch"):
+        with gr.Row(elem_classes="two-sides", equal_height=False):
+            with gr.Column(scale=2, min_width=320, elem_classes="wish"):
+                files = gr.File(
+                    file_count="multiple", label=text("batch_files"), height=_FILES_HEIGHT,
+                    elem_id="batch-files", elem_classes="takes-sound takes-zip",
+                )  # fmt: skip
+                with gr.Accordion(text("batch_options"), open=False, elem_id="batch-options"):
+                    options = layout.option_parts(desk.settings, "batch")
+                with gr.Row(elem_id="batch-buttons"):
+                    start = gr.Button(
+                        text("batch_start"), variant="primary", scale=2, min_width=120, elem_id="batch-start"
+                    )
+                    cancel = gr.Button(text("cancel"), scale=1, min_width=96, interactive=False, elem_id="batch-cancel")
+                progress = _patched("batch-progress")
+            with gr.Column(scale=3, min_width=320, elem_classes="outcome"):
+                card = _patched("batch-card", "batch_choice.js")
+        note = _patched("batch-note", "batch_choice.js")
+        table = gr.HTML(
+            None,
+            html_template=theme.asset("batch.html"),
+            js_on_load=theme.asset("batch.js"),
+            apply_default_css=False,
+            elem_id="batch-table",
+        )
+    return Parts(files, options, start, cancel, progress, card, note, table)
+
+
+def _patched(name: str, *scripts: str) -> gr.HTML:
+    """A part that is rendered again and again, and in which only what differs changes."""
+    return gr.HTML(
+        None,
+        html_template=theme.asset("patched.html"),
+        js_on_load="".join(theme.asset(script) for script in ("patched.js", *scripts)),
+        apply_default_css=False,
+        elem_id=name,
+    )
+
+
+def _take_paths(files: gr.File) -> None:
+    """Give handlers the paths alone; by itself the component leaves an empty file behind for each."""
+
+    def paths(chosen: ListFiles | None) -> list[str]:
+        return [file.path for file in chosen or ()]
+
+    files.preprocess = paths  # type: ignore[method-assign, assignment]
+
+
+def _without_batch(card: str) -> tuple[Any, ...]:
+    """Values of the outcome while there is no batch."""
+    buttons = gr.update(interactive=True), gr.update(interactive=False)
+    return "", *buttons, card, "", None
+
+
+def _opening(words: Words) -> tuple[Any, ...]:
+    """Values of the outcome while the zips are looked into."""
+    progress = render.progress_bar(words("batch.opening"), None)
+    buttons = gr.update(interactive=False), gr.update(interactive=False)
+    return progress, *buttons, batch_render.opening_card(words), "", None
+
+
+def _running(followed: Followed, view: BatchView, words: Words) -> tuple[Any, ...]:
+    """Values of progress and buttons while the batch is in work."""
+    is_stopping = followed.batch.is_cancelled
+    buttons = gr.update(interactive=False), gr.update(interactive=not is_stopping)
+    return batch_render.progress(view, is_stopping, words), *buttons
+
+
+def _chosen(followed: Followed, view: BatchView, look: Look, words: Words) -> tuple[Any, ...]:
+    """Card, note and table for what a reader looks at."""
+    if followed.is_over:
+        card = batch_render.final_card(view, followed.error, look, words)
+    else:
+        card = batch_render.running_card(view, look, words)
+    table = {
+        "batch": followed.token,
+        "look": f"{followed.token} {look.kind} {look.part}",
+        "label": words("batch.table"),
+        "columns": batch_render.columns(words),
+        "rows": batch_render.rows(view, look, words),
+    }
+    return card, batch_render.note(view, look, words), table
+
+
+def _note_unexpected(error: BaseException | None) -> None:
+    """Write an error that is not of the family to the log; the reader learns only that there was one."""
+    if error is not None and not isinstance(error, EmotionError):
+        log.error("a batch failed unexpectedly", exc_info=error)
+
+
+def _said(event: gr.EventData, name: str) -> str:
+    """What the browser says of a click, if it is text."""
+    said = event._data.get(name) if isinstance(event._data, dict) else None
+    return said if isinstance(said, str) else ""

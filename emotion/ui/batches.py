@@ -1,0 +1,124 @@
+"""Batches in work and those that ended lately, each followed by the pages of its reader."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emotion.batch import Batch, BatchView, BatchWish
+from emotion.recognizer import Recognizer
+from emotion.ui.uploads import Uploads
+
+LOOK_S = 0.5
+# A page that is loaded anew, be it for another language, finds its batch again; one that was closed stops it.
+PATIENCE_S = 10.0
+# What a reader sees again after loading the page anew; a row takes some hundred bytes.
+_MOST_ROWS_HELD = 50_000
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one reader sees of a batch: the recordings of one kind of `distribution`, or all, and which part of them."""
+
+    kind: str = ""
+    part: int = 0
+
+
+@dataclass(eq=False)
+class Followed:
+    """One batch; `token` is known to its reader alone, and `looks` has the sessions that look at it."""
+
+    token: str
+    batch: Batch
+    ended: "Future[None]"
+    looks: dict[str, Look] = field(default_factory=dict)
+    pages: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self.ended.done()
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the batch could not go on, once it is over."""
+        return self.ended.exception() if self.is_over else None
+
+
+class Batches:
+    """Starts batches and finds them again: by the session that looks at them, or after a new load by their token.
+
+    Everything happens on the event loop of the page; only the batches themselves have threads.
+    """
+
+    def __init__(self, recognizer: Recognizer, uploads: Uploads) -> None:
+        self._recognizer, self._uploads = recognizer, uploads
+        self._followed: list[Followed] = []
+
+    def of(self, session: str) -> Followed | None:
+        """The batch that a session started or found again last."""
+        return next((followed for followed in reversed(self._followed) if session in followed.looks), None)
+
+    async def begin(self, session: str, paths: Sequence[str], wish: BatchWish) -> Followed:
+        """A new batch of uploaded files; while one of this session is in work, that one."""
+        known = self.of(session)
+        if known is not None and not known.is_over:
+            return known
+        token = secrets.token_urlsafe(16)
+        # Besides the session, so that they outlast a page that is loaded anew.
+        self._uploads.remember(token, *paths)
+        try:
+            batch = await asyncio.to_thread(Batch, self._recognizer, [Path(path) for path in paths], wish)
+        except BaseException:
+            self._uploads.forget(token)
+            raise
+        followed = Followed(token, batch, batch.start(), {session: Look()})
+        followed.ended.add_done_callback(lambda _: self._uploads.forget(token))
+        self._keep(followed)
+        return followed
+
+    def adopt(self, session: str, token: str) -> Followed | None:
+        """The batch of a token, which from now on is that of the session too."""
+        followed = next((known for known in self._followed if known.token == token), None)
+        if followed is not None:
+            followed.looks.setdefault(session, Look())
+        return followed
+
+    def cancel(self, session: str) -> None:
+        """Stop the batch of a session; does nothing where there is none."""
+        followed = self.of(session)
+        if followed is not None:
+            followed.batch.cancel()
+
+    async def views(self, followed: Followed) -> AsyncIterator[BatchView]:
+        """How far the batch is, twice a second; the last view is that of its end.
+
+        When the iterators of all its pages were closed, and no other came within some seconds, the batch is cancelled.
+        """
+        followed.pages += 1
+        waiting = asyncio.wrap_future(followed.ended)
+        try:
+            while not waiting.done():
+                yield followed.batch.snapshot()
+                await asyncio.wait({waiting}, timeout=LOOK_S)
+            waiting.exception()  # it is read from `ended`; asyncio would call it forgotten here
+            yield followed.batch.snapshot()
+        finally:
+            waiting.cancel()
+            followed.pages -= 1
+            asyncio.get_running_loop().call_later(PATIENCE_S, _cancel_if_left, followed)
+
+    def _keep(self, followed: Followed) -> None:
+        """Remember one more, and as many of those that are over as there is room for."""
+        self._followed.append(followed)
+        held = 0
+        for known in reversed(self._followed[:]):
+            held += known.batch.snapshot().total
+            if held > _MOST_ROWS_HELD and known.is_over:
+                self._followed.remove(known)
+
+
+def _cancel_if_left(followed: Followed) -> None:
+    if not followed.pages and not followed.is_over:
+        followed.batch.cancel()
