@@ -301,7 +301,7 @@ def test_a_clip_of_a_batch_says_so_and_its_zip_is_that_of_the_batch(tmp_path: Pa
 
 
 def test_a_clip_whose_sound_was_not_kept_says_so(tmp_path: Path, answers: Answers) -> None:
-    run = write_run(tmp_path, analyze(loud_clip()), keep_audio=False).folder.name
+    run = write_run(tmp_path, analyze(loud_clip(), "frame"), keep_audio=False).folder.name
     shown = answers.open(Look(), event({"open": run}), READER)
     assert "sound not kept" in shown[3]
     assert "audio" not in shown[5]
