@@ -44,7 +44,9 @@ def lay_out_clip(name: str = "", empty: gr.i18n.I18nData | str = "") -> ClipView
     return ClipView(result, timeline, html("", f"{before}downloads", "clip-downloads"))
 
 
-def shown(files: ClipFiles, desk: Desk, words: Words, lent: Path | None = None) -> tuple[str, dict[str, Any] | None, str]:
+def shown(
+    files: ClipFiles, desk: Desk, words: Words, lent: Path | None = None
+) -> tuple[str, dict[str, Any] | None, str]:
     """Values of the three components for a clip; `lent` is what plays where the recording is not kept."""
     analysis, clip = files.analysis, clip_key(files, desk.settings)
     source = lanes.source(analysis, desk.settings.smoothing_s)
