@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
 from gradio.utils import get_upload_folder
 
+from emotion.errors import RunNotFound
 from emotion.ui.language import PageLanguage
 from emotion.ui.shelf import Shelf
 from emotion.ui.uploads import Uploads
@@ -76,6 +77,13 @@ def test_what_is_made_while_it_is_sent_arrives_whole(app, shelf):
     assert answer.content == b"PKmore"
     assert "filename*=UTF-8''%E5%BD%95%E9%9F%B3.zip" in answer.headers["content-disposition"]
     assert get(app, "/streams/guessed/x.zip").status_code == 404
+
+
+def test_what_was_deleted_since_it_was_offered_is_not_found(app, shelf):
+    def gone():
+        raise RunNotFound
+
+    assert get(app, "/" + shelf.stream("run.zip", gone)).status_code == 404
 
 
 def page_in_two_languages() -> FastAPI:

@@ -11,6 +11,8 @@ from urllib.parse import quote
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
+from emotion.errors import EmotionError
+
 # A reader who opened a thousand recordings opens the first of them again; its address is new then.
 _MOST_FOLDERS = 4_096
 _SHOWN_IN_PLACE = frozenset({"audio/x-wav", "audio/wav"})
@@ -73,5 +75,9 @@ class Shelf:
         known = self._streams.get(token)
         if known is None or known[0] != name:
             raise HTTPException(404)
+        try:
+            chunks = known[1]()
+        except EmotionError:  # the run was deleted since
+            raise HTTPException(404) from None
         disposition = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
-        return StreamingResponse(known[1](), media_type="application/octet-stream", headers=_CLOSED | disposition)
+        return StreamingResponse(chunks, media_type="application/octet-stream", headers=_CLOSED | disposition)

@@ -51,8 +51,16 @@
   new MutationObserver(show).observe(document.documentElement, { childList: true, subtree: true });
 })();
 
-// What this browser tab shows is kept for when it is loaded anew; the timeline keeps the clip.
-document.addEventListener("click", (event) => {
-  const tab = event.target instanceof Element && event.target.closest("#tabs [role=tab][data-tab-id]");
-  if (tab) sessionStorage.setItem("tab", tab.dataset.tabId);
-});
+// What this browser tab shows is kept for when it is loaded anew; the timeline keeps the clip. The tab that the page
+// begins with is no choice, and does not count.
+(() => {
+  let known = "";
+  const keep = () => {
+    const open = document.querySelector("#tabs [role=tab][aria-selected=true]");
+    if (!open || open.dataset.tabId === known) return;
+    if (known) sessionStorage.setItem("tab", open.dataset.tabId);
+    known = open.dataset.tabId;
+  };
+  const seen = { childList: true, subtree: true, attributeFilter: ["aria-selected"] };
+  new MutationObserver(keep).observe(document.documentElement, seen);
+})();
