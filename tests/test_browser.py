@@ -338,3 +338,15 @@ def test_a_server_that_is_gone_is_said_and_the_page_comes_back_with_it(opened):
     page.unroute("**/*")
     expect(page.get_by_role("alert").filter(has_text="The program does not answer")).to_have_count(0)
     expect(page.locator("#model .model")).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_tab_can_be_used_on_a_phone_with_a_screen_reader(opened, theme):
+    page = opened(390, 844)
+    page.goto(f"{page.url}?__theme={theme}")
+    expect(page.locator("#model .model")).to_be_visible()
+    for name in ("recognise", "batch", "live", "history", "similar", "system"):
+        page.locator(f"#tabs [role=tab][data-tab-id={name}]").click()
+        expect(page.locator(f"#tabs [role=tab][data-tab-id={name}]")).to_have_attribute("aria-selected", "true")
+        assert serious_faults(page) == [], name
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
