@@ -13,6 +13,7 @@ from emotion.ui.words import Words, percent
 
 # A table of more rows is slow to draw; the others are a click away.
 PART_ROWS = 500
+_PIECE_ROWS = 25
 _SYMBOLS = {"waiting": "○", "decoding": "◔", "recognising": "◑", "done": "✓", FAILED: "⚠", "cancelled": "–"}
 _COLUMNS = ("state", "file", "emotion", "confidence", "duration", "elapsed", "open")
 
@@ -127,10 +128,12 @@ def columns(words: Words) -> str:
     return f'<tr role="row">{cells}<td role="cell" class="b-open"></td></tr>'
 
 
-def rows(view: BatchView, look: Look, words: Words) -> list[str]:
-    """A table row for each recording that the look shows."""
+def row_pieces(view: BatchView, look: Look, words: Words) -> list[str]:
+    """A table row for each recording that the look shows; a line for each, some lines to a piece."""
     first = look.part * PART_ROWS
-    return [_row(row, words) for row in rows_of(view.rows, look.kind)[first : first + PART_ROWS]]
+    rows = [_row(row, words) for row in rows_of(view.rows, look.kind)[first : first + PART_ROWS]]
+    # Gradio sends the pieces that differ, and its page takes as long for a short text as for a long one.
+    return ["\n".join(rows[start : start + _PIECE_ROWS]) for start in range(0, len(rows), _PIECE_ROWS)]
 
 
 def time_words(seconds: float, words: Words) -> str:

@@ -1,5 +1,6 @@
 // The table of a batch. Runs as `js_on_load` of a gr.HTML whose template is batch.html, which never changes: the value
-// has the rows as HTML, and only those that differ are put in anew, so that place and focus stay.
+// has the rows as HTML, some of them in a piece, and only those that differ are put in anew, so that place and focus
+// stay.
 const box = element.querySelector(".batch-table");
 const head = element.querySelector("thead");
 const body = element.querySelector("tbody");
@@ -7,7 +8,8 @@ let headings = "";
 let shown = [];
 let look = "";
 
-function showRows(rows) {
+function showRows(pieces) {
+  const rows = pieces.flatMap((piece) => piece.split("\n"));
   const holder = document.createElement("template");
   rows.forEach((html, place) => {
     if (html === shown[place]) return;
@@ -17,17 +19,17 @@ function showRows(rows) {
     else body.append(row);
   });
   while (body.children.length > rows.length) body.lastElementChild.remove();
-  shown = [...rows];
+  shown = rows;
 }
 
 function showValue() {
-  const { batch, look: now, label, columns, rows } = props.value || {};
+  const { batch, look: now, label, columns, pieces } = props.value || {};
   box.hidden = !batch;
   if (!batch) return;
   sessionStorage.setItem("batch", batch);
   box.setAttribute("aria-label", label);
   if (headings !== columns) head.innerHTML = headings = columns;
-  showRows(rows);
+  showRows(pieces);
   if (now !== look) box.scrollTop = 0;
   look = now;
 }

@@ -64,3 +64,25 @@
   const seen = { childList: true, subtree: true, attributeFilter: ["aria-selected"] };
   new MutationObserver(keep).observe(document.documentElement, seen);
 })();
+
+// Gradio's list of files: one button lies in another, where no screen reader finds it, and its names are English.
+(() => {
+  const name = (element, label) => element && element.setAttribute("aria-label", label);
+  const mend = () => {
+    for (const list of document.querySelectorAll(".takes-zip")) {
+      const label = list.querySelector("[data-testid=block-label]").textContent.trim();
+      for (const part of list.querySelectorAll("button.upload-container, input[type=file]")) name(part, label);
+      const around = list.querySelector(".icon-button:has(.upload-container)");
+      if (!around) continue;
+      around.setAttribute("role", "group");
+      around.tabIndex = -1;
+      around.title = label;
+      name(around, label);
+      const clear = around.nextElementSibling?.getAttribute("aria-label") || "";
+      for (const file of list.querySelectorAll("tr.file")) {
+        name(file.querySelector(".label-clear-button"), `${clear} ${file.querySelector(".filename").textContent.trim()}`);
+      }
+    }
+  };
+  new MutationObserver(mend).observe(document.documentElement, { childList: true, subtree: true });
+})();

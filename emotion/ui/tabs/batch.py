@@ -56,7 +56,7 @@ def add_batch(desk: Desk, uploads: Uploads) -> None:
     _take_paths(parts.files)
     answers = Answers(desk, uploads)
     parts.start.click(answers.start, [parts.files, *parts.options.inputs], parts.outcome, **OPENING)
-    parts.cancel.click(answers.cancel, None, [parts.progress, parts.cancel], **QUIET)
+    parts.cancel.click(answers.cancel, **QUIET)
     for part in (parts.card, parts.note):
         part.click(answers.choose, None, parts.chosen, **QUIET)
     parts.table.select(answers.open, None, [parts.note, desk.open_clip, desk.tabs], **OPENING)
@@ -109,14 +109,9 @@ class Answers:
         async for values in self._follow(followed, session, words):
             yield values
 
-    def cancel(self, request: gr.Request) -> tuple[Any, ...]:
+    def cancel(self, request: gr.Request) -> None:
         """Stop the batch; what is done stays."""
-        session, words = request.session_hash or "", self._desk.words(request)
-        followed = self._batches.of(session)
-        if followed is None or followed.is_over:
-            return gr.skip(), gr.skip()
-        followed.batch.cancel()
-        return batch_render.progress(followed.batch.snapshot(), True, words), gr.update(interactive=False)
+        self._batches.cancel(request.session_hash or "")
 
     def choose(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """Other recordings of the batch: those of one kind, or another part of the rows."""
@@ -239,7 +234,7 @@ def _chosen(followed: Followed, view: BatchView, look: Look, words: Words) -> tu
         "look": f"{followed.token} {look.kind} {look.part}",
         "label": words("batch.table"),
         "columns": batch_render.columns(words),
-        "rows": batch_render.rows(view, look, words),
+        "pieces": batch_render.row_pieces(view, look, words),
     }
     return card, batch_render.note(view, look, words), table
 
