@@ -1,4 +1,5 @@
-"""Makes the pictures of the READMEs from the running app: a sample, frame by frame, in English and in Chinese.
+"""Makes the pictures of the READMEs from the running app, in English and in Chinese: a sample frame by frame, the
+microphone while the samples are spoken into it, and two of them compared in the history.
 
     python docs/make_screenshots.py [--model emotion2vec_plus_large] [--recording FILE]
 
@@ -20,15 +21,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
 DOCS = ROOT / "docs"
 LOCALES = {"en": "en-US", "zh": "zh-CN"}
 WIDTH, HEIGHT = 1280, 900
-START_S, RESULT_MS = 180, 180_000
+START_S, RESULT_MS, LISTEN_MS = 180, 180_000, 9_000
 MAX_BYTES = 300_000
+SAMPLES = ("calm", "cheerful", "cross")
 
 
 def main() -> None:
@@ -36,34 +40,97 @@ def main() -> None:
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         sys.exit("There is no Chromium here. Install it, or name it in CHROMIUM.")
-    with running_app(arguments.model) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+    with (
+        running_app(arguments.model) as url,
+        voices() as microphone,
+        sync_playwright() as playwright,
+    ):
+        fakes = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        sound = f"--use-file-for-fake-audio-capture={microphone}"
+        flags = ["--no-sandbox", "--disable-gpu", *fakes, sound]
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         for language, locale in LOCALES.items():
-            target = DOCS / f"page.{language}.png"
-            photograph(browser, url, locale, arguments.recording, target)
-            shrink(target)
-            sys.stdout.write(f"{target.relative_to(ROOT)} {target.stat().st_size // 1000} kB\n")
+            for name in photograph(browser, url, locale, arguments.recording, language):
+                target = DOCS / name
+                shrink(target)
+                sys.stdout.write(f"{target.relative_to(ROOT)} {target.stat().st_size // 1000} kB\n")
 
 
-def photograph(browser: Browser, url: str, locale: str, recording: Path | None, target: Path) -> None:
-    """One page with its result; `recording` None takes the cheerful sample."""
-    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, locale=locale)
+def photograph(browser: Browser, url: str, locale: str, recording: Path | None, language: str) -> list[str]:
+    """The names of the pictures in one language; `recording` None takes the samples."""
+    context = browser.new_context(
+        viewport={"width": WIDTH, "height": HEIGHT}, locale=locale, permissions=["microphone"]
+    )
+    context.set_default_timeout(RESULT_MS)
+    page = context.new_page()
     page.goto(url)
     expect(page.locator("#model .model")).to_be_visible(timeout=RESULT_MS)
-    if recording is None:
-        page.locator("#samples button").nth(1).click()
-    else:
-        page.set_input_files("#recording input[type=file]", recording)
-    page.locator("#recording a[download]").first.wait_for(timeout=RESULT_MS)
     page.locator("#granularity label").nth(1).click()
     page.locator("#embedding input").check()
+    recognise(page, "cross")
+    recognise(page, "cheerful" if recording is None else recording)
+    page.locator("#timeline canvas").hover()
+    names = [picture(page, f"page.{language}.png"), live(page, language), history(page, language)]
+    context.close()
+    return names
+
+
+def recognise(page: Page, sound: str | Path) -> None:
+    """Take a sample by its name, or a recording, and wait for its result."""
+    if page.locator("#recording a[download]").count():
+        page.locator("#recording .icon-button-wrapper button").last.click()
+    if isinstance(sound, Path):
+        page.set_input_files("#recording input[type=file]", sound)
+    else:
+        page.locator("#samples button").nth(SAMPLES.index(sound)).click()
+    page.locator("#recording a[download]").first.wait_for()
     page.locator("#recognise").click()
+    name = sound.name if isinstance(sound, Path) else f"{sound}.flac"
+    expect(page.locator("#result .subject")).to_contain_text(name, timeout=RESULT_MS)
     expect(page.locator("#downloads a")).to_have_count(3, timeout=RESULT_MS)
-    page.locator(".timeline canvas").hover()
+
+
+def live(page: Page, language: str) -> str:
+    """The microphone after some seconds of speech."""
+    tab(page, "live")
+    page.locator(".lv-switch").click()
+    page.wait_for_timeout(LISTEN_MS)
+    name = picture(page, f"live.{language}.png")
+    page.locator(".lv-switch").click()
+    expect(page.locator("#live-result .bar").first).to_be_visible(timeout=RESULT_MS)
+    return name
+
+
+def history(page: Page, language: str) -> str:
+    """Two results beside each other."""
+    tab(page, "history")
+    page.locator("[data-open]").nth(1).click()
+    page.locator("[data-compare]").last.click()
+    expect(page.locator("#history .timeline canvas").nth(1)).to_be_visible(timeout=RESULT_MS)
+    return picture(page, f"history.{language}.png")
+
+
+def tab(page: Page, name: str) -> None:
+    page.locator(f"#tabs [role=tab][data-tab-id={name}]").click()
+
+
+def picture(page: Page, name: str) -> str:
     page.evaluate("document.activeElement.blur()")
     page.wait_for_timeout(1_000)  # the bars take half a second to grow
-    page.screenshot(path=target, full_page=True)
-    page.close()
+    page.screenshot(path=DOCS / name, full_page=True)
+    return name
+
+
+@contextmanager
+def voices() -> Iterator[Path]:
+    """The samples one after the other, as Chromium takes them for a microphone."""
+    from emotion.audio import Clip, decode, write_wav
+
+    samples = [decode(path).samples for path in sorted((ROOT / "emotion/ui/assets/samples").glob("*.flac"))]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "voices.wav"
+        write_wav(Clip("voices.wav", np.concatenate(samples)), path)
+        yield path
 
 
 def shrink(picture: Path) -> None:

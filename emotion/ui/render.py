@@ -115,14 +115,15 @@ def model_notice(state: ModelState, words: Words) -> str:
     if state.card.name != BUILT_IN:
         return ""
     told = len(set(state.card.labels) - set(state.card.untold))
-    lines = [escape(words("model.about_built_in", count=told)), *_accuracy(state.card, words)]
-    lines.append(escape(words("model.licence")))
+    what = escape(words("model.about_built_in", count=told))
+    more = [*_accuracy(state.card, words), escape(words("model.licence"))]
     if state.phase in ("asking", "downloading", "loading"):
-        lines.append(escape(words("model.meanwhile")))
-        return f'<p class="notice">{" ".join(lines)}</p>'
-    reason = f"{escape(words('model.why'))}: {escape(words.error(state.reason))} " if state.reason else ""
-    how = f"{reason}{escape(words('model.get_large'))} <code>{GET_LARGE}</code>"
-    return f'<p class="notice">{" ".join(lines)}<br>{how}</p>'
+        what = f"{what} {escape(words('model.meanwhile'))}"
+    else:
+        reason = [f"{escape(words('model.why'))}: {escape(words.error(state.reason))}"] if state.reason else []
+        how = words.joined([*reason, escape(words("model.get_large"))])
+        more.append(f"<br>{how} <code>{GET_LARGE}</code>")
+    return f'<details class="notice"><summary>{what}</summary><p>{words.joined(more)}</p></details>'
 
 
 def _accuracy(card: ModelCard, words: Words) -> list[str]:
