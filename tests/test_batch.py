@@ -9,7 +9,7 @@ import pytest
 
 from emotion.analysis import Analysis
 from emotion.audio import Clip, wav_bytes
-from emotion.batch import CANCELLED, Batch, BatchWish, Named, Outcome, Row, distribution
+from emotion.batch import CANCELLED, Batch, BatchView, BatchWish, Named, Outcome, Row, distribution, rows_of
 from emotion.errors import ArchiveBroken, ClipLocked, ClipNotFound, DiskFull, EngineBusy, NotSound, Unexpected
 from emotion.labels import EMOTION_BY_KEY
 from emotion.outputs import BatchRun, History
@@ -373,6 +373,38 @@ def test_the_distribution_counts_all_nine_and_the_failures():
     counts = distribution(rows)
     assert list(counts)[:9] == list(EMOTION_BY_KEY)
     assert {key: count for key, count in counts.items() if count} == {"angry": 2, "sad": 1, "failed": 1}
+
+
+def test_the_rows_of_a_kind_are_those_that_the_distribution_counts():
+    angry, sad = EMOTION_BY_KEY["angry"], EMOTION_BY_KEY["sad"]
+    rows = [Row("a", "done", angry), Row("b", "done", sad), Row("c", "failed"), Row("d", "done", angry), Row("e")]
+    assert [row.name for row in rows_of(rows, "angry")] == ["a", "d"]
+    assert [row.name for row in rows_of(rows, "failed")] == ["c"]
+    assert rows_of(rows, "") == rows
+    assert all(len(rows_of(rows, kind)) == count for kind, count in distribution(rows).items())
+
+
+def test_how_long_the_rest_takes_is_said_once_enough_is_done():
+    done, rest = (Row("a", "done"), Row("b", "failed"), Row("c", "done")), (Row("d"), Row("e"))
+    view = BatchView((*done, *rest), 0, None, None, elapsed_s=6.0)
+    assert view.left_s == 4.0
+    assert view.in_work == rest[0]
+    assert BatchView((*done, *rest), 0, None, None, elapsed_s=1.0).left_s is None
+    assert BatchView((*done[:2], *rest), 0, None, None, elapsed_s=6.0).left_s is None
+    assert BatchView(done, 0, None, None, elapsed_s=6.0).in_work is None
+
+
+def test_the_time_of_a_batch_begins_with_it_and_stands_still_afterwards(recognizer):
+    batch = Batch(recognizer, many(2))
+    assert batch.snapshot().elapsed_s == 0
+    list(batch.run())
+    assert 0 < batch.snapshot().elapsed_s == batch.snapshot().elapsed_s
+
+
+def test_waiting_behind_others_is_not_time_that_a_recording_took(recognizer):
+    (outcome,) = Batch(recognizer, many(1)).run()
+    timings_ms = outcome.analysis.timings_ms
+    assert outcome.row.elapsed_ms == pytest.approx(sum(timings_ms.values()) - timings_ms["queue"])
 
 
 def test_an_outcome_without_a_result_has_neither_analysis_nor_folder(recognizer):

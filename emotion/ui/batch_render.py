@@ -1,5 +1,6 @@
 """A batch as HTML: how far it is, how often each emotion, and a row for each recording."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -75,7 +76,7 @@ def progress(view: BatchView, is_stopping: bool, words: Words) -> str:
     counted = words("batch.progress", done=view.done, total=view.total)
     about = words("batch.stopping") if is_stopping else _in_work(view, words)
     is_known = view.left_s is not None and not is_stopping
-    left = words("batch.left", time=time_words(view.left_s or 0, words)) if is_known else ""
+    left = words("batch.left", time=time_words(math.ceil(view.left_s or 0), words)) if is_known else ""
     windows = view.working.windows if view.working else 0
     part = view.working.windows_done / windows if view.working and windows else 0.0
     share = min(view.done + part, view.total) / max(view.total, 1)
@@ -128,18 +129,27 @@ def columns(words: Words) -> str:
     return f'<tr role="row">{cells}<td role="cell" class="b-open"></td></tr>'
 
 
+def chosen(view: BatchView, look: Look, kind: str, part: str) -> Look:
+    """What a reader looks at after a click that says a kind, or else a part of the rows; whatever it says."""
+    if part.isdecimal() and len(part) < 6:
+        last = (len(rows_of(view.rows, look.kind)) - 1) // PART_ROWS
+        return Look(look.kind, min(int(part), max(last, 0)))
+    return Look(kind if kind in view.counts else "")
+
+
 def row_pieces(view: BatchView, look: Look, words: Words) -> list[str]:
     """A table row for each recording that the look shows; a line for each, some lines to a piece."""
     first = look.part * PART_ROWS
-    rows = [_row(row, words) for row in rows_of(view.rows, look.kind)[first : first + PART_ROWS]]
+    rows = [_row(row, words).replace("\n", " ") for row in rows_of(view.rows, look.kind)[first : first + PART_ROWS]]
     # Gradio sends the pieces that differ, and its page takes as long for a short text as for a long one.
     return ["\n".join(rows[start : start + _PIECE_ROWS]) for start in range(0, len(rows), _PIECE_ROWS)]
 
 
 def time_words(seconds: float, words: Words) -> str:
-    """`12 s`, `3 min` or `1 h 20 min`; tenths below ten seconds."""
+    """`12 s`, `3 min` or `1 h 20 min`; below ten seconds with a tenth where there is one."""
     if seconds < 60:
-        return words("batch.seconds", seconds=f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}")
+        tenths = f"{seconds:.1f}".removesuffix(".0")
+        return words("batch.seconds", seconds=tenths if seconds < 10 else f"{seconds:.0f}")
     minutes = round(seconds / 60)
     if minutes < 60:
         return words("batch.minutes", minutes=minutes)

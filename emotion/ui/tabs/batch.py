@@ -119,11 +119,10 @@ class Answers:
         followed = self._batches.of(session)
         if followed is None:
             return gr.skip(), gr.skip(), gr.skip()
-        kind, part = _said(event, "kind"), _said(event, "part")
-        look = followed.looks[session]
-        look = Look(look.kind, int(part)) if part.isdecimal() and len(part) < 6 else Look(kind or "")
+        view = followed.batch.snapshot()
+        look = batch_render.chosen(view, followed.looks[session], _said(event, "kind"), _said(event, "part"))
         followed.looks[session] = look
-        return _chosen(followed, followed.batch.snapshot(), look, self._desk.words(request))
+        return _chosen(followed, view, look, self._desk.words(request))
 
     async def open(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """A recording of the batch becomes the open clip, and the first tab shows it."""
