@@ -1,5 +1,6 @@
 import asyncio
 import json
+import threading
 import zipfile
 from contextlib import aclosing
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from gradio.utils import get_upload_folder
 
 from emotion.audio import write_wav
-from emotion.batch import BatchView, BatchWish, Row
+from emotion.batch import Batch, BatchView, BatchWish, Row
 from emotion.engine import EnginePlan, Progress
 from emotion.errors import DiskFull, NotSound
 from emotion.labels import EMOTION_BY_KEY, EMOTIONS
@@ -338,6 +339,30 @@ def test_what_a_zip_holds_is_looked_into_and_what_cannot_begin_is_a_sentence(des
     assert "Something went wrong" in text_of(step[3])
     assert "secret" not in str(step)
     assert "/secret/path" in caplog.text
+
+
+def test_a_page_that_is_closed_while_the_zips_are_looked_into_starts_nothing(desk, recordings, monkeypatch):
+    looked_into = threading.Event()
+
+    def slow_batch(*words: Any) -> Batch:
+        assert looked_into.wait(20)
+        return Batch(*words)
+
+    monkeypatch.setattr("emotion.ui.batches.Batch", slow_batch)
+
+    async def close_early() -> tuple[str, Followed | None]:
+        answers = Answers(desk, Uploads())
+        steps = answers.start(recordings, "utterance", False, True, [], reader())
+        shown = text_of((await anext(steps))[3])
+        await steps.aclose()
+        looked_into.set()
+        await asyncio.sleep(0)
+        return shown, answers._batches.of("session")
+
+    shown, followed = asyncio.run(close_early())
+    assert shown.startswith("🎧 Looking into the files")
+    assert followed is None
+    assert not desk.settings.outputs.exists()
 
 
 def test_a_row_opens_only_if_it_is_of_this_readers_batch(desk, recordings):

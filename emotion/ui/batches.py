@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +91,7 @@ class Batches:
         if followed is not None:
             followed.batch.cancel()
 
-    async def views(self, followed: Followed) -> AsyncIterator[BatchView]:
+    async def views(self, followed: Followed) -> AsyncGenerator[BatchView]:
         """How far the batch is, twice a second; the last view is that of its end.
 
         When the iterators of all its pages were closed, and no other came within some seconds, the batch is cancelled.

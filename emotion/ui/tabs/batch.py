@@ -1,7 +1,8 @@
 """Batch: many recordings in one run, in a table that fills as results come."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -92,12 +93,16 @@ class Answers:
             if not (await asyncio.wait({beginning}, timeout=POLL_S))[0]:
                 yield _opening(words)
             followed = await beginning
+        except GeneratorExit:
+            _abandon(beginning)
+            raise
         except Exception as error:  # the reader gets a sentence, whatever went wrong
             _note_unexpected(error)
             yield _without_batch(batch_render.problem_card(error, words))
             return
-        async for values in self._follow(followed, session, words):
-            yield values
+        async with aclosing(self._follow(followed, session, words)) as steps:
+            async for values in steps:
+                yield values
 
     async def come_back(self, token: str, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """What was shown before the page was loaded anew: the batch goes on, or its outcome stands."""
@@ -106,8 +111,9 @@ class Answers:
         if followed is None:
             yield _without_batch(batch_render.empty_card(words))
             return
-        async for values in self._follow(followed, session, words):
-            yield values
+        async with aclosing(self._follow(followed, session, words)) as steps:
+            async for values in steps:
+                yield values
 
     def cancel(self, request: gr.Request) -> None:
         """Stop the batch; what is done stays."""
@@ -135,11 +141,12 @@ class Answers:
             return batch_render.problem_note(error, self._desk.words(request)), gr.skip(), gr.skip()
         return gr.skip(), folder, gr.Tabs(selected="recognise")
 
-    async def _follow(self, followed: Followed, session: str, words: Words) -> AsyncIterator[tuple[Any, ...]]:
-        async for view in self._batches.views(followed):
-            look = followed.looks[session]
-            if not followed.is_over:
-                yield (*_running(followed, view, words), *_chosen(followed, view, look, words))
+    async def _follow(self, followed: Followed, session: str, words: Words) -> AsyncGenerator[tuple[Any, ...]]:
+        async with aclosing(self._batches.views(followed)) as views:
+            async for view in views:
+                look = followed.looks[session]
+                if not followed.is_over:
+                    yield (*_running(followed, view, words), *_chosen(followed, view, look, words))
         _note_unexpected(followed.error)
         buttons = gr.update(interactive=True), gr.update(interactive=False)
         yield (self._downloads(view, words), *buttons, *_chosen(followed, view, followed.looks[session], words))
@@ -236,6 +243,12 @@ def _chosen(followed: Followed, view: BatchView, look: Look, words: Words) -> tu
         "pieces": batch_render.row_pieces(view, look, words),
     }
     return card, batch_render.note(view, look, words), table
+
+
+def _abandon(beginning: "asyncio.Future[Followed]") -> None:
+    """The page was closed before the batch could be followed, so it shall not go on."""
+    if not beginning.cancel() and beginning.exception() is None:
+        beginning.result().batch.cancel()
 
 
 def _note_unexpected(error: BaseException | None) -> None:
