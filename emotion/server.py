@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from emotion.errors import EmotionError
 from emotion.outputs.retention import Keeper, Retention
@@ -36,6 +37,8 @@ def make_app(recognizer: Recognizer, on_start: Callable[[], None] = lambda: None
         recognizer.close()
 
     app = FastAPI(title="Emotion2Vec+ Studio", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    if not settings.insecure:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_known_hosts(settings), www_redirect=False)
     return mount_page(app, recognizer)
 
 
@@ -104,6 +107,16 @@ def _refuse_open_address(host: str) -> None:
             "reach it from elsewhere through an SSH tunnel or a proxy that asks for a password. "
             "--insecure does it anyway."
         )
+
+
+def _known_hosts(settings: Settings) -> list[str]:
+    """Names under which the page may be asked for.
+
+    A page of a stranger can point a name of its own at this machine, and would then read the history in a browser of
+    ours (DNS rebinding); the name in its requests gives it away.
+    """
+    named = [name.strip() for name in settings.allowed_hosts.split(",") if name.strip()]
+    return [*sorted(_LOOPBACK), "[::1]", settings.host, *named]
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -83,6 +83,10 @@ class Settings(BaseSettings):
     # Page
     host: str = Field("127.0.0.1", description="address to listen on")
     insecure: bool = Field(False, description="allow an address that others can reach, although nothing asks for a key")
+    allowed_hosts: str = Field(
+        "",
+        description="names, with commas, by which a proxy asks for the page; others are refused",
+    )
     port: int = Field(7860, ge=0, le=65_535, description="port to listen on; 0: any free one")
     language: Literal["auto"] | Language = Field("auto", description="language of page and log; auto: by the browser")
 

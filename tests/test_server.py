@@ -1,15 +1,21 @@
+import asyncio
 import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
+import httpx
 import pytest
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import PlainTextResponse
 
 from emotion.errors import HubUnreachable
 from emotion.recognizer import ModelState
-from emotion.server import describe
+from emotion.server import _known_hosts, describe
+from emotion.settings import Settings
 from tests.fakes import FakeModel
 
 HOUSE = Path(__file__).parent.parent
@@ -43,6 +49,25 @@ def test_the_page_answers_says_its_model_and_ends_cleanly(started):
     assert "Traceback" not in rest
     assert "the built-in one answers" in "".join(said) + rest
     assert process.returncode in (0, 130)
+
+
+def test_a_name_that_a_stranger_points_at_this_machine_is_refused(started):
+    _, address, _ = started
+    strange = urllib.request.Request(address, headers={"Host": "rebound.example.org"})  # noqa: S310 - our own address
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(strange, timeout=20)  # noqa: S310
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost", "[::1]:7860", "Emotion.Example.org"])
+def test_names_of_this_machine_and_those_in_the_settings_are_known(host):
+    known = _known_hosts(Settings(allowed_hosts="emotion.example.org, other.example.org"))
+    app = TrustedHostMiddleware(PlainTextResponse("there"), allowed_hosts=known, www_redirect=False)
+
+    async def ask() -> str:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            return (await client.get("http://page/", headers={"host": host})).text
+
+    assert asyncio.run(ask()) == "there"
 
 
 @pytest.mark.parametrize(
