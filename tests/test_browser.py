@@ -229,6 +229,22 @@ def test_a_spoken_recording_is_recognised(opened):
     expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
 
 
+def test_recognise_waits_for_a_recording_that_is_still_on_its_way(opened):
+    page = opened()
+    uploads = []
+    page.route(re.compile("/gradio_api/upload"), lambda route: uploads.append(route))  # noqa: PLW0108 - no builtins there
+    page.get_by_label("Record audio").click()
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.wait_for_function("/0:0[1-9]/.test(document.querySelector('#recording').innerText)")
+    with page.expect_request(re.compile("/gradio_api/upload")):
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(page.locator("#recording [aria-label='Clear']").first).to_be_visible()
+        recognise(page)
+    expect(headline(page)).to_contain_text("Drop a voice recording")
+    uploads[0].continue_()
+    expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
+
+
 def test_the_page_follows_a_model_that_is_on_its_way(opened, served):
     recognizer, _ = served
     ready, small = recognizer.state, FakeModel("compact").card

@@ -35,6 +35,28 @@
   }, true);
 })();
 
+// What was just spoken or chosen is still on its way to the server: a click on Recognise waits for it. Gradio shows the
+// recording at once, and its link to download only when the server has it.
+(() => {
+  const PATIENCE_MS = 60_000;
+  const isOnItsWay = () => {
+    const box = document.getElementById("recording");
+    return box.querySelector(".icon-button-wrapper button") && !box.querySelector("a[download]");
+  };
+  document.addEventListener("click", (event) => {
+    const button = event.target instanceof Element && event.target.closest("#recognise");
+    if (!button || !isOnItsWay()) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const giveUp_ms = performance.now() + PATIENCE_MS;
+    const look = () => {
+      if (!isOnItsWay()) button.click();
+      else if (performance.now() < giveUp_ms) setTimeout(look, 50);
+    };
+    look();
+  }, true);
+})();
+
 // The language: a cookie tells the server, which then sends the page in it.
 (() => {
   const show = () => {
