@@ -42,7 +42,8 @@ def test_the_record_has_the_keys_of_the_contract():
     record = analyze(turning_clip(), "frame").record()
     assert set(record) == {
         "schema", "emotion", "confidence", "scores", "granularity", "timestamp", "file", "duration_s", "margin",
-        "uncertain", "silent", "overall_from", "model", "frame_rate_hz", "num_frames", "frames", "segments", "timings_ms",
+        "uncertain", "silent", "overall_from", "model", "frame_rate_hz", "num_frames", "frames", "segments",
+        "timings_ms",
     }  # fmt: skip
     assert record["timestamp"] == "2026-11-22 12:00:00"
     assert record["num_frames"] == len(record["frames"]) == 199

@@ -34,9 +34,9 @@ BLOCK_ROWS = 256
 # beyond, every block makes it anew for as many queries as the second allows (96 MB).
 SHARED_BIAS_ELEMENTS = 40_000_000
 CHUNK_BIAS_ELEMENTS = 24_000_000
-# After so many frames (10 s of sound) the pieces give back what they keep for their inputs, and the heap what is free:
+# After so many frames (5 s of sound) the pieces give back what they keep for their inputs, and the heap what is free:
 # recordings of every length would else grow it by a third in 200 of them. It is taken anew without a measurable loss.
-RELEASE_FRAMES = 500
+RELEASE_FRAMES = 250
 # Shapes that a piece keeps its kernels for: equal windows meet them again; by default 5,000 are kept, 20 kB each.
 _KEPT_SHAPES = 16
 
