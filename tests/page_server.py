@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
+import gradio as gr
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -17,9 +18,14 @@ from emotion.analysis import Analysis, Granularity, Options
 from emotion.audio import Source
 from emotion.engine import Engine, EnginePlan, Progress
 from emotion.model import FloatArray, Prediction
+from emotion.outputs.history import History
 from emotion.recognizer import ModelState
 from emotion.settings import Settings
+from emotion.ui.desk import Desk
+from emotion.ui.details import Details
 from emotion.ui.page import mount_page
+from emotion.ui.runs import Runs
+from emotion.ui.shelf import Shelf
 from tests.fakes import FakeModel
 
 
@@ -112,3 +118,17 @@ def serve_page(recognizer: FakeRecognizer) -> Iterator[str]:
             server.should_exit = True
             recognizer.close()
             thread.join(10)
+
+
+def lay_out_desk(recognizer: FakeRecognizer) -> Desk:
+    """What a tab works with, without a page around it."""
+    history = History(recognizer.settings.outputs)
+
+    async def laid_out() -> Desk:
+        # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.
+        with gr.Blocks():
+            tabs, open_clip = gr.Tabs(), gr.State("")
+        runs = Runs(recognizer)  # type: ignore[arg-type]
+        return Desk(recognizer, runs, history, Shelf(), Details(history, 0.5), tabs, open_clip)  # type: ignore[arg-type]
+
+    return asyncio.run(laid_out())

@@ -17,19 +17,14 @@ from emotion.batch import Batch, BatchView, BatchWish, Row
 from emotion.engine import EnginePlan, Progress
 from emotion.errors import DiskFull, NotSound
 from emotion.labels import EMOTION_BY_KEY, EMOTIONS
-from emotion.outputs.history import History
 from emotion.settings import Settings
 from emotion.ui import batch_render
 from emotion.ui.batches import Batches, Followed, Look
-from emotion.ui.desk import Desk
-from emotion.ui.details import Details
-from emotion.ui.runs import Runs
-from emotion.ui.shelf import Shelf
 from emotion.ui.tabs.batch import Answers
 from emotion.ui.uploads import Uploads
 from emotion.ui.words import Words
 from tests.fakes import loud_clip, wait_for
-from tests.page_server import FakeRecognizer, quiet_pandas, serve_page, text_of
+from tests.page_server import FakeRecognizer, lay_out_desk, quiet_pandas, serve_page, text_of
 from tests.test_page_server import messages, on_click
 
 pytestmark = quiet_pandas
@@ -47,15 +42,7 @@ def recognizer(tmp_path):
 
 @pytest.fixture
 def desk(recognizer):
-    history = History(recognizer.settings.outputs)
-
-    async def laid_out() -> Desk:
-        # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.
-        with gr.Blocks():
-            tabs, open_clip = gr.Tabs(), gr.State("")
-        return Desk(recognizer, Runs(recognizer), history, Shelf(), Details(history, 0.5), tabs, open_clip)
-
-    return asyncio.run(laid_out())
+    return lay_out_desk(recognizer)
 
 
 @pytest.fixture

@@ -6,17 +6,12 @@ import pytest
 from fastapi import FastAPI
 
 from emotion.live import LiveSession, LiveWish
-from emotion.outputs.history import History
 from emotion.settings import Settings
 from emotion.ui.clip_view import clip_key
-from emotion.ui.desk import Desk
-from emotion.ui.details import Details
-from emotion.ui.runs import Runs
-from emotion.ui.shelf import Shelf
 from emotion.ui.tabs.live import add_live, saved_values
 from emotion.ui.words import Words
 from tests.fakes import tone
-from tests.page_server import FakeRecognizer, text_of
+from tests.page_server import FakeRecognizer, lay_out_desk, text_of
 from tests.test_live import pcm
 
 ENGLISH = Words("en")
@@ -31,15 +26,7 @@ def recognizer(tmp_path):
 
 @pytest.fixture
 def desk(recognizer):
-    history = History(recognizer.settings.outputs)
-
-    async def laid_out() -> Desk:
-        # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.
-        with gr.Blocks():
-            tabs, open_clip = gr.Tabs(), gr.State("")
-        return Desk(recognizer, Runs(recognizer), history, Shelf(), Details(history, 0.5), tabs, open_clip)
-
-    return asyncio.run(laid_out())
+    return lay_out_desk(recognizer)
 
 
 def saved_run(recognizer) -> str:

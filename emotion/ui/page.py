@@ -77,10 +77,10 @@ def build_page(recognizer: Recognizer, app: FastAPI) -> gr.Blocks:
                 live.add_live(desk, app)
             with gr.Tab(text("tab_history"), id="history") as history_tab:
                 history.add_history(desk, history_tab)
-            with gr.Tab(text("tab_similar"), id="similar") as similar_tab:
-                similar.add_similar(desk, similar_tab)
-            with gr.Tab(text("tab_system"), id="system") as system_tab:
-                system.add_system(desk, system_tab)
+            with gr.Tab(text("tab_similar"), id="similar"):
+                similar.add_similar(desk)
+            with gr.Tab(text("tab_system"), id="system"):
+                system.add_system(desk)
         layout.footer()
         _wire_model(page, header, parts, recognizer, desk)
         _wire_return(page, desk)

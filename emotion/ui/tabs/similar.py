@@ -28,7 +28,7 @@ class Parts:
         return [self.near, self.map, self.card]
 
 
-def add_similar(desk: Desk, tab: gr.Tab) -> None:  # noqa: ARG001 - the page itself says when it is looked at
+def add_similar(desk: Desk) -> None:
     """Lay out the tab and wire it."""
     with gr.Row(elem_id="similar", elem_classes="two-sides", equal_height=False):
         with gr.Column(scale=2, min_width=320):

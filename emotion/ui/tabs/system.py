@@ -41,7 +41,7 @@ class Parts:
         return [self.note, self.free, self.warm]
 
 
-def add_system(desk: Desk, tab: gr.Tab) -> None:  # noqa: ARG001 - the page itself says when it is looked at
+def add_system(desk: Desk) -> None:
     """Lay out the tab and wire it."""
     with gr.Column(elem_id="system"):
         parts = _lay_out()
