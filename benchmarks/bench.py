@@ -83,14 +83,14 @@ def checkpoint(given: Path | None) -> Iterator[Path]:
         yield given.resolve()
         return
     with large_checkpoint() as folder:
-        before = os.environ.get("EMOTION_CACHE")
-        os.environ["EMOTION_CACHE"] = str(folder.parent / "cache")
+        before = os.environ.get("EMOTION_MODEL_CACHE")
+        os.environ["EMOTION_MODEL_CACHE"] = str(folder.parent / "cache")
         try:
             yield folder
         finally:
-            del os.environ["EMOTION_CACHE"]
+            del os.environ["EMOTION_MODEL_CACHE"]
             if before is not None:
-                os.environ["EMOTION_CACHE"] = before
+                os.environ["EMOTION_MODEL_CACHE"] = before
 
 
 @contextmanager

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emotion.labels import EMOTIONS
     from emotion.recognizer import Recognizer
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = ["EMOTIONS", "Analysis", "Clip", "EmotionError", "Recognizer", "Segment"]
 
 _ROOM_OF = {

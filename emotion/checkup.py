@@ -129,7 +129,7 @@ def _decoding() -> Finding:
 def _folder(subject: str, folder: Path, needed_bytes: int) -> Finding:
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     if not os.access(existing, os.W_OK):
-        variable = "EMOTION_CACHE" if subject == "cache" else "EMOTION_OUTPUTS"
+        variable = "EMOTION_MODEL_CACHE" if subject == "cache" else "EMOTION_OUTPUTS"
         return Finding(subject, f"{folder} cannot be written", "failure", f"Point {variable} at a folder of yours.")
     free_bytes = shutil.disk_usage(existing).free
     text = f"{folder}, {free_bytes / 1e9:.1f} GB free"

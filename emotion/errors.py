@@ -191,7 +191,7 @@ class DiskFull(EmotionError):
 
     def __init__(self, needed_bytes: int) -> None:
         super().__init__(
-            f"The disk is full: {_size(needed_bytes)} are needed. Free some space, or point EMOTION_CACHE "
+            f"The disk is full: {_size(needed_bytes)} are needed. Free some space, or point EMOTION_MODEL_CACHE "
             "or --output at another disk.",
             needed_bytes=needed_bytes,
         )
@@ -259,6 +259,53 @@ class EngineClosed(EmotionError):
 
     def __init__(self) -> None:
         super().__init__("The recogniser is shutting down and takes no new work. Start it again.")
+
+
+class NotAllowed(EmotionError):
+    """No key, or one that is not known."""
+
+    code = "not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__("A key is needed. Send it as 'Authorization: Bearer KEY', or sign in on the page.")
+
+
+class TooManyRequests(EmotionError):
+    """More requests, or more recordings in work, than one client may have; `retry_s` is when to try again."""
+
+    code = "too_many_requests"
+
+    def __init__(self, retry_s: float) -> None:
+        super().__init__(
+            f"That is more than one client may ask for at a time. Try again in {max(round(retry_s), 1)} s.",
+            retry_s=retry_s,
+        )
+
+
+class BodyTooLarge(EmotionError):
+    code = "body_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"This request is larger than {_size(limit_bytes)}. Send fewer recordings at once, or raise "
+            "max_body_bytes.",
+            limit_bytes=limit_bytes,
+        )
+
+
+class RequestInvalid(EmotionError):
+    """A request that cannot be understood: a parameter, a header or a body is not what it should be."""
+
+    code = "request_invalid"
+
+
+class JobNotFound(EmotionError):
+    """There is no such job of this client, or its time is over."""
+
+    code = "job_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such analysis. It was deleted, or the time that it is kept for is over.")
 
 
 class Unexpected(EmotionError):

@@ -13,7 +13,11 @@ from emotion.labels import Language
 
 ENVIRONMENT_PREFIX = "EMOTION_"
 CONFIG_VARIABLE = "EMOTION_CONFIG"
+PROFILE_VARIABLE = "EMOTION_PROFILE"
 _HOUSE_CONFIG = Path(__file__).parent.parent / "config" / "default.toml"
+PROFILES = ("personal", "team", "production")
+# What `cache` meant before 0.4.0 is worth a word of its own.
+_CACHE_MOVED = "it is off, memory, disk or redis://...; the folder of models is called model_cache"
 Hub = Literal["modelscope", "hf"]
 Runtime = Literal["auto", "torch", "openvino", "funasr"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
@@ -37,7 +41,7 @@ class Settings(BaseSettings):
     offload_blocks: int = Field(
         0, ge=0, description="transformer blocks that stay in main memory beside a small graphics card"
     )
-    cache: Path | None = Field(None, description="folder of models; default: the user's cache folder")
+    model_cache: Path | None = Field(None, description="folder of models; default: the user's cache folder")
 
     # Threads: 0 means by the machine
     inference_threads: int = Field(0, ge=0, description="threads of the network; 0: every physical core on a CPU")
@@ -74,13 +78,23 @@ class Settings(BaseSettings):
         0.0, ge=0, allow_inf_nan=False, description="size of all runs, in GB, beyond which the oldest go; 0: no bound"
     )
 
+    # Cache of analyses
+    cache: str = Field(
+        "memory",
+        pattern=r"^(off|memory|disk|rediss?://.+)$",
+        description="where analyses are kept for the same sound: off, memory, disk, or redis://host:6379/0",
+    )
+    cache_mb: float = Field(256.0, gt=0, description="size of the cache in memory, in MB")
+    cache_gb: float = Field(2.0, gt=0, description="size of the cache on disk, in GB")
+    cache_hours: float = Field(168.0, gt=0, description="hours that disk and Redis keep an analysis")
+
     # Live microphone
     live_window_s: float = Field(3.0, ge=0.5, le=60, description="how much of the latest sound a live result is about")
     live_every_s: float = Field(
         0.5, ge=0.1, le=60, description="time between two live results, where the machine is quick enough"
     )
 
-    # Page
+    # Page and API
     host: str = Field("127.0.0.1", description="address to listen on")
     insecure: bool = Field(False, description="allow an address that others can reach, although nothing asks for a key")
     allowed_hosts: str = Field(
@@ -89,6 +103,37 @@ class Settings(BaseSettings):
     )
     port: int = Field(7860, ge=0, le=65_535, description="port to listen on; 0: any free one")
     language: Literal["auto"] | Language = Field("auto", description="language of page and log; auto: by the browser")
+    shutdown_s: float = Field(30.0, ge=0, description="how long accepted work may take to finish when the server ends")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="debug, info, warning or error; file names are said at debug only"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="text for people, json for log collectors")
+
+    # Access
+    api_keys: str = Field(
+        "", repr=False, description="hashes of keys, with commas, as `emotion keys new NAME` prints them"
+    )
+    page_logins: str = Field(
+        "", repr=False, description="hashes of passwords, with commas, as `emotion keys password NAME` prints them"
+    )
+    rate_limit: str = Field("", description="requests of one key or address, as in 600/minute; empty: no limit")
+    jobs_per_client: int = Field(0, ge=0, description="recordings of one client in work at a time; 0: no limit")
+    max_body_bytes: int = Field(2_000_000_000, gt=0, description="largest request, counted while it is read")
+    cors_origins: str = Field("", description="web sites, with commas, whose scripts may use the API; empty: none")
+    trusted_proxies: str = Field("127.0.0.1", description="proxies, with commas, that are believed who the client is")
+
+    # API
+    async_above_s: float = Field(60.0, gt=0, description="longer recordings are answered with a job at once")
+    job_keep_s: float = Field(3600.0, gt=0, description="how long a finished job and its files can be fetched")
+
+    # Cluster
+    cluster_address: str = Field("", description="address of a Ray cluster; empty: one on this machine")
+    cluster_min_replicas: int = Field(1, ge=1, description="replicas of the model at least")
+    cluster_max_replicas: int = Field(4, ge=1, description="replicas of the model at most")
+    cluster_queue_per_replica: float = Field(4.0, gt=0, description="recordings per replica before another starts")
+    cluster_cpus: float = Field(1.0, ge=0, description="processors that a replica takes")
+    cluster_gpus: float = Field(0.0, ge=0, description="graphics cards that a replica takes; 0.25: four share one")
+    results_url: str = Field("", description="where runs are also written, for fsspec: s3://bucket/outputs, or a path")
 
     @classmethod
     def settings_customise_sources(
@@ -106,26 +151,29 @@ class Settings(BaseSettings):
     def _context_leaves_room(self) -> Self:
         if self.context_s * 2 >= self.window_s:
             raise ValueError("context_s must be less than half of window_s")
+        if self.cluster_max_replicas < self.cluster_min_replicas:
+            raise ValueError("cluster_max_replicas must not be less than cluster_min_replicas")
         return self
 
     @property
     def cache_dir(self) -> Path:
-        """Folder of downloaded and converted models."""
-        if self.cache is not None:
-            return self.cache.expanduser()
+        """Folder of downloaded and converted models, and of analyses that are kept on disk."""
+        if self.model_cache is not None:
+            return self.model_cache.expanduser()
         import platformdirs  # only here: most starts name a folder or never ask
 
         return Path(platformdirs.user_cache_dir("emotion2vec-studio", appauthor=False))
 
 
-def load_settings(config: Path | None = None, **flags: Any) -> Settings:
-    """Settings of this start: flags that are not None, then environment, then TOML, then what `emotion tune` measured,
-    then defaults.
+def load_settings(config: Path | None = None, profile: str | None = None, **flags: Any) -> Settings:
+    """Settings of this start: flags that are not None, then environment, then TOML, then the profile, then what
+    `emotion tune` measured, then defaults.
 
-    Raises SettingsInvalid for an unknown key, a value that cannot be used or a file that is no TOML.
+    Raises SettingsInvalid for an unknown key or profile, a value that cannot be used or a file that is no TOML.
     """
     named = config or _named_config()
     chosen = {
+        **_read_toml(_profile_path(profile or os.environ.get(PROFILE_VARIABLE))),
         **_read_toml(named),
         **_read_environment(),
         **{key: value for key, value in flags.items() if value is not None},
@@ -136,7 +184,7 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
+        said = _CACHE_MOVED if key == "cache" else first["msg"].removeprefix("Value error, ")
         raise SettingsInvalid(f"The setting {key or 'context_s'!r} cannot be used: {said}.", key=key) from None
 
 
@@ -147,6 +195,15 @@ def local_config_path() -> Path:
     import platformdirs  # only here: a checkout has its own folder
 
     return Path(platformdirs.user_config_dir("emotion2vec-studio", appauthor=False)) / "local.toml"
+
+
+def _profile_path(profile: str | None) -> Path | None:
+    if not profile:
+        return None
+    path = _HOUSE_CONFIG.with_name(f"{profile}.toml")
+    if profile not in PROFILES or not path.is_file():
+        raise SettingsInvalid(f"There is no profile {profile!r}. Choose {', '.join(PROFILES)}.", key="profile")
+    return path
 
 
 def _named_config() -> Path | None:
@@ -185,5 +242,5 @@ def _read_environment() -> dict[str, str]:
     return {
         name.removeprefix(ENVIRONMENT_PREFIX).lower(): value
         for name, value in os.environ.items()
-        if name.startswith(ENVIRONMENT_PREFIX) and name != CONFIG_VARIABLE
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in (CONFIG_VARIABLE, PROFILE_VARIABLE)
     }

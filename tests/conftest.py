@@ -16,7 +16,7 @@ def clean_environment(monkeypatch, tmp_path_factory):
     for name in [name for name in os.environ if name.startswith("EMOTION_")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr("emotion.settings.local_config_path", lambda: tmp_path_factory.getbasetemp() / "local.toml")
-    monkeypatch.setenv("EMOTION_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("EMOTION_MODEL_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
 
 

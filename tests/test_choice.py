@@ -205,7 +205,7 @@ def test_without_a_driver_openvino_recognises_without_torch_and_sends_nothing_ho
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
 ) -> None:
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    monkeypatch.setenv("EMOTION_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("EMOTION_MODEL_CACHE", str(tmp_path / "cache"))
     folder = write_checkpoint(tmp_path / "tiny", TINY)
     find_checkpoint(str(folder), tmp_path / "cache")
     write_wav(loud_clip(), tmp_path / "call.wav")

@@ -88,7 +88,7 @@ def test_runs_stay_for_ever_and_with_their_sound_unless_told_otherwise(monkeypat
 
 def test_the_cache_folder_can_be_moved(tmp_path, monkeypatch):
     assert "emotion2vec-studio" in str(load_settings().cache_dir)
-    monkeypatch.setenv("EMOTION_CACHE", str(tmp_path))
+    monkeypatch.setenv("EMOTION_MODEL_CACHE", str(tmp_path))
     assert load_settings().cache_dir == tmp_path
 
 

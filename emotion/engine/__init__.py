@@ -1,12 +1,25 @@
 """The engine room: decode pool, bounded queue, one inference thread that alone touches the model, standard futures.
 
 `job` is one recording on its way, `ready` forms batches of what waits, `pace` measures what a batch gains, `engine`
-holds the threads.
+holds the threads, `events` is what it tells those who count.
 """
 
 from emotion.engine.engine import Engine, EnginePlan
+from emotion.engine.events import BatchPredicted, ClipSettled, Listener, Origin
 from emotion.engine.job import Progress, Stage
 from emotion.engine.pace import measure_batch_frames
 from emotion.engine.times import ClipTimes, StageTimes
 
-__all__ = ["ClipTimes", "Engine", "EnginePlan", "Progress", "Stage", "StageTimes", "measure_batch_frames"]
+__all__ = [
+    "BatchPredicted",
+    "ClipSettled",
+    "ClipTimes",
+    "Engine",
+    "EnginePlan",
+    "Listener",
+    "Origin",
+    "Progress",
+    "Stage",
+    "StageTimes",
+    "measure_batch_frames",
+]

@@ -1,0 +1,29 @@
+"""Which request the work at hand belongs to, for logs; it goes along through threads by hand, since those share none."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+NO_REQUEST = "-"
+_REQUEST_ID: ContextVar[str] = ContextVar("request_id", default=NO_REQUEST)
+
+
+def request_id() -> str:
+    """The id of the request at hand, NO_REQUEST outside of one."""
+    return _REQUEST_ID.get()
+
+
+def new_request_id() -> str:
+    """An id of 16 hexadecimal digits that no two requests share."""
+    return secrets.token_hex(8)
+
+
+@contextmanager
+def request(identity: str) -> Iterator[None]:
+    """What happens in the context belongs to this request."""
+    token = _REQUEST_ID.set(identity)
+    try:
+        yield
+    finally:
+        _REQUEST_ID.reset(token)
