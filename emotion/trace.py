@@ -1,4 +1,4 @@
-"""Which request the work at hand belongs to, for logs; it goes along through threads by hand, since those share none."""
+"""Which request the work at hand belongs to, for logs; threads share no context, so it is handed on."""
 
 import secrets
 from collections.abc import Iterator
