@@ -1,0 +1,38 @@
+"""Who asks: the name of a key or a login, else an address."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+UNKNOWN_ADDRESS = "unknown"
+# Below the folder of outputs; a run's own folder never has this name.
+CLIENTS_FOLDER = "clients"
+
+
+@dataclass(frozen=True)
+class Client:
+    """One who asks.
+
+    `name` is that of the key or login, else `address:IP`; `folder` is where the runs of this client lie below the
+    folder of outputs, None where nobody is asked for a key and all share it.
+    """
+
+    name: str
+    folder: str | None = None
+
+    @classmethod
+    def named(cls, name: str) -> "Client":
+        """The client of a key or a login; a key and a login of one name are one client."""
+        return cls(name, f"{CLIENTS_FOLDER}/{name}")
+
+
+def client_of(scope: Mapping[str, Any]) -> Client:
+    """The client of an ASGI scope as AccessGate found it, else by its address."""
+    client = scope.get("state", {}).get("client")
+    return client if isinstance(client, Client) else Client(f"address:{address_of(scope)}")
+
+
+def address_of(scope: Mapping[str, Any]) -> str:
+    """The address that an ASGI scope came from."""
+    client = scope.get("client")
+    return str(client[0]) if client else UNKNOWN_ADDRESS
