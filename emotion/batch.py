@@ -46,7 +46,7 @@ class Named:
 class BatchWish:
     """What becomes of every recording.
 
-    `writes`: into a new run of the settings' folder. `summary_of_one`: a single recording gets the folder and the
+    `writes`: into a new run of the folder of outputs. `summary_of_one`: a single recording gets the folder and the
     summary of many; without, a run of its own.
     """
 
@@ -143,14 +143,19 @@ class _Begun:
 class Batch:
     """Recognises many sources in order and writes what comes into one run; zips give the recordings in them.
 
-    Reads the directories of the zips when it is made, so the rows are known from then on. `run` belongs to one
-    thread; `cancel` and `snapshot` to any, at any time.
+    Reads the directories of the zips when it is made, so the rows are known from then on. The run goes to `outputs`, by
+    default to the folder of the settings. `run` belongs to one thread; `cancel` and `snapshot` to any, at any time.
     """
 
     def __init__(
-        self, recognizer: Recognizer, sources: Iterable[Source | Named], wish: BatchWish | None = None
+        self,
+        recognizer: Recognizer,
+        sources: Iterable[Source | Named],
+        wish: BatchWish | None = None,
+        outputs: Path | None = None,
     ) -> None:
         self._recognizer, self._wish = recognizer, wish or BatchWish()
+        self._outputs = outputs or recognizer.settings.outputs
         self._rows: list[Row] = []
         self._parts: list[Archive | Source | EmotionError] = []
         self._skipped = 0
@@ -208,7 +213,7 @@ class Batch:
         self._began_s = time.perf_counter()
         try:
             if self._wish.writes and (len(self._rows) > 1 or self._wish.summary_of_one):
-                self._written = BatchRun(self._recognizer.settings.outputs)
+                self._written = BatchRun(self._outputs)
             yield from self._outcomes(follow)
         finally:
             self._close()
@@ -328,13 +333,13 @@ class Batch:
         if not wish.writes:
             return analysis, None
         if self._written is None:
-            files = write_run(self._recognizer.settings.outputs, analysis, wish.exports, wish.keep_audio)
+            files = write_run(self._outputs, analysis, wish.exports, wish.keep_audio)
         else:
             files = self._written.add(analysis, wish.exports, wish.keep_audio)
         return files.analysis, files.folder
 
     def _folder_name(self, folder: Path | None) -> str | None:
-        return None if folder is None else folder.relative_to(self._recognizer.settings.outputs).as_posix()
+        return None if folder is None else folder.relative_to(self._outputs).as_posix()
 
     def _note(self, row: Row) -> None:
         """Say in the summary why a recording has no result."""

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 from emotion.analysis import Analysis, Granularity
 from emotion.audio import SAMPLE_RATE_HZ, Clip, StreamRecorder
@@ -68,7 +69,8 @@ class LiveSession:
     model has answered it, so a slow machine answers less often and never falls behind; a full queue lets one beat go.
     Silence costs no inference. `feed`, `stop` and `leave` belong to one thread at a time; `on_moment` is called on that
     thread or on the one of inference and should return at once. At `max_clip_s` of the settings nothing more is taken,
-    and `is_full` says so. `wish` may be changed until the end.
+    and `is_full` says so. `wish` may be changed until the end. The run goes to `outputs`, by
+    default to the folder of the settings.
     """
 
     def __init__(
@@ -77,10 +79,12 @@ class LiveSession:
         rate_hz: int,
         on_moment: Callable[[LiveMoment], None],
         wish: LiveWish | None = None,
+        outputs: Path | None = None,
     ) -> None:
         settings = recognizer.settings
         self.wish = wish or LiveWish()
         self._recognizer, self._on_moment = recognizer, on_moment
+        self._outputs = outputs or settings.outputs
         self._recorder = StreamRecorder(rate_hz, settings.max_clip_s)
         self._window_s, self._every_s = max(settings.live_window_s, MIN_SOUND_S), settings.live_every_s
         self._name = datetime.now().strftime("live_%Y%m%d_%H%M%S.wav")
@@ -224,7 +228,7 @@ class LiveSession:
     def _write(self, wish: LiveWish) -> ClipFiles:
         self._recorder.finish()
         self._whole = self._submit_patiently(self._recorder.clip(self._name), wish)
-        return write_run(self._recognizer.settings.outputs, self._whole.result(), wish.exports, wish.keep_audio)
+        return write_run(self._outputs, self._whole.result(), wish.exports, wish.keep_audio)
 
     def _submit_patiently(self, clip: Clip, wish: LiveWish) -> "Future[Analysis]":
         give_up_s = time.monotonic() + _PATIENCE_S

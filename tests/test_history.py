@@ -388,6 +388,20 @@ def test_where_the_system_has_no_locks_a_process_still_knows_its_own(
     History(tmp_path).delete(NOON_RUN)
 
 
+def test_the_folder_of_clients_is_no_run(tmp_path: Path) -> None:
+    mine, theirs = written(tmp_path, loud_clip()), written(tmp_path / "clients" / "ann", loud_clip())
+    history = History(tmp_path)
+    assert names_of(history) == [mine]
+    assert names_of(History(tmp_path / "clients" / "ann")) == [theirs]
+    for name in ("clients", "clients/ann", f"clients/ann/{theirs}"):
+        with pytest.raises(RunNotFound):
+            history.run(name)
+        with pytest.raises(RunNotFound):
+            history.open_clip(name)
+        with pytest.raises(RunNotFound):
+            history.delete(name)
+
+
 def test_folders_that_hold_no_result_are_passed_over(tmp_path: Path) -> None:
     for number, change in enumerate([{"schema": 2}, {"scores": {}}, {"file": 7}, {"model": ...}, {"num_frames": None}]):
         files = write_run(tmp_path, analyze(loud_clip(0.1)))
@@ -637,6 +651,22 @@ def test_retention_touches_nothing_that_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "outputs_20200101_000002").mkdir()
     assert apply(tmp_path, Retention(1, 1), NOON.timestamp()) == ["outputs_20200101_000002"]
     assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_the_runs_of_clients_count_together_and_go_like_all_others(tmp_path: Path) -> None:
+    homes = [tmp_path, tmp_path / "clients" / "ann", tmp_path / "clients" / "bo"]
+    names = [written(home, loud_clip(), hours_before=hours) for home, hours in zip(homes, (1, 3, 2), strict=True)]
+    size_bytes = sum(path.stat().st_size for path in (homes[0] / names[0]).iterdir())
+    assert apply(tmp_path, Retention(max_bytes=2 * size_bytes + 100), NOON.timestamp()) == [names[1]]
+    assert [History(home).runs().total for home in homes] == [1, 0, 1]
+    assert apply(tmp_path, Retention(max_age_s=1.5 * 3600), NOON.timestamp()) == [names[2]]
+
+
+def test_retention_follows_no_link_to_clients_elsewhere(tmp_path: Path) -> None:
+    written(tmp_path / "elsewhere" / "ann", loud_clip(), hours_before=100)
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "clients").symlink_to(tmp_path / "elsewhere")
+    assert apply(tmp_path / "outputs", Retention(max_age_s=1), NOON.timestamp()) == []
 
 
 def test_without_a_bound_everything_stays(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 from emotion.errors import RunNotFound
 from emotion.outputs.names import is_safe_name, run_time
 
+# Below the folder of outputs, each client that is asked for a key or a password has a folder of outputs of its own.
+CLIENTS_FOLDER = "clients"
+
 
 def run_folder(outputs: Path, name: str) -> Path:
     """The folder of a run; raises RunNotFound for a name that is none, and for a link."""
@@ -30,6 +33,14 @@ def run_folders(outputs: Path) -> Iterator["os.DirEntry[str]"]:
             yield from (entry for entry in entries if entry.is_dir(follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):  # nothing was written yet
         return
+
+
+def all_outputs(outputs: Path) -> Iterator[Path]:
+    """The folder of outputs that all share, then those of the clients in it, in no order."""
+    yield outputs
+    clients = outputs / CLIENTS_FOLDER
+    if not clients.is_symlink():
+        yield from (clients / entry.name for entry in run_folders(clients))
 
 
 def file_sizes(folder: Path | str) -> dict[str, int]:

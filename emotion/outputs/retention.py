@@ -13,7 +13,7 @@ from emotion.errors import EmotionError, RunIsOpen, RunNotFound
 from emotion.outputs.folders import disk_errors, hidden_name
 from emotion.outputs.locks import is_locked
 from emotion.outputs.names import RunTime, run_time
-from emotion.outputs.places import run_folder, run_folders, tree_bytes
+from emotion.outputs.places import all_outputs, run_folder, run_folders, tree_bytes
 from emotion.outputs.run import SUMMARY_FILE
 
 EVERY_S = 600.0
@@ -51,9 +51,10 @@ class _Stay:
 def apply(outputs: Path, retention: Retention, now_s: float) -> list[str]:
     """Delete the runs that are too old, then the oldest until the rest is small enough; the names of what went.
 
-    Stays whatever is being written, is younger than a minute, cannot be deleted, or has not the name of a run.
+    The runs of all clients count together. Stays whatever is being written, is younger than a minute, cannot be
+    deleted, or has not the name of a run.
     """
-    stays = sorted(_stays(outputs), key=lambda stay: stay.made)
+    stays = sorted((stay for folder in all_outputs(outputs) for stay in _stays(folder)), key=lambda stay: stay.made)
     deleted: list[_Stay] = []
     left: list[_Stay] = []
     for stay in stays:
