@@ -1,0 +1,136 @@
+import io
+import json
+import logging
+import threading
+
+import pytest
+
+from emotion.errors import ClipEmpty
+from emotion.logs import set_up_logs
+from emotion.trace import request
+
+NAME = "Frau Meier, Kündigung.wav"
+
+
+@pytest.fixture
+def logs_of():
+    """Sets logs up on a stream of its own and puts everything back."""
+    root, house = logging.getLogger(), logging.getLogger("emotion")
+    before = list(root.handlers), root.level, house.level
+    stream = io.StringIO()
+
+    def start(level="info", log_format="text"):
+        set_up_logs(level, log_format, stream)
+        return stream
+
+    yield start
+    root.handlers[:], root.level, house.level = before[0], before[1], before[2]
+    for name in ("emotion", "emotion.engine"):
+        logging.getLogger(name).manager._clear_cache()
+
+
+def lines(stream):
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_says_when_who_what_and_for_which_request(logs_of):
+    stream = logs_of(log_format="json")
+    with request("3f2a"):
+        logging.getLogger("emotion.engine").info("decoded", extra={"stage": "decoded", "elapsed_ms": 8.1})
+    (line,) = lines(stream)
+    assert line.pop("time").endswith("+00:00")
+    assert line == {
+        "level": "info",
+        "logger": "emotion.engine",
+        "message": "decoded",
+        "request_id": "3f2a",
+        "stage": "decoded",
+        "elapsed_ms": 8.1,
+    }
+
+
+def test_the_same_line_for_people(logs_of):
+    stream = logs_of()
+    with request("3f2a"):
+        logging.getLogger("emotion.engine").info("decoded", extra={"stage": "decoded", "elapsed_ms": 8.1})
+    assert stream.getvalue().endswith("info    emotion.engine [3f2a] decoded stage=decoded elapsed_ms=8.1\n")
+
+
+def test_a_thread_writes_the_id_that_it_was_handed(logs_of):
+    stream = logs_of(log_format="json")
+
+    def work(identity):
+        with request(identity):
+            logging.getLogger("emotion.engine").info("recognised")
+
+    threads = [threading.Thread(target=work, args=(f"id{number}",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    logging.getLogger("emotion").info("at rest")
+    assert {line["request_id"] for line in lines(stream)} == {f"id{number}" for number in range(8)} | {"-"}
+
+
+def test_below_the_level_nothing_is_written(logs_of):
+    stream = logs_of("warning")
+    logging.getLogger("emotion.engine").info("decoded")
+    assert stream.getvalue() == ""
+
+
+def test_what_others_say_below_a_warning_is_never_written(logs_of):
+    stream = logs_of("debug", "json")
+    for name in ("websockets.server", "httpx", "uvicorn.error"):
+        logging.getLogger(name).debug("> Authorization: Bearer secret")
+        logging.getLogger(name).info("GET https://host/?key=secret")
+        logging.getLogger(name).warning("of note")
+    assert [line["message"] for line in lines(stream)] == ["of note"] * 3
+
+
+def test_setting_up_twice_writes_once(logs_of):
+    logs_of()
+    stream = logs_of(log_format="json")
+    logging.getLogger("emotion").info("once")
+    assert len(lines(stream)) == 1
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_an_exception_says_where_and_what_it_is_and_no_name(logs_of, log_format):
+    stream = logs_of(log_format=log_format)
+    log_failure()
+    said = stream.getvalue()
+    assert "Meier" not in said
+    assert "emotion.errors.ClipEmpty" in said
+    assert "FileNotFoundError" in said
+    assert "tests/test_logs.py:" in said
+    assert "which led to:" in said
+
+
+def test_at_debug_an_exception_says_its_message(logs_of):
+    stream = logs_of("debug")
+    log_failure()
+    assert stream.getvalue().count(NAME) == 2
+
+
+def log_failure():
+    try:
+        try:
+            raise FileNotFoundError(2, "No such file", f"/uploads/{NAME}")
+        except OSError as reason:
+            raise ClipEmpty(NAME) from reason
+    except ClipEmpty:
+        logging.getLogger("emotion.engine").exception("a recording failed")
+
+
+def test_nobody_can_begin_a_line_of_their_own(logs_of):
+    stream = logs_of()
+    logging.getLogger("emotion").info("from %s", "x\n2026-01-01 info forged\x1b[2J")
+    assert len(stream.getvalue().splitlines()) == 1
+    assert "\x1b" not in stream.getvalue()
+    assert "\\x1b" in stream.getvalue()
+
+
+def test_what_is_no_json_value_is_written_as_text(logs_of):
+    stream = logs_of(log_format="json")
+    logging.getLogger("emotion").info("odd", extra={"odd": {1, 2}.__class__})
+    assert lines(stream)[0]["odd"] == "<class 'set'>"
