@@ -1,6 +1,5 @@
-"""The analysis room, pure: windows of a clip, stitched predictions, segments, and the one JSON record."""
+"""The analysis room, pure: scores, segments and uncertainty of a clip, and the one JSON record."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -10,18 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.audio import SAMPLE_RATE_HZ, Clip, forget_rows
-from emotion.errors import ClipTooShort
+from emotion.audio import Clip
 from emotion.labels import Emotion, emotion_of
-from emotion.model import (
-    FRAME_RATE_HZ,
-    FRAME_SPAN_SAMPLES,
-    FRAME_STEP_SAMPLES,
-    FloatArray,
-    ModelCard,
-    Prediction,
-    num_frames,
-)
+from emotion.model import FRAME_RATE_HZ, FloatArray, ModelCard, num_frames
+from emotion.windows import ClipPrediction, Plan, is_silent
 
 Granularity = Literal["utterance", "frame"]
 GRANULARITIES: tuple[Granularity, ...] = ("utterance", "frame")
@@ -30,41 +21,20 @@ SCHEMA = 1
 MAX_FRAMES_IN_JSON = 30_000
 FRAMES_FILE = "frames.npz"
 TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S"
-# -80 dBFS: below it 16-bit sound has three steps left, and any score would speak of the converter's noise.
-SILENCE_PEAK = 1e-4
-_BLOCK_SAMPLES = 1_000_000
-# 128 MB: ten minutes of the large model's embeddings.
-_HELD_NUMBERS = 32_000_000
 
 
 @dataclass(frozen=True)
 class Options:
-    """What one person wants of one clip."""
+    """What one person wants of one clip; without `cache` it is neither looked up nor kept for the next one."""
 
     granularity: Granularity = "utterance"
     embedding: bool = False
+    cache: bool = True
 
-
-@dataclass(frozen=True)
-class Plan:
-    """How clips are cut and read; each value is the setting of the same name."""
-
-    exact_limit_s: float = 60.0
-    window_s: float = 30.0
-    context_s: float = 3.0
-    smoothing_s: float = 0.5
-    min_segment_s: float = 0.4
-    uncertain_margin: float = 0.15
-
-
-@dataclass(frozen=True)
-class Window:
-    """A slice of a clip: samples [n] normalised with the clip's statistics, and which of its frames count."""
-
-    start_s: float
-    samples: FloatArray
-    skip_frames: int
-    keep_frames: int
+    @property
+    def keeps_frames(self) -> bool:
+        """Whether the embeddings of all frames are wanted."""
+        return self.embedding and self.granularity == "frame"
 
 
 @dataclass(frozen=True)
@@ -83,7 +53,7 @@ class Analysis:
 
     `scores` [C] in the order of `model.labels`; `frame_scores` [T, C] for frame granularity, else None;
     `embedding` [D] or [T, D], None unless asked for; `overall_from` is `clip` or `windows`; a `silent` clip is always
-    `uncertain`.
+    `uncertain`; `cached` says that the same sound was recognised before, and the model was not asked again.
     """
 
     clip: Clip
@@ -97,6 +67,7 @@ class Analysis:
     overall_from: Literal["clip", "windows"]
     uncertain: bool
     silent: bool = False
+    cached: bool = False
     timings_ms: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -136,6 +107,7 @@ class Analysis:
             "uncertain": self.uncertain,
             "silent": self.silent,
             "overall_from": self.overall_from,
+            "cached": self.cached,
             "model": self.model.record(),
             "frame_rate_hz": FRAME_RATE_HZ,
             "num_frames": num_frames(self.clip.num_samples),
@@ -154,91 +126,34 @@ class Analysis:
         return {"frames": list(_frame_records(self.model.labels, self.frame_scores)), "segments": segments}
 
 
-def cut_windows(clip: Clip, plan: Plan) -> Iterator[Window]:
-    """The clip as one window up to `exact_limit_s`; beyond it, windows of about equal length with context around.
-
-    The kept frames of all windows, one after the other, are the frames of the clip. Windows are made one at a time,
-    so memory does not grow with the length. Raises ClipTooShort below 400 samples.
-    """
-    total = num_frames(len(clip.samples))
-    if total == 0:
-        raise ClipTooShort(clip.duration_s, FRAME_SPAN_SAMPLES / SAMPLE_RATE_HZ)
-    mean, scale = _waveform_statistics(clip)
-    if clip.duration_s <= plan.exact_limit_s:
-        yield Window(0.0, _normalise(clip.samples, mean, scale), 0, total)
-        return
-    context = round(plan.context_s * FRAME_RATE_HZ)
-    edges = _block_edges(total, plan)
-    for first, last in pairwise(edges):
-        from_frame, to_frame = max(first - context, 0), min(last + context, total)
-        start = from_frame * FRAME_STEP_SAMPLES
-        end = (to_frame - 1) * FRAME_STEP_SAMPLES + FRAME_SPAN_SAMPLES
-        samples = _normalise(clip.samples[start:end], mean, scale)
-        clip.forget(start, end)
-        yield Window(start / SAMPLE_RATE_HZ, samples, first - from_frame, last - first)
-
-
-def count_windows(clip: Clip, plan: Plan) -> int:
-    """How many windows `cut_windows` will make."""
-    if clip.duration_s <= plan.exact_limit_s:
-        return 1
-    return len(_block_edges(num_frames(len(clip.samples)), plan)) - 1
+def analyse(
+    clip: Clip, card: ModelCard, options: Options, plan: Plan, prediction: ClipPrediction, timestamp: datetime
+) -> Analysis:
+    """What a prediction says of its clip: overall scores are the softmax of the mean of the frames' logits."""
+    scores = softmax(prediction.logits.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    frame_scores = softmax(prediction.logits) if options.granularity == "frame" else None
+    segments = () if frame_scores is None else find_segments(frame_scores, card.labels, plan, clip.duration_s)
+    second, first = np.sort(scores)[-2:]
+    silent = is_silent(clip)
+    return Analysis(
+        clip=clip,
+        model=card,
+        options=options,
+        timestamp=timestamp,
+        scores=scores,
+        frame_scores=frame_scores,
+        embedding=_wanted_embedding(options, prediction),
+        segments=segments,
+        overall_from="clip" if prediction.windows == 1 else "windows",
+        uncertain=silent or bool(first - second < plan.uncertain_margin),
+        silent=silent,
+    )
 
 
-class Stitcher:
-    """Gathers the predictions of a clip's windows, in order, into one analysis."""
-
-    def __init__(self, clip: Clip, card: ModelCard, options: Options, plan: Plan) -> None:
-        self._clip, self._card, self._options, self._plan = clip, card, options, plan
-        total = num_frames(len(clip.samples))
-        self._logits = np.empty((total, len(card.labels)), np.float32)
-        self._embedding_sum = np.zeros(card.embedding_size)
-        keep_all = options.embedding and options.granularity == "frame"
-        self._embeddings = _room_for((total, card.embedding_size)) if keep_all else None
-        self._done = 0
-        self._windows = 0
-
-    def add(self, window: Window, prediction: Prediction) -> None:
-        kept = slice(window.skip_frames, window.skip_frames + window.keep_frames)
-        here = slice(self._done, self._done + window.keep_frames)
-        self._logits[here] = prediction.logits[kept]
-        self._embedding_sum += prediction.embeddings[kept].sum(axis=0, dtype=np.float64)
-        if self._embeddings is not None:
-            self._embeddings[here] = prediction.embeddings[kept]
-            forget_rows(self._embeddings, here.start, here.stop)
-        self._done = here.stop
-        self._windows += 1
-
-    def finish(self, timestamp: datetime) -> Analysis:
-        """The analysis of the whole clip: overall scores are the softmax of the mean of the frames' logits."""
-        scores = softmax(self._logits.mean(axis=0, dtype=np.float64)).astype(np.float32)
-        by_frame = self._options.granularity == "frame"
-        frame_scores = softmax(self._logits) if by_frame else None
-        second, first = np.sort(scores)[-2:]
-        silent = is_silent(self._clip)
-        return Analysis(
-            clip=self._clip,
-            model=self._card,
-            options=self._options,
-            timestamp=timestamp,
-            scores=scores,
-            frame_scores=frame_scores,
-            embedding=self._embedding(),
-            segments=() if frame_scores is None else self._segments(frame_scores),
-            overall_from="clip" if self._windows == 1 else "windows",
-            uncertain=silent or bool(first - second < self._plan.uncertain_margin),
-            silent=silent,
-        )
-
-    def _embedding(self) -> FloatArray | None:
-        if not self._options.embedding:
-            return None
-        if self._embeddings is not None:
-            return self._embeddings
-        return (self._embedding_sum / self._done).astype(np.float32)
-
-    def _segments(self, frame_scores: FloatArray) -> tuple[Segment, ...]:
-        return find_segments(frame_scores, self._card.labels, self._plan, self._clip.duration_s)
+def _wanted_embedding(options: Options, prediction: ClipPrediction) -> FloatArray | None:
+    if not options.embedding:
+        return None
+    return prediction.frame_embeddings if options.keeps_frames else prediction.embedding
 
 
 def find_segments(
@@ -274,50 +189,9 @@ def softmax(logits: np.ndarray[Any, Any]) -> FloatArray:
     return shares
 
 
-def is_silent(clip: Clip) -> bool:
-    """Whether nothing in the clip is louder than -80 dBFS; of sound that was not kept nobody knows."""
-    return clip.samples_not_kept == 0 and all(float(np.abs(block).max()) < SILENCE_PEAK for block in _blocks(clip))
-
-
 def frame_times_s(count: int) -> NDArray[np.float64]:
     """Start of each frame, [T]."""
     return np.arange(count) / FRAME_RATE_HZ
-
-
-def _room_for(shape: tuple[int, int]) -> FloatArray:
-    """An empty array, in memory while it is small, then in a temporary file without a name: 3 hours of frames of the
-    large model take 2.2 GB, which the system can then put aside.
-    """
-    if shape[0] * shape[1] <= _HELD_NUMBERS:
-        return np.empty(shape, np.float32)
-    with tempfile.TemporaryFile() as file:  # the mapping keeps the file alive, and ends it when the array goes
-        return np.memmap(file, np.float32, mode="w+", shape=shape)
-
-
-def _blocks(clip: Clip) -> Iterator[FloatArray]:
-    """The samples of a clip, a minute at a time, each let go of when the next is wanted."""
-    for start in range(0, len(clip.samples), _BLOCK_SAMPLES):
-        yield clip.samples[start : start + _BLOCK_SAMPLES]
-        clip.forget(start, start + _BLOCK_SAMPLES)
-
-
-def _waveform_statistics(clip: Clip) -> tuple[float, float]:
-    """Mean and 1 / sqrt(variance + 1e-5) of the whole clip, as torch's layer_norm over the waveform has them."""
-    count = len(clip.samples)
-    mean = sum(float(block.sum(dtype=np.float64)) for block in _blocks(clip)) / count
-    squares = sum(float(np.square(block.astype(np.float64) - mean).sum()) for block in _blocks(clip))
-    return mean, 1.0 / float(np.sqrt(squares / count + 1e-5))
-
-
-def _normalise(samples: FloatArray, mean: float, scale: float) -> FloatArray:
-    return ((samples - np.float32(mean)) * np.float32(scale)).astype(np.float32, copy=False)
-
-
-def _block_edges(total: int, plan: Plan) -> list[int]:
-    """Frame indices that cut a clip of so many frames into kept parts of about equal length."""
-    longest = max(round((plan.window_s - 2 * plan.context_s) * FRAME_RATE_HZ), FRAME_RATE_HZ)
-    parts = -(-total // longest)
-    return [total * part // parts for part in range(parts + 1)]
 
 
 def _runs(winners: np.ndarray[Any, Any]) -> list[tuple[int, int, int]]:

@@ -165,7 +165,7 @@ class LiveSession:
             return
         self._plan_next(now_s)
         try:
-            self._in_flight = self._recognizer.submit(Clip("live", window))
+            self._in_flight = self._recognizer.submit(Clip("live", window), cache=False)  # no moment comes twice
         except EngineBusy:
             return
         self._in_flight.add_done_callback(partial(self._answer, now_s, level_db))

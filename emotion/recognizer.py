@@ -12,8 +12,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.analysis import Analysis, Granularity, Options, Plan
+from emotion.analysis import Analysis, Granularity, Options
 from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, Source, clip_from_samples
+from emotion.cache import PredictionCache, open_cache
 from emotion.checkpoint import example_clip, find_checkpoint, is_present
 from emotion.engine import Engine, EnginePlan, Progress
 from emotion.errors import CheckpointBroken, EmotionError, HubUnreachable, ModelNotFound
@@ -22,6 +23,7 @@ from emotion.model.choice import has_nvidia_driver
 from emotion.model.opening import Wish, open_model
 from emotion.monitor import plan_threads, usable_cores
 from emotion.settings import Settings, load_settings
+from emotion.windows import Plan
 
 AUTO = "auto"
 BUILT_IN = "compact"
@@ -69,7 +71,7 @@ class Recognizer:
     ) -> None:
         self.settings = settings or load_settings(model=model, **flags)
         first, reason = _first_model(self.settings, on_download)
-        self.engine = Engine(first, engine_plan(self.settings))
+        self.engine = Engine(first, engine_plan(self.settings), _cache_of(self.settings))
         self._state = ModelState(first.card, self.settings.model, "built_in" if reason else "ready", reason=reason)
         self._closing = threading.Event()
         if take_over and reason and not self.settings.offline:
@@ -101,9 +103,14 @@ class Recognizer:
         granularity: Granularity = "utterance",
         embedding: bool = False,
         name: str | None = None,
+        *,
+        cache: bool = True,
     ) -> Future[Analysis]:
-        """Queue a path, the bytes of a file or a clip; raises EngineBusy at once when the queue is full."""
-        return self.engine.submit(source, Options(granularity, embedding), name)
+        """Queue a path, the bytes of a file or a clip; raises EngineBusy at once when the queue is full.
+
+        Without `cache` it is computed although the same sound was before, and not kept for the next one.
+        """
+        return self.engine.submit(source, Options(granularity, embedding, cache), name)
 
     def submit_all(
         self, sources: Iterable[Source | Clip], granularity: Granularity = "utterance", embedding: bool = False
@@ -213,6 +220,17 @@ def decode_limits(settings: Settings) -> DecodeLimits:
         max_channels=settings.max_channels,
         min_rate_hz=settings.min_rate_hz,
         max_rate_hz=settings.max_rate_hz,
+    )
+
+
+def _cache_of(settings: Settings) -> PredictionCache | None:
+    mega, giga, hour_s = 1e6, 1e9, 3600.0
+    return open_cache(
+        settings.cache,
+        settings.cache_mb * mega,
+        settings.cache_dir / "predictions",
+        settings.cache_gb * giga,
+        settings.cache_hours * hour_s,
     )
 
 

@@ -7,11 +7,12 @@ from datetime import datetime
 
 import numpy as np
 
-from emotion.analysis import Analysis, Granularity, Options, Plan, Stitcher, cut_windows
+from emotion.analysis import Analysis, Granularity, Options, analyse
 from emotion.audio import SAMPLE_RATE_HZ, Clip
 from emotion.errors import OutOfMemory
 from emotion.labels import EMOTIONS
 from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, Collect, CpuModel, FloatArray, ModelCard, Prediction
+from emotion.windows import Plan, Stitcher, cut_windows
 
 LABELS = tuple(emotion.key for emotion in EMOTIONS)
 LOUD = 0.3
@@ -146,8 +147,8 @@ def analyze(
     clip: Clip, granularity: Granularity = "utterance", embedding: bool = False, plan: Plan | None = None
 ) -> Analysis:
     """What the engine makes of a clip with the fake model, at noon."""
-    model, plan = FakeModel(), plan or Plan()
-    stitcher = Stitcher(clip, model.card, Options(granularity, embedding), plan)
+    model, plan, options = FakeModel(), plan or Plan(), Options(granularity, embedding)
+    stitcher = Stitcher(clip, model.card, options.keeps_frames)
     for window in cut_windows(clip, plan):
         stitcher.add(window, model.predict([window.samples])[0])
-    return stitcher.finish(NOON)
+    return analyse(clip, model.card, options, plan, stitcher.finish(), NOON)

@@ -5,17 +5,14 @@ import pytest
 
 from emotion.analysis import (
     MAX_FRAMES_IN_JSON,
-    Plan,
-    count_windows,
-    cut_windows,
     find_segments,
-    is_silent,
     smooth,
     softmax,
 )
 from emotion.audio import SAMPLE_RATE_HZ, Clip
 from emotion.errors import ClipTooShort
 from emotion.model import num_frames
+from emotion.windows import Plan, count_windows, cut_windows, is_silent
 from tests.fakes import LABELS, QUIET, analyze, loud_clip, tone, turning_clip
 
 SHORT_WINDOWS = Plan(exact_limit_s=1.0, window_s=3.0, context_s=0.5)
@@ -42,7 +39,7 @@ def test_the_record_has_the_keys_of_the_contract():
     record = analyze(turning_clip(), "frame").record()
     assert set(record) == {
         "schema", "emotion", "confidence", "scores", "granularity", "timestamp", "file", "duration_s", "margin",
-        "uncertain", "silent", "overall_from", "model", "frame_rate_hz", "num_frames", "frames", "segments",
+        "uncertain", "silent", "overall_from", "cached", "model", "frame_rate_hz", "num_frames", "frames", "segments",
         "timings_ms",
     }  # fmt: skip
     assert record["timestamp"] == "2026-11-22 12:00:00"
@@ -176,7 +173,7 @@ def test_smoothing_keeps_a_steady_score_and_spreads_a_jump():
 
 def test_very_many_embeddings_lie_in_a_file_and_say_the_same(monkeypatch):
     held = analyze(noise(200_000), "frame", embedding=True).embedding
-    monkeypatch.setattr("emotion.analysis._HELD_NUMBERS", 100)
+    monkeypatch.setattr("emotion.windows._HELD_NUMBERS", 100)
     filed = analyze(noise(200_000), "frame", embedding=True).embedding
     assert isinstance(filed, np.memmap)
     np.testing.assert_array_equal(held, filed)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from emotion.analysis import Analysis, Options, Plan
+from emotion.analysis import Analysis, Options
 from emotion.audio import Clip
 from emotion.checkpoint import Checkpoint, find_checkpoint
 from emotion.engine import Engine, EnginePlan, measure_batch_frames
@@ -20,6 +20,7 @@ from emotion.engine.ready import MOST_PADDING, ReadyQueue
 from emotion.errors import EngineClosed, OutOfMemory
 from emotion.model import FloatArray, SpeechModel, num_frames
 from emotion.model.torch_runtime import open_torch_model
+from emotion.windows import Plan
 from tests.checkpoints import MEDIUM, Size, write_checkpoint
 from tests.fakes import (
     CardModel,
@@ -387,7 +388,7 @@ def test_two_models_never_share_a_batch() -> None:
 
 
 def analysis_windows(clip: Clip) -> list[object]:
-    from emotion.analysis import cut_windows
+    from emotion.windows import cut_windows
 
     return list(cut_windows(clip, WINDOWED))
 
@@ -544,7 +545,7 @@ def test_a_long_clip_waits_anew_with_each_of_its_windows(clock: FakeClock) -> No
 def test_jobs_of_another_model_wait_for_the_next_batch() -> None:
     queue, first, second = ReadyQueue(), FakeModel("first"), FakeModel("second")
     begun, new = job_of(loud_clip(1.0, "begun")), job_of(loud_clip(1.0, "new"))
-    begun.begin(first, Plan())
+    begun.begin(first)
     for job in (begun, new):
         queue.put(job)
     (part,) = queue.take(1000, second)

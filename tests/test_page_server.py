@@ -10,13 +10,13 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from emotion.analysis import Plan
 from emotion.audio import DecodeLimits, write_wav
 from emotion.engine import EnginePlan
 from emotion.labels import EMOTIONS
 from emotion.settings import Settings
 from emotion.ui.runs import Runs, View, Wish
 from emotion.ui.words import Words
+from emotion.windows import Plan
 from tests.fakes import loud_clip
 from tests.page_server import FakeRecognizer, quiet_pandas, serve_page, text_of
 

@@ -169,9 +169,9 @@ def _tell(failures: dict[Path, ClipError]) -> None:
 
 def _waveforms_of(source: Path, settings: "Settings", most: int) -> "list[FloatArray]":
     """The recording as the network would see it: at most so many windows, spread evenly over it."""
-    from emotion.analysis import count_windows, cut_windows
     from emotion.audio import decode
     from emotion.recognizer import engine_plan
+    from emotion.windows import count_windows, cut_windows
 
     plan = engine_plan(settings)
     clip = decode(source, plan.limits)

@@ -8,23 +8,26 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from emotion.analysis import Analysis, Options, Plan, Stitcher
+from emotion.analysis import Analysis, Options
 from emotion.audio import Clip, DecodeLimits, Source, decode
+from emotion.cache import CacheStats, PredictionCache
+from emotion.engine.answers import Answers, log_stage
+from emotion.engine.events import BatchPredicted, Listener
 from emotion.engine.job import Job, Progress, outcome
 from emotion.engine.pace import NO_BATCHES, batch_frames_in_steps, run_once, unmeasured_batch_frames
 from emotion.engine.ready import Part, ReadyQueue
 from emotion.engine.times import ClipTimes, StageTimes, Stopwatch
 from emotion.errors import EngineBusy, EngineClosed
-from emotion.model import Collect, ModelCard, Prediction, SpeechModel
+from emotion.model import Collect, ModelCard, Prediction, SpeechModel, num_frames
+from emotion.trace import request
+from emotion.windows import Plan
 
 _LOG = logging.getLogger(__name__)
 # Decoded clips wait in memory: so many seconds of sound (38 MB) may run ahead of inference, whatever their number.
 _AHEAD_S = 600.0
-_RECENT_CLIPS = 20
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,13 @@ class Engine:
     """Turns sources into analyses with one resident model.
 
     `submit` returns a `concurrent.futures.Future` at once; `cancel()` of that future works until its result is there.
-    A bad clip fails only its own future. A long clip gives way to others after each of its windows.
+    A bad clip fails only its own future. A long clip gives way to others after each of its windows. With a `cache`,
+    which is closed with the engine, no sound is computed twice, not even by two equal recordings at once.
     """
 
-    def __init__(self, model: SpeechModel, plan: EnginePlan | None = None) -> None:
+    def __init__(
+        self, model: SpeechModel, plan: EnginePlan | None = None, cache: PredictionCache | None = None
+    ) -> None:
         self._plan = plan or EnginePlan()
         self._model = model
         self._jobs: dict[Future[Analysis], Job] = {}
@@ -64,8 +70,7 @@ class Engine:
         self._chores: deque[Callable[[], None]] = deque()
         self._change = threading.Condition()
         self._closed = False
-        self._clips_done = 0
-        self._recent: tuple[ClipTimes, ...] = ()
+        self._answers = Answers(self._plan.analysis, cache, self._change)
         self._batch_frames = self._plan.batch_frames or unmeasured_batch_frames(model)
         self._ahead: dict[Job, float] = {}
         self._watch = Stopwatch()
@@ -103,12 +108,12 @@ class Engine:
 
     @property
     def clips_done(self) -> int:
-        return self._clips_done
+        return self._answers.clips_done
 
     @property
     def recent(self) -> tuple[ClipTimes, ...]:
         """The stages of the last 20 clips, the latest at the end."""
-        return self._recent
+        return self._answers.recent
 
     @property
     def batch_frames(self) -> int:
@@ -119,6 +124,16 @@ class Engine:
     def stage_times(self) -> StageTimes:
         """Where the time went since the engine began."""
         return self._watch.times
+
+    @property
+    def cache_stats(self) -> CacheStats | None:
+        """What the cache did so far, None without one."""
+        return self._answers.cache_stats
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the inference thread runs, and new work is taken."""
+        return self._thread.is_alive() and not self._closed
 
     @property
     def uptime_s(self) -> float:
@@ -153,12 +168,17 @@ class Engine:
         with self._change:
             waiting = list(self._jobs)
         position = waiting.index(future) if job.stage != "recognising" and future in waiting else 0
-        return Progress(job.stage, position, job.windows_done, job.windows, self._about_s(position))
+        duration_s = None if job.clip is None else job.clip.duration_s
+        return Progress(job.stage, position, job.windows_done, job.windows, self._about_s(position), duration_s)
 
     def _about_s(self, clips: int) -> float | None:
         """How long so many clips take by what the last ones took, None where there were none."""
-        recent = self._recent
+        recent = self._answers.recent
         return clips * statistics.median(clip.inference_ms for clip in recent) / 1000 if recent else None
+
+    def listen(self, listener: Listener) -> None:
+        """Tell one more listener of every clip that is settled and of every batch, from now on."""
+        self._answers.listen(listener)
 
     def use(self, model: SpeechModel) -> None:
         """Give new work to another model; work that has begun keeps the one it began with."""
@@ -187,13 +207,19 @@ class Engine:
                 future.cancel()
         self._decoders.shutdown(wait=True)
         self._thread.join()
+        self._answers.close()
 
     def _forget(self, future: "Future[Analysis]") -> None:
         with self._change:
             job = self._jobs.pop(future, None)
             if job is not None:
                 self._ahead.pop(job, None)
+                next_one = self._answers.pass_on(job)
+                if next_one is not None:
+                    self._ready.put(next_one)
             self._change.notify_all()
+        if job is not None and future.cancelled():
+            self._answers.given_up(job)
 
     # Decoding, on the threads of the pool
 
@@ -205,6 +231,8 @@ class Engine:
             with self._change:
                 self._ahead.pop(job, None)
                 self._change.notify_all()
+            return
+        if self._answers.are_known(job, self._model):
             return
         with self._change:
             self._ready.put(job)
@@ -220,17 +248,18 @@ class Engine:
         started_s = time.perf_counter()
         job.stage = "decoding"
         try:
-            with self._watch.during("decode"):
+            with request(job.request_id), self._watch.during("decode"):
                 source = job.source
                 clip = source if isinstance(source, Clip) else decode(source, self._plan.limits, job.name)
                 job.cut(clip, self._plan.analysis)
         except Exception as error:  # whatever a decoder throws belongs to this clip alone
-            self._fail(job, error)
+            self._answers.fail(job, error)
             return False
         with self._change:
             if job in self._ahead:
                 self._ahead[job] = clip.duration_s
         job.timings_ms["decode"] = _elapsed_ms(started_s)
+        log_stage(job, "decode", f"decoded {clip.duration_s:.2f} s of sound")
         return True
 
     # Inference, on the one thread that touches the model
@@ -296,9 +325,9 @@ class Engine:
 
     def _begin(self, part: Part) -> bool:
         try:
-            part.job.begin(part.model, self._plan.analysis)
+            part.job.begin(part.model)
         except Exception as error:  # there may be no room for what a long clip wants to keep
-            self._fail(part.job, error)
+            self._answers.fail(part.job, error)
             return False
         return True
 
@@ -309,6 +338,8 @@ class Engine:
             self._try_apart(batch.parts, error)
             return
         elapsed_ms = _elapsed_ms(batch.started_s)
+        frames = sum(num_frames(len(part.window.samples)) for part in batch.parts)
+        self._answers.predicted(BatchPredicted(len(batch.parts), frames, elapsed_ms))
         for job in {part.job for part in batch.parts}:
             job.timings_ms["inference"] += elapsed_ms
         for part, prediction in predictions:
@@ -318,37 +349,21 @@ class Engine:
         if part.job.is_over:
             return
         try:
-            stitcher = part.job.stitch(part.window, prediction)
+            whole = part.job.stitch(part.window, prediction)
         except Exception as error:  # of another shape than the model's card says
-            self._fail(part.job, error)
+            self._answers.fail(part.job, error)
             return
-        if stitcher is not None:
-            self._settle(part.job, stitcher)
+        if whole is not None:
+            self._answers.give(part.job, whole)
 
     def _try_apart(self, parts: list[Part], error: Exception) -> None:
         """What a batch could not do, its halves may: a lack of memory or a bad clip then hurts only one."""
         if len(parts) == 1:
-            self._fail(parts[0].job, error)
+            self._answers.fail(parts[0].job, error)
             return
         middle = len(parts) // 2
         for half in (parts[:middle], parts[middle:]):
             self._finish(_start_batch(half))
-
-    def _settle(self, job: Job, stitcher: Stitcher) -> None:
-        try:
-            analysis = stitcher.finish(datetime.now())
-        except Exception as error:
-            self._fail(job, error)
-            return
-        for stage, elapsed_ms in job.timings_ms.items():
-            analysis = analysis.with_timing(stage, elapsed_ms)
-        self._clips_done += 1
-        # A new tuple each time, so that other threads read it without a lock.
-        self._recent = (*self._recent, job.times)[-_RECENT_CLIPS:]
-        job.resolve(lambda: job.future.set_result(analysis), "done")
-
-    def _fail(self, job: Job, error: Exception) -> None:
-        job.resolve(lambda: job.future.set_exception(error), "failed")
 
     def _when_idle(self, chore: Callable[[], None]) -> None:
         with self._change:

@@ -6,10 +6,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
 
-from emotion.analysis import Analysis, Options, Plan, Stitcher, Window, count_windows, cut_windows
+from emotion.analysis import Analysis, Options
 from emotion.audio import SAMPLE_RATE_HZ, Clip, Source
 from emotion.engine.times import ClipTimes
 from emotion.model import Prediction, SpeechModel, num_frames
+from emotion.trace import request_id
+from emotion.windows import ClipPrediction, Plan, Stitcher, Window, count_windows, cut_windows
 
 Stage = Literal["waiting", "decoding", "ready", "recognising", "done", "cancelled", "failed"]
 # A window gives way to one that is shorter by so much sound for each second it has waited: a minute of sound lets
@@ -22,6 +24,7 @@ class Progress:
     """Where one job is: its stage, how many jobs are before it, and how many of its windows are done.
 
     `wait_s` is about how long those before it take, by the median of the last clips; None before the first.
+    `duration_s` is None until the recording is decoded, and once the job is over.
     """
 
     stage: Stage
@@ -29,10 +32,14 @@ class Progress:
     windows_done: int
     windows: int
     wait_s: float | None = None
+    duration_s: float | None = None
 
 
 class Job:
-    """The engine's threads hand a job on; only one holds it at a time."""
+    """The engine's threads hand a job on; only one holds it at a time.
+
+    `request_id` is that of the request that submitted it; `key` is under what its prediction is kept, once it leads.
+    """
 
     def __init__(self, source: Source | Clip, options: Options, name: str | None) -> None:
         self.source, self.options, self.name = source, options, name
@@ -41,6 +48,8 @@ class Job:
         self.windows_done = 0
         self.windows = 0
         self.timings_ms: dict[str, float] = {"decode": 0.0, "queue": 0.0, "inference": 0.0}
+        self.request_id = request_id()
+        self.key: str | None = None
         self.clip: Clip | None = None
         self.model: SpeechModel | None = None
         self._stitcher: Stitcher | None = None
@@ -54,6 +63,11 @@ class Job:
     def is_over(self) -> bool:
         """Whether nothing is left to do: the person gave up, or one of its windows failed."""
         return self.drop_if_cancelled() or self.future.done()
+
+    @property
+    def duration_s(self) -> float:
+        """How long the recording is, 0 before it is decoded."""
+        return 0.0 if self.clip is None else self.clip.duration_s
 
     @property
     def next_frames(self) -> int:
@@ -79,22 +93,40 @@ class Job:
         self._pending = cut_windows(clip, plan)
         self._next = next(self._pending)
 
+    def follow(self) -> None:
+        """Wait for an equal recording instead of inference; what was cut is cut again should it have to lead."""
+        self._pending, self._next = iter(()), None
+        self.wait()
+
+    def lead_after_all(self, plan: Plan) -> None:
+        """Be computed, since the recording that it followed was given up."""
+        if self.clip is None:
+            raise RuntimeError("a job followed another without its clip")
+        self.cut(self.clip, plan)
+
     def wait(self) -> None:
         """Begin to wait for inference."""
         self._ready_s = time.perf_counter()
         if self.stage in ("waiting", "decoding"):  # the windows after the first wait anew, the job does not
             self.stage, self._queued_s = "ready", self._ready_s
 
-    def begin(self, model: SpeechModel, plan: Plan) -> None:
-        """Keep the model of the first window for all; a change of models leaves begun work alone."""
-        if self.model is not None:
+    def begin(self, model: SpeechModel) -> None:
+        """Leave the queue for inference, with the model of the first window for all: a change leaves begun work alone.
+
+        Does nothing for a job that has begun.
+        """
+        if self._stitcher is not None:
             return
         if self.clip is None:
             raise RuntimeError("a job came to inference without its clip")
-        self.timings_ms["queue"] = (time.perf_counter() - self._queued_s) * 1000
+        self.end_wait()
         self.stage = "recognising"
-        self.model = model
-        self._stitcher = Stitcher(self.clip, model.card, self.options, plan)
+        self.model = self.model or model
+        self._stitcher = Stitcher(self.clip, self.model.card, self.options.keeps_frames)
+
+    def end_wait(self) -> None:
+        """Note how long it waited for inference."""
+        self.timings_ms["queue"] = (time.perf_counter() - self._queued_s) * 1000
 
     def take_window(self) -> Window:
         """The next window, while the one after it is cut."""
@@ -104,13 +136,13 @@ class Job:
         self._next = next(self._pending, None)
         return window
 
-    def stitch(self, window: Window, prediction: Prediction) -> Stitcher | None:
-        """Add what the model says of one window; the stitcher when it was the last one."""
+    def stitch(self, window: Window, prediction: Prediction) -> ClipPrediction | None:
+        """Add what the model says of one window; the prediction of the clip when it was the last one."""
         if self._stitcher is None:
             raise RuntimeError("a window was predicted before its job began")
         self._stitcher.add(window, prediction)
         self.windows_done += 1
-        return self._stitcher if self.windows_done == self.windows else None
+        return self._stitcher.finish() if self.windows_done == self.windows else None
 
     def drop_if_cancelled(self) -> bool:
         """Whether the person gave up; those who wait for the future are then told, once."""
@@ -119,16 +151,19 @@ class Job:
             self.future.set_running_or_notify_cancel()
         return self.future.cancelled()
 
-    def resolve(self, set_outcome: Callable[[], None], stage: Stage) -> None:
-        """Settle the future, unless it is settled: two windows of one job may fail, or fail after it was given up."""
+    def resolve(self, set_outcome: Callable[[], None], stage: Stage) -> bool:
+        """Settle the future, and whether it was not settled before: two windows of one job may fail, or fail after it
+        was given up.
+        """
         if self.is_over:
-            return
+            return False
         # The future stays pending until here, so that `future.cancel()` works at any time before.
-        if self.future.set_running_or_notify_cancel():
-            self.stage = stage
-            set_outcome()
-        else:
+        if not self.future.set_running_or_notify_cancel():
             self._told = True
+            return False
+        self.stage = stage
+        set_outcome()
+        return True
 
 
 def outcome(future: Future[Analysis]) -> Stage:

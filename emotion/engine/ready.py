@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from emotion.analysis import Window
 from emotion.engine.job import Job
 from emotion.model import SpeechModel, num_frames
+from emotion.windows import Window
 
 # Frames computed for each frame wanted. Zeros behind a short clip are computed like sound, so only clips of similar
 # length go together.

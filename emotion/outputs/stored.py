@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from emotion.analysis import FRAMES_FILE, GRANULARITIES, SCHEMA, TIMESTAMP_FORMAT, Analysis, Options, Segment, is_silent
+from emotion.analysis import FRAMES_FILE, GRANULARITIES, SCHEMA, TIMESTAMP_FORMAT, Analysis, Options, Segment
 from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, decode
 from emotion.errors import ClipError, RunNotFound
 from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, FloatArray, ModelCard, num_frames
 from emotion.outputs.exports import found_exports
 from emotion.outputs.run import AUDIO_FILE, EMBEDDING_FILE, RESULT_FILE, ClipFiles
+from emotion.windows import is_silent
 
 # The entries before the frames take one kilobyte, ten minutes of frames eight megabytes.
 _HEAD_BYTES = 8192
@@ -77,6 +78,7 @@ def _clip_files(folder: Path, record: Record) -> ClipFiles:
         uncertain=record["uncertain"],
         # Results of before 0.3 do not say.
         silent=bool(record.get("silent", record["uncertain"] and is_silent(clip))),
+        cached=bool(record.get("cached", False)),
         timings_ms=dict(record["timings_ms"]),
     )
     kept_embedding = None if embedding is None else folder / EMBEDDING_FILE
