@@ -2,6 +2,7 @@ import io
 import json
 import logging
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -12,21 +13,30 @@ from emotion.trace import request
 NAME = "Frau Meier, Kündigung.wav"
 
 
-@pytest.fixture
-def logs_of():
-    """Sets logs up on a stream of its own and puts everything back."""
+@contextmanager
+def quiet_logs():
+    """Puts logging back as it was."""
     root, house = logging.getLogger(), logging.getLogger("emotion")
     before = list(root.handlers), root.level, house.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = before[0]
+        root.setLevel(before[1])
+        house.setLevel(before[2])
+
+
+@pytest.fixture
+def logs_of():
+    """Sets logs up on a stream of its own."""
     stream = io.StringIO()
 
     def start(level="info", log_format="text"):
         set_up_logs(level, log_format, stream)
         return stream
 
-    yield start
-    root.handlers[:], root.level, house.level = before[0], before[1], before[2]
-    for name in ("emotion", "emotion.engine"):
-        logging.getLogger(name).manager._clear_cache()
+    with quiet_logs():
+        yield start
 
 
 def lines(stream):

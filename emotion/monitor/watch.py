@@ -32,6 +32,7 @@ class StudioWatch:
         self._lock = threading.Lock()
         self._readings: deque[StudioStatus] = deque(maxlen=_KEPT_READINGS)
         self._times, self._read_s = engine.stage_times, time.perf_counter()
+        self._renewing: threading.Thread | None = None
 
     def read(self) -> StudioStatus:
         """How everything is now, or was up to a second ago."""
@@ -39,6 +40,17 @@ class StudioWatch:
             if not self._readings or time.perf_counter() - self._read_s >= _LEAST_PERIOD_S:
                 self._look()
             return self._readings[-1]
+
+    def glance(self) -> StudioStatus | None:
+        """The last reading, at once, None before the first; one that is older than a second is renewed beside."""
+        is_old = time.perf_counter() - self._read_s >= _LEAST_PERIOD_S or not self._readings
+        if is_old and (self._renewing is None or not self._renewing.is_alive()):
+            self._renewing = threading.Thread(target=self.read, name="reading", daemon=True)
+            self._renewing.start()
+        try:
+            return self._readings[-1]
+        except IndexError:
+            return None
 
     @property
     def readings(self) -> tuple[StudioStatus, ...]:

@@ -1,0 +1,124 @@
+"""Counts every request and writes one line of log for it, in place of the web server's own.
+
+Nothing of what a client may choose freely gets into a label or a line: no path, no query, no header.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from emotion.metrics.counting import Metrics
+from emotion.trace import NO_REQUEST, request, request_id
+
+_LOG = logging.getLogger("emotion.requests")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER = "other"
+UNMATCHED = "unmatched"
+# What a client left before it was answered is called by nginx.
+_CLIENT_LEFT = 499
+_QUIET = ("/healthz", "/readyz", "/metrics")
+# What the page fetches by itself would drown what people do; it is said at debug.
+_PAGE_CHATTER = ("/gradio_api/", "/assets/", "/static/", "/svelte/", "/theme.css", "/favicon.ico", "/manifest.json")
+
+
+class Traffic:
+    """ASGI middleware around the whole application, outside of those who refuse, so that refusals count too."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await _Exchange(scope, send, self._metrics).run(self._app, receive)
+        elif scope["type"] == "websocket":
+            with self._metrics.sockets.track_inprogress():
+                await self._app(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
+        self._scope, self._send, self._metrics = scope, send, metrics
+        self._started_s = time.perf_counter()
+        self._status = 0
+        self._is_stream = False
+        self._is_whole = False
+
+    async def run(self, app: ASGIApp, receive: Receive) -> None:
+        try:
+            with self._metrics.in_flight.track_inprogress():
+                await app(self._scope, receive, self._pass_on)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._status = self._status or 500
+            raise
+        finally:
+            self._end()
+
+    async def _pass_on(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._is_stream = _is_event_stream(message)
+            if self._is_stream:
+                self._observe_time()
+        elif message["type"] == "http.response.body" and not message.get("more_body"):
+            self._is_whole = True
+        await self._send(message)
+
+    def _end(self) -> None:
+        status = self._status or _CLIENT_LEFT
+        self._metrics.requests.labels(self._route, self._method, str(status)).inc()
+        if not self._is_stream:
+            self._observe_time()
+        self._write_line(status)
+
+    def _observe_time(self) -> None:
+        self._metrics.request_time.labels(self._route, self._method).observe(time.perf_counter() - self._started_s)
+
+    def _write_line(self, status: int) -> None:
+        route = self._route
+        state: Mapping[str, Any] = self._scope.get("state") or {}
+        client = getattr(state.get("client"), "name", None) or _address(self._scope)
+        elapsed_ms = round((time.perf_counter() - self._started_s) * 1000, 1)
+        fields = {"method": self._method, "route": route, "status": status, "client": client}
+        with request(state.get("request_id") or request_id()):
+            _LOG.log(
+                _level(route, status),
+                "answered" if self._is_whole else "left before the end",
+                extra={"stage": "answered", **fields, "elapsed_ms": elapsed_ms},
+            )
+
+    @property
+    def _route(self) -> str:
+        """The template of the route, as `/v1/analyses/{id}`; one word for all addresses that are none of ours."""
+        path = getattr(self._scope.get("route"), "path", None)
+        return path if isinstance(path, str) else UNMATCHED
+
+    @property
+    def _method(self) -> str:
+        method: str = self._scope["method"]
+        return method if method in _METHODS else OTHER
+
+
+def _level(route: str, status: int) -> int:
+    if status == 500:
+        return logging.ERROR
+    is_quiet = route in _QUIET or route.startswith(_PAGE_CHATTER)
+    return logging.DEBUG if is_quiet and status < 400 else logging.INFO
+
+
+def _is_event_stream(start: Message) -> bool:
+    return any(
+        name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in start["headers"]
+    )
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return f"address:{client[0]}" if client else NO_REQUEST
