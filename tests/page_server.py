@@ -83,9 +83,15 @@ class FakeRecognizer:
         self.latest: Future[Analysis] = Future()
 
     def submit(
-        self, source: Source, granularity: Granularity = "utterance", embedding: bool = False, name: str | None = None
+        self,
+        source: Source,
+        granularity: Granularity = "utterance",
+        embedding: bool = False,
+        name: str | None = None,
+        *,
+        cache: bool = True,
     ) -> Future[Analysis]:
-        self.latest = self.engine.submit(source, Options(granularity, embedding), name)
+        self.latest = self.engine.submit(source, Options(granularity, embedding, cache), name)
         return self.latest
 
     def progress(self, future: Future[Analysis]) -> Progress:
