@@ -144,7 +144,7 @@ def test_a_driver_that_never_answers_holds_no_scrape_up(studio):
 
 def test_a_scrape_takes_a_few_milliseconds(studio):
     counted = studio(gpus=[CARD])
-    for number in range(50):
+    for number in range(20):
         counted.metrics.requests.labels(f"/route/{number}", "GET", "200").inc()
         counted.metrics.request_time.labels(f"/route/{number}", "GET").observe(0.01)
 
@@ -233,6 +233,22 @@ def test_strangers_cannot_make_up_labels(site):
         site.ask(f"METHOD{number}", "/nowhere")
     keys = [key[1:] for key in site.counted.samples() if key[0] == "emotion_http_requests_total"]
     assert sorted(keys) == [("GET", "unmatched", "404"), ("other", "unmatched", "404")]
+
+
+def test_all_that_a_mounted_page_answers_is_one_route(studio):
+    counted, outer, page = studio(), FastAPI(), FastAPI()
+    page.add_api_route("/queue/{number}", lambda number: number)
+    outer.mount("/", page)
+    outer.add_middleware(Traffic, metrics=counted.metrics)
+
+    async def ask():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(outer), base_url="http://studio") as client:
+            return [(await client.get(path)).status_code for path in ("/queue/1", "/queue/2", "/none")]
+
+    assert asyncio.run(ask()) == [200, 200, 404]
+    samples = counted.samples()
+    assert samples["emotion_http_requests_total", "GET", "page", "200"] == 2
+    assert samples["emotion_http_requests_total", "GET", "page", "404"] == 1
 
 
 def test_a_fault_is_counted_as_one(site):

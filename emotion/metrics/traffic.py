@@ -17,11 +17,12 @@ _LOG = logging.getLogger("emotion.requests")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER = "other"
 UNMATCHED = "unmatched"
+# All that a mounted application, the page, answers: dozens of routes of its own, in which nobody looks for a cause.
+PAGE = "page"
 # What a client left before it was answered is called by nginx.
 _CLIENT_LEFT = 499
-_QUIET = ("/healthz", "/readyz", "/metrics")
-# What the page fetches by itself would drown what people do; it is said at debug.
-_PAGE_CHATTER = ("/gradio_api/", "/assets/", "/static/", "/svelte/", "/theme.css", "/favicon.ico", "/manifest.json")
+# What probes ask, and what the page fetches by itself twice a second, would drown the rest; it is said at debug.
+_QUIET = ("/healthz", "/readyz", "/metrics", PAGE)
 
 
 class Traffic:
@@ -46,6 +47,7 @@ class _Exchange:
     def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
         self._scope, self._send, self._metrics = scope, send, metrics
         self._started_s = time.perf_counter()
+        self._outer_app = scope.get("app")
         self._status = 0
         self._is_stream = False
         self._is_whole = False
@@ -97,6 +99,8 @@ class _Exchange:
     @property
     def _route(self) -> str:
         """The template of the route, as `/v1/analyses/{id}`; one word for all addresses that are none of ours."""
+        if self._outer_app is not None and self._scope.get("app") is not self._outer_app:
+            return PAGE
         path = getattr(self._scope.get("route"), "path", None)
         return path if isinstance(path, str) else UNMATCHED
 
@@ -109,8 +113,7 @@ class _Exchange:
 def _level(route: str, status: int) -> int:
     if status == 500:
         return logging.ERROR
-    is_quiet = route in _QUIET or route.startswith(_PAGE_CHATTER)
-    return logging.DEBUG if is_quiet and status < 400 else logging.INFO
+    return logging.DEBUG if route in _QUIET and status < 400 else logging.INFO
 
 
 def _is_event_stream(start: Message) -> bool:
