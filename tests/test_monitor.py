@@ -27,12 +27,13 @@ from emotion.monitor import (
     installed_gpus,
     memory_held,
     plan_threads,
+    said_of,
     usable_cores,
 )
 from emotion.monitor.container import limited_memory, quota_cores
 from tests.fakes import FakeClock, FakeModel, HeldModel, loud_clip, wait_for
 
-WORDS = Path(__file__).parent.parent / "emotion" / "ui" / "assets" / "words.toml"
+WORDS = Path(__file__).parent.parent / "emotion" / "monitor" / "advice.toml"
 PATIENCE_S = 20
 GIB = 2**30
 
@@ -302,6 +303,37 @@ def test_two_who_look_at_once_see_the_same_reading(monkeypatch):
         assert watch.read() is first
         clock.now_s += 0.5
         assert watch.read() is not first
+
+
+def test_a_glance_waits_for_nothing_and_has_the_reading_renewed_beside():
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def ask():
+        asked.set()
+        assert may_answer.wait(PATIENCE_S)
+        return [Gpu("Card", 1, 1)]
+
+    with Engine(FakeModel()) as engine:
+        watch = StudioWatch(engine, machine=MachineWatch(ask))
+        assert watch.glance() is None
+        assert asked.wait(PATIENCE_S)
+        assert watch.glance() is None, "a driver that is slow holds nobody up"
+        may_answer.set()
+        wait_for(lambda: watch.glance() is not None)
+        assert watch.glance().machine.gpus == (Gpu("Card", 1, 1),)
+
+
+def test_a_glance_does_not_renew_what_is_new(monkeypatch):
+    clock = FakeClock()
+    monkeypatch.setattr("emotion.monitor.watch.time", clock)
+    with Engine(FakeModel()) as engine:
+        watch = StudioWatch(engine, machine=MachineWatch(ask_gpus=list))
+        first = watch.read()
+        assert watch.glance() is first
+        assert watch.readings == (first,)
+        clock.now_s += 5
+        assert watch.glance() is first
+        wait_for(lambda: watch.glance() is not first)
 
 
 def test_the_shares_of_the_inference_thread_are_those_since_the_last_reading(monkeypatch):
@@ -667,12 +699,24 @@ def test_every_advice_has_words_in_both_languages_for_its_numbers():
         changed(GPU, gpu=CARD_FULL, model={"name": "compact"}, **one_batch),
     ]
     found = {advice.code: advice for reading in readings for advice in advise(*_many(reading))}
-    texts = tomllib.loads(WORDS.read_text(encoding="utf-8"))["advice"]
+    texts = tomllib.loads(WORDS.read_text(encoding="utf-8"))
     assert set(found) == set(texts)
     for code, by_language in texts.items():
-        values = {name.removesuffix("_bytes"): value for name, value in found[code].values.items()}
         assert set(by_language) == {"en", "zh"}
-        assert all(text.format(**values) for text in by_language.values())
+        for language in by_language:
+            said = said_of(found[code], language)
+            assert said[-1] in ".。", "and nothing is left to fill in"
+            assert "{" not in said
+
+
+def test_advice_is_said_with_numbers_of_people():
+    full = Advice("container_full", {"used_bytes": 3_900_000_000, "limit_bytes": 4 * 10**9, "process_bytes": 1})
+    assert said_of(full, "en").startswith("The container uses 3.90 GB of the 4.00 GB it may have")
+    assert said_of(full, "zh").startswith("容器内存已用 3.90 GB")
+
+
+def test_advice_of_a_newer_server_is_told_by_its_code():
+    assert said_of(Advice("disk_nearly_full", {"free_bytes": 1}), "en") == "disk nearly full"
 
 
 def _many(status):

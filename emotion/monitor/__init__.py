@@ -1,7 +1,7 @@
 """What the machine has and does, and what to do about it.
 
 `hardware` is what it has, `container` what this process may have of it, `machine` reads what it does, `status` holds
-the records, `watch` shares the readings, `advice` says what they suggest.
+the records, `watch` shares the readings, `advice` says what they suggest, `words` says it to people.
 """
 
 from emotion.monitor.advice import Advice, advise
@@ -18,6 +18,7 @@ from emotion.monitor.hardware import (
 from emotion.monitor.machine import MachineWatch, MemoryHeld, memory_held
 from emotion.monitor.status import EngineStatus, MachineStatus, StageShares, StudioStatus
 from emotion.monitor.watch import ChoreWatch, StudioWatch
+from emotion.monitor.words import said_of
 
 __all__ = [
     "Advice",
@@ -38,5 +39,6 @@ __all__ = [
     "installed_gpus",
     "memory_held",
     "plan_threads",
+    "said_of",
     "usable_cores",
 ]

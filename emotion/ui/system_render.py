@@ -8,7 +8,7 @@ from emotion.checkpoint.known import LICENCE, LICENCE_URL, known_model
 from emotion.errors import command_line
 from emotion.labels import emotion_of
 from emotion.model import ModelCard
-from emotion.monitor import Advice, EngineStatus, Gpu, MachineStatus, StudioStatus, Usage
+from emotion.monitor import Advice, EngineStatus, Gpu, MachineStatus, StudioStatus, Usage, said_of
 from emotion.recognizer import BUILT_IN
 from emotion.ui.words import Words, percent, size
 
@@ -93,7 +93,7 @@ def amount(size_bytes: float) -> str:
 
 
 def _advice(advice: Iterable[Advice], words: Words) -> str:
-    said = [f"<li>{escape(words.filled(f'advice.{one.code}', one.values))}</li>" for one in advice]
+    said = [f"<li>{escape(said_of(one, words.language))}</li>" for one in advice]
     title = words("system.advice")
     if not said:
         return f'<section class="advice calm" aria-label="{title}"><p>{words("system.no_advice")}</p></section>'
