@@ -1,0 +1,223 @@
+"""The analyses that the API has begun: each belongs to one client, and is kept for a while after its end."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import shutil
+import tempfile
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from emotion.access.limits import Turns
+from emotion.analysis import TIMESTAMP_FORMAT, Analysis
+from emotion.api.answers import Answer, answer_of
+from emotion.api.bodies import Upload
+from emotion.api.wishes import Wish
+from emotion.engine import Progress, Stage
+from emotion.errors import EngineClosed, JobNotFound
+from emotion.recognizer import Recognizer
+
+_LOG = logging.getLogger(__name__)
+Status = Literal["queued", "decoding", "recognising", "done", "failed", "cancelled"]
+_STATUS: dict[Stage, Status] = {
+    "waiting": "queued",
+    "decoding": "decoding",
+    "ready": "queued",
+    "recognising": "recognising",
+    "done": "recognising",  # by the engine; what is left is to write it down
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+# Finished ones beyond these go before their time, the oldest of the client that keeps most first.
+MOST_KEPT = 4_096
+MOST_KEPT_BYTES = 4_000_000_000
+_NOTHING_YET = Progress("waiting", 0, 0, 0)
+
+
+@dataclass(eq=False)
+class Job:
+    """One recording of one client, from its acceptance until it is forgotten.
+
+    `future` is there while the engine works, then either `answer` or `error`; `task` ends when one of them is there.
+    """
+
+    identity: str
+    client: str
+    name: str
+    wish: Wish
+    created: str
+    path: str
+    future: Future[Analysis] | None
+    task: asyncio.Task[None] | None = None
+    answer: Answer | None = None
+    error: Exception | None = None
+    was_cancelled: bool = False
+    last: Progress = _NOTHING_YET
+    timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+
+    @property
+    def is_over(self) -> bool:
+        return self.answer is not None or self.error is not None
+
+
+class Jobs:
+    """Begins, finds and forgets the jobs of all clients; belongs to the event loop.
+
+    `most_kept` finished jobs are kept at most. Those in work are bounded by the queue of the engine.
+    """
+
+    def __init__(self, recognizer: Recognizer, turns: Turns, most_kept: int = MOST_KEPT) -> None:
+        self._recognizer, self._turns = recognizer, turns
+        self._most_kept = most_kept
+        self._jobs: dict[str, Job] = {}
+        self._ended: dict[str, dict[str, Job]] = {}  # by client, each in the order of their ends
+        self._num_ended = self._kept_bytes = 0
+        self._root: Path | None = None
+        self._closed = False
+
+    @property
+    def num_jobs(self) -> int:
+        """Jobs in work, and finished ones that are kept."""
+        return len(self._jobs)
+
+    def folder(self) -> Path:
+        """A folder for what is too large for memory; it goes when the program ends."""
+        if self._root is None:
+            self._root = Path(tempfile.mkdtemp(prefix="emotion-api-"))
+        return self._root
+
+    def begin(self, upload: Upload, wish: Wish, client: str, root: str = "") -> Job:
+        """Hand a recording to the engine; `root` is what a proxy puts before addresses.
+
+        From now on the upload is discarded here. Raises EngineBusy, EngineClosed and TooManyRequests.
+        """
+        if self._closed:
+            raise EngineClosed
+        self._turns.acquire(client)
+        try:
+            future = self._recognizer.submit(
+                upload.source, wish.granularity, wish.embedding != "none", upload.name, cache=wish.cache
+            )
+        except BaseException:
+            self._turns.release(client)
+            raise
+        identity = secrets.token_hex(16)
+        path = f"{root}/v1/analyses/{identity}"
+        created = datetime.now().strftime(TIMESTAMP_FORMAT)
+        job = Job(identity, client, upload.name, wish, created, path, future)
+        self._jobs[identity] = job
+        job.task = asyncio.get_running_loop().create_task(self._follow(job, upload))
+        return job
+
+    def find(self, identity: str, client: str) -> Job:
+        """The job of this client; raises JobNotFound for any other."""
+        job = self._jobs.get(identity)
+        if job is None or job.client != client:
+            raise JobNotFound
+        return job
+
+    def progress(self, job: Job) -> Progress:
+        """Where the engine is with a job."""
+        if job.future is not None:
+            job.last = self._recognizer.progress(job.future)
+        return job.last
+
+    def status(self, job: Job) -> Status:
+        if job.answer is not None:
+            return "done"
+        if job.error is not None:
+            return "cancelled" if job.was_cancelled else "failed"
+        return _STATUS[self.progress(job).stage]
+
+    def record(self, job: Job) -> dict[str, Any]:
+        """What a client is told of a job while it has no result."""
+        progress = self.progress(job)
+        return {
+            "id": job.identity,
+            "name": job.name,
+            "status": self.status(job),
+            "created": job.created,
+            "progress": {
+                "stage": progress.stage,
+                "position": progress.position,
+                "windows_done": progress.windows_done,
+                "windows": progress.windows,
+                "wait_s": None if progress.wait_s is None else round(progress.wait_s, 2),
+                "duration_s": None if progress.duration_s is None else round(progress.duration_s, 3),
+            },
+            "links": {"self": job.path, "events": f"{job.path}/events", "files": f"{job.path}/files"},
+        }
+
+    def forget(self, job: Job) -> None:
+        """Cancel a job that is in work, and delete all that is kept of it."""
+        if self._jobs.pop(job.identity, None) is None:
+            return
+        if job.future is not None:
+            job.future.cancel()
+        if job.timer is not None:
+            job.timer.cancel()
+        if self._ended.get(job.client, {}).pop(job.identity, None) is not None:
+            self._num_ended -= 1
+            if not self._ended[job.client]:
+                del self._ended[job.client]
+        if job.answer is not None:
+            self._kept_bytes -= job.answer.size_bytes
+            _delete(job.answer)
+
+    async def close(self) -> None:
+        """Cancel what is in work, and leave nothing on the disk."""
+        self._closed = True
+        tasks = [job.task for job in self._jobs.values() if job.task is not None and not job.is_over]
+        for job in list(self._jobs.values()):
+            self.forget(job)
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._root is not None:
+            await asyncio.to_thread(shutil.rmtree, self._root, ignore_errors=True)
+            self._root = None
+
+    async def _follow(self, job: Job, upload: Upload) -> None:
+        """Wait for the engine and write down what it says; never raises, since it may be that nobody waits."""
+        future = job.future
+        if future is None:
+            raise RuntimeError("a job was followed that has nothing in work")
+        try:
+            analysis = await asyncio.wrap_future(future)
+            job.last = Progress("done", 0, job.last.windows, job.last.windows, None, analysis.clip.duration_s)
+            job.future = None
+            job.answer = await answer_of(analysis, job.wish, f"{job.path}/files", self.folder)
+        except asyncio.CancelledError:
+            job.was_cancelled, job.error = True, EngineClosed()
+        except Exception as error:
+            job.error = error
+        finally:
+            job.future = None
+            self._turns.release(job.client)
+            upload.discard()
+        if job.identity in self._jobs:
+            self._keep(job)
+        elif job.answer is not None:  # it was forgotten meanwhile
+            _delete(job.answer)
+
+    def _keep(self, job: Job) -> None:
+        self._ended.setdefault(job.client, {})[job.identity] = job
+        self._num_ended += 1
+        self._kept_bytes += 0 if job.answer is None else job.answer.size_bytes
+        job.task = None
+        job.timer = asyncio.get_running_loop().call_later(self._recognizer.settings.job_keep_s, self.forget, job)
+        while self._num_ended > self._most_kept or (self._kept_bytes > MOST_KEPT_BYTES and self._num_ended > 1):
+            most = max(self._ended.values(), key=len)
+            self.forget(next(iter(most.values())))
+
+
+def _delete(answer: Answer) -> None:
+    for path in answer.paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
