@@ -44,7 +44,7 @@ class Timing:
 
 def arguments(about: str | None, repeats: int) -> argparse.ArgumentParser:
     """The flags of every benchmark; `repeats` is the default number of timed runs."""
-    # What is measured again and again is the same sound, which the cache would answer; the environment goes to children.
+    # The same sound is measured again and again, which the cache would answer. Children inherit the environment.
     os.environ.setdefault("EMOTION_CACHE", "off")
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--model", type=Path, help="folder of a checkpoint instead of random weights of the large one")

@@ -109,7 +109,6 @@ class Answers:
             followers = self._sharing.end(leader)
         self._give(leader, prediction, origin)
         for job in followers:
-            job.end_wait()
             self._give(job, prediction, "shared" if origin == "computed" else origin)
 
     def _give(self, job: Job, prediction: ClipPrediction, origin: Origin) -> None:
@@ -120,6 +119,7 @@ class Answers:
         except Exception as error:
             self.fail(job, error)
             return
+        job.end()
         timings_ms = {stage: round(elapsed_ms, 1) for stage, elapsed_ms in job.timings_ms.items()}
         analysis = replace(analysis, cached=origin != "computed", timings_ms=timings_ms)
         with self._lock:

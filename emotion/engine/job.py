@@ -55,8 +55,8 @@ class Job:
         self._stitcher: Stitcher | None = None
         self._pending: Iterator[Window] = iter(())
         self._next: Window | None = None
+        self._submitted_s = time.perf_counter()
         self._ready_s = 0.0
-        self._queued_s = 0.0
         self._told = False
 
     @property
@@ -108,7 +108,7 @@ class Job:
         """Begin to wait for inference."""
         self._ready_s = time.perf_counter()
         if self.stage in ("waiting", "decoding"):  # the windows after the first wait anew, the job does not
-            self.stage, self._queued_s = "ready", self._ready_s
+            self.stage = "ready"
 
     def begin(self, model: SpeechModel) -> None:
         """Leave the queue for inference, with the model of the first window for all: a change leaves begun work alone.
@@ -119,14 +119,15 @@ class Job:
             return
         if self.clip is None:
             raise RuntimeError("a job came to inference without its clip")
-        self.end_wait()
         self.stage = "recognising"
         self.model = self.model or model
         self._stitcher = Stitcher(self.clip, self.model.card, self.options.keeps_frames)
 
-    def end_wait(self) -> None:
-        """Note how long it waited for inference."""
-        self.timings_ms["queue"] = (time.perf_counter() - self._queued_s) * 1000
+    def end(self) -> None:
+        """Note how long it waited: all the time since it was submitted in which nobody worked on it."""
+        elapsed_ms = (time.perf_counter() - self._submitted_s) * 1000
+        worked_ms = self.timings_ms["decode"] + self.timings_ms["inference"]
+        self.timings_ms["queue"] = max(elapsed_ms - worked_ms, 0.0)
 
     def take_window(self) -> Window:
         """The next window, while the one after it is cut."""

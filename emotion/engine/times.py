@@ -23,7 +23,7 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class ClipTimes:
-    """Milliseconds that one clip was decoded, waited for inference, and was in batches of the model."""
+    """Milliseconds that one clip was decoded, waited in between, and was in batches of the model."""
 
     decode_ms: float
     queue_ms: float
