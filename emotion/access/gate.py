@@ -1,0 +1,121 @@
+"""Lets in who has a key or is signed in, and everybody where neither is asked for."""
+
+from contextlib import suppress
+from http import HTTPStatus
+from urllib.parse import quote, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from emotion.access.clients import Client, address_of
+from emotion.access.keys import Keyring
+from emotion.access.middleware import POLICY_VIOLATION, PROBES
+from emotion.access.problems import ForeignOrigin, problem_of
+from emotion.access.sessions import Sessions, token_of
+from emotion.errors import EmotionError, NotAllowed
+
+LOGIN_PATH, LOGOUT_PATH = "/login", "/logout"
+_OPEN = (LOGIN_PATH, LOGOUT_PATH)
+ANY_ORIGIN = "*"
+
+
+class AccessGate:
+    """Puts the client into `scope["state"]["client"]`, or refuses.
+
+    Programs get a 401 as problem+json, browsers that ask for a document are sent to the page of sign-in, web sockets
+    are closed. Whatever comes without a key from a page of another web site is refused: a browser would send the
+    cookie of the person along, and where nobody is asked for a key nothing else stands between.
+    """
+
+    def __init__(
+        self, app: ASGIApp, keyring: Keyring, sessions: Sessions, origins: frozenset[str] = frozenset()
+    ) -> None:
+        """`origins` are web sites whose scripts may use the API."""
+        self._app, self._keyring, self._sessions, self._origins = app, keyring, sessions, origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            client = self._client_of(scope)
+        except NotAllowed as error:
+            await self._send_to_login(scope, receive, send, error)
+        except EmotionError as error:
+            await _refuse(scope, receive, send, error)
+        else:
+            scope.setdefault("state", {})["client"] = client
+            await self._app(scope, receive, send)
+
+    def _client_of(self, scope: Scope) -> Client:
+        """Raises NotAllowed or ForeignOrigin."""
+        headers, anybody = Headers(scope=scope), Client(f"address:{address_of(scope)}")
+        if scope["path"] in PROBES:
+            return anybody
+        if not self._keyring.asks:
+            if is_foreign(headers) and not self._is_welcome(headers):
+                raise ForeignOrigin
+            return anybody
+        key = key_of(headers)
+        if key is not None:
+            return self._known(self._keyring.client_of_key(key))
+        if is_foreign(headers):
+            raise ForeignOrigin
+        token = token_of(scope)
+        signed_in = None if token is None else self._sessions.client_of(token)
+        return anybody if signed_in is None and scope["path"] in _OPEN else self._known(signed_in)
+
+    @staticmethod
+    def _known(client: Client | None) -> Client:
+        if client is None:
+            raise NotAllowed
+        return client
+
+    def _is_welcome(self, headers: Headers) -> bool:
+        return ANY_ORIGIN in self._origins or headers.get("origin", "") in self._origins
+
+    async def _send_to_login(self, scope: Scope, receive: Receive, send: Send, error: NotAllowed) -> None:
+        headers = Headers(scope=scope)
+        wants_page = scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+        if not wants_page or key_of(headers) is not None:
+            await _refuse(scope, receive, send, error)
+            return
+        query = scope.get("query_string", b"").decode("latin-1")
+        wanted = scope["path"] + (f"?{query}" if query else "")
+        address = f"{scope.get('root_path', '')}{LOGIN_PATH}"
+        if wanted != "/":
+            address += f"?next={quote(wanted, safe='')}"
+        answer = RedirectResponse(address, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
+        await answer(scope, receive, send)
+
+
+def key_of(headers: Headers) -> str | None:
+    """The key of a request, in `Authorization: Bearer` or in `X-API-Key`."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return key.strip()
+    return headers.get("x-api-key")
+
+
+def is_foreign(headers: Headers) -> bool:
+    """Whether a browser sends this for a page of another web site; programs name no origin.
+
+    What browsers do not let a page do is to lie in Origin, or to set X-Forwarded-Host, by which a proxy says how the
+    reader calls this server.
+    """
+    origin = headers.get("origin")
+    if origin is None:
+        return False
+    with suppress(ValueError):  # of an address that is none
+        host = urlsplit(origin).netloc.lower()
+        hosts = [headers.get("host", ""), *headers.get("x-forwarded-host", "").split(",")]
+        return not host or host not in {name.strip().lower() for name in hosts}
+    return True
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, error: EmotionError) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+    else:
+        await problem_of(error).response()(scope, receive, send)
