@@ -1,0 +1,47 @@
+"""Bulk work: any number of recordings into Parquet files, resumable after a kill, on one machine or on a Ray cluster.
+
+    with Results("labels/").held() as results, Recognizer("compact", cache="off") as recognizer:
+        before = results.begin(state_of(Wish(), recognizer.engine.card, recognizer.settings))
+        tally = recognise_into(recognizer, results, Listing(["calls/"]), before)
+
+`listing` and `manifests` find recordings as a stream, `places` reads what lies on other machines, `lane` takes a few
+at a time through the engine, `rows` and `parts` write Parquet, `results` is the folder with its state, `work` joins
+them on one machine and `cluster` on many.
+"""
+
+from emotion.bulk.cluster import recognise_on_cluster
+from emotion.bulk.errors import (
+    BulkStopped,
+    ManifestInvalid,
+    PartDamaged,
+    PlaceRefused,
+    ResultsDiffer,
+    ResultsInUse,
+    ResultsNotOurs,
+    StorageMissing,
+)
+from emotion.bulk.listing import Listing, Recording
+from emotion.bulk.results import Results, State, Wish, state_of
+from emotion.bulk.tally import Tally, Watch
+from emotion.bulk.work import recognise_into
+
+__all__ = [
+    "BulkStopped",
+    "Listing",
+    "ManifestInvalid",
+    "PartDamaged",
+    "PlaceRefused",
+    "Recording",
+    "Results",
+    "ResultsDiffer",
+    "ResultsInUse",
+    "ResultsNotOurs",
+    "State",
+    "StorageMissing",
+    "Tally",
+    "Watch",
+    "Wish",
+    "recognise_into",
+    "recognise_on_cluster",
+    "state_of",
+]
