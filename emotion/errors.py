@@ -16,6 +16,10 @@ class EmotionError(Exception):
         self.message = message
         self.details = details
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Most of the family are made of numbers and names, and pickle would hand them the message instead.
+        return _again, (type(self), self.message, self.details)
+
 
 class SettingsInvalid(EmotionError):
     """A setting is unknown or has a value that cannot be used."""
@@ -261,6 +265,17 @@ class EngineClosed(EmotionError):
         super().__init__("The recogniser is shutting down and takes no new work. Start it again.")
 
 
+class ReplicasLost(EmotionError):
+    """The processes of a cluster that worked on a recording ended again and again."""
+
+    code = "replicas_lost"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The computers that recognise were lost while they worked on this recording. Try again in a minute."
+        )
+
+
 class NotAllowed(EmotionError):
     """No key, or one that is not known."""
 
@@ -315,6 +330,13 @@ class Unexpected(EmotionError):
 
     def __init__(self) -> None:
         super().__init__("Something went wrong that should not. It was written to the log of the program.")
+
+
+def _again(kind: type[EmotionError], message: str, details: dict[str, object]) -> EmotionError:
+    """The error of another process."""
+    error = kind.__new__(kind)
+    EmotionError.__init__(error, message, **details)
+    return error
 
 
 def _size(size_bytes: int) -> str:

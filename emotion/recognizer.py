@@ -16,7 +16,7 @@ from emotion.analysis import Analysis, Granularity, Options
 from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, Source, clip_from_samples
 from emotion.cache import PredictionCache, open_cache
 from emotion.checkpoint import example_clip, find_checkpoint, is_present
-from emotion.engine import Engine, EnginePlan, Progress
+from emotion.engine import Engine, EnginePlan, Progress, SpeechEngine
 from emotion.errors import CheckpointBroken, EmotionError, HubUnreachable, ModelNotFound
 from emotion.model import ModelCard, SpeechModel
 from emotion.model.choice import has_nvidia_driver
@@ -28,9 +28,6 @@ from emotion.windows import Plan
 AUTO = "auto"
 BUILT_IN = "compact"
 LARGE = "emotion2vec_plus_large"
-# Enough to keep the decode pool busy and to fill a batch; more would only hold recordings in memory.
-_AHEAD = 8
-_AHEAD_OF_BATCHES = 32
 ReportDownload = Callable[[int, int], None]
 Phase = Literal["ready", "asking", "downloading", "loading", "built_in"]
 
@@ -57,7 +54,8 @@ class Recognizer:
     `model` is `auto`, `compact`, a short name, a hub id or a folder; every setting can be given by its name. `auto`
     takes the large model if it is on this machine, else the built-in one; with `take_over` it then also asks the hub
     in the background, and the large model replaces the built-in one when it is there. A model that is named is
-    downloaded first if it is not here; `on_download(done_bytes, total_bytes)` follows that.
+    downloaded first if it is not here; `on_download(done_bytes, total_bytes)` follows that. An `engine` that is given
+    brings its own models, and is closed with the recogniser.
     """
 
     def __init__(
@@ -65,18 +63,24 @@ class Recognizer:
         model: str | None = None,
         *,
         settings: Settings | None = None,
+        engine: SpeechEngine | None = None,
         take_over: bool = False,
         on_download: ReportDownload | None = None,
         **flags: Any,
     ) -> None:
         self.settings = settings or load_settings(model=model, **flags)
-        first, reason = _first_model(self.settings, on_download)
-        self.engine = Engine(first, engine_plan(self.settings), _cache_of(self.settings))
-        self._state = ModelState(first.card, self.settings.model, "built_in" if reason else "ready", reason=reason)
         self._closing = threading.Event()
+        self.engine: SpeechEngine
+        if engine is not None:
+            self.engine = engine
+            self._state = ModelState(engine.card, self.settings.model, _phase_of(engine.card, self.settings))
+            return
+        first, reason = _first_model(self.settings, on_download)
+        self.engine = own = Engine(first, engine_plan(self.settings), _cache_of(self.settings))
+        self._state = ModelState(first.card, self.settings.model, "built_in" if reason else "ready", reason=reason)
         if take_over and reason and not self.settings.offline:
             self._change_state(wanted=LARGE, phase="asking")
-            threading.Thread(target=self._take_over, name="model", daemon=True).start()
+            threading.Thread(target=self._take_over, args=(own,), name="model", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +99,7 @@ class Recognizer:
     @property
     def ahead(self) -> int:
         """How many recordings of one person may be in the engine at a time: enough to keep it busy, and no more."""
-        return min(_AHEAD_OF_BATCHES if self.engine.batch_frames > 1 else _AHEAD, self.settings.queue_size)
+        return self.engine.ahead
 
     def submit(
         self,
@@ -157,17 +161,17 @@ class Recognizer:
         self._closing.set()
         self.engine.close(finish)
 
-    def _take_over(self) -> None:
+    def _take_over(self, engine: Engine) -> None:
         """Put the large model in the built-in one's place, or keep the reason why that could not be."""
         try:
-            self.engine.use(self._fetch_large())
-            self.engine.warm_up()
+            engine.use(self._fetch_large())
+            engine.warm_up()
         except _Closing:
             return
         except EmotionError as error:
             self._change_state(phase="built_in", reason=error)
             return
-        self._change_state(card=self.engine.card, phase="ready", reason=None)
+        self._change_state(card=engine.card, phase="ready", reason=None)
 
     def _fetch_large(self) -> SpeechModel:
         from emotion.checkpoint import download, hub_answers, unreachable_message
@@ -232,6 +236,10 @@ def _cache_of(settings: Settings) -> PredictionCache | None:
         settings.cache_gb * giga,
         settings.cache_hours * hour_s,
     )
+
+
+def _phase_of(card: ModelCard, settings: Settings) -> Phase:
+    return "built_in" if card.name == BUILT_IN != settings.model else "ready"
 
 
 def _first_model(settings: Settings, on_download: ReportDownload | None) -> tuple[SpeechModel, EmotionError | None]:

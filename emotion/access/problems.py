@@ -41,6 +41,7 @@ _STATUS: tuple[tuple[type[EmotionError], HTTPStatus], ...] = (
     (errors.EngineBusy, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.EngineClosed, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.LiveFull, HTTPStatus.SERVICE_UNAVAILABLE),
+    (errors.ReplicasLost, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.OutOfMemory, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.DiskFull, HTTPStatus.INSUFFICIENT_STORAGE),
 )
@@ -51,6 +52,7 @@ _RETRY_S: tuple[tuple[type[EmotionError], float], ...] = (
     (errors.OutOfMemory, 10.0),
     (errors.EngineClosed, 15.0),
     (errors.LiveFull, 60.0),
+    (errors.ReplicasLost, 60.0),
 )
 
 

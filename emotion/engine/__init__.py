@@ -1,9 +1,10 @@
 """The engine room: decode pool, bounded queue, one inference thread that alone touches the model, standard futures.
 
 `job` is one recording on its way, `ready` forms batches of what waits, `pace` measures what a batch gains, `engine`
-holds the threads, `events` is what it tells those who count.
+holds the threads, `events` is what it tells those who count, `contract` is what all need of an engine.
 """
 
+from emotion.engine.contract import SpeechEngine
 from emotion.engine.engine import Engine, EnginePlan
 from emotion.engine.events import BatchPredicted, ClipSettled, Listener, Origin
 from emotion.engine.job import Progress, Stage
@@ -19,6 +20,7 @@ __all__ = [
     "Listener",
     "Origin",
     "Progress",
+    "SpeechEngine",
     "Stage",
     "StageTimes",
     "measure_batch_frames",

@@ -28,6 +28,9 @@ from emotion.windows import Plan
 _LOG = logging.getLogger(__name__)
 # Decoded clips wait in memory: so many seconds of sound (38 MB) may run ahead of inference, whatever their number.
 _AHEAD_S = 600.0
+# Enough to keep the decode pool busy and to fill a batch; more would only hold recordings in memory.
+_AHEAD = 8
+_AHEAD_OF_BATCHES = 32
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,11 @@ class Engine:
     def queue_size(self) -> int:
         """Jobs that are accepted at most; one more is refused."""
         return self._plan.queue_size
+
+    @property
+    def ahead(self) -> int:
+        """How many recordings of one person may be in work at a time: enough to keep it busy, and no more."""
+        return min(_AHEAD_OF_BATCHES if self._batch_frames > NO_BATCHES else _AHEAD, self.queue_size)
 
     @property
     def decode_threads(self) -> int:
