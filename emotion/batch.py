@@ -14,7 +14,7 @@ from typing import Literal
 from emotion.analysis import Analysis, Granularity
 from emotion.audio import Archive, ArchiveLimits, Source, is_archive, read_archive, shown_name
 from emotion.engine import Progress
-from emotion.errors import EmotionError, EngineBusy, EngineClosed, Unexpected
+from emotion.errors import EmotionError, EngineBusy, EngineClosed, TooManyRequests, Unexpected
 from emotion.labels import EMOTIONS, Emotion
 from emotion.outputs import BatchRun, write_run
 from emotion.recognizer import Recognizer
@@ -32,6 +32,7 @@ _ENOUGH_DONE, _ENOUGH_S = 3, 2.0
 
 State = Literal["waiting", "decoding", "recognising", "done", "failed", "cancelled"]
 Follow = Callable[[str, "Future[Analysis]"], object]
+Submit = Callable[[Source, Granularity, bool, str], "Future[Analysis]"]
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ class Batch:
     """Recognises many sources in order and writes what comes into one run; zips give the recordings in them.
 
     Reads the directories of the zips when it is made, so the rows are known from then on. The run goes to `outputs`, by
-    default to the folder of the settings. `run` belongs to one thread; `cancel` and `snapshot` to any, at any time.
+    default to the folder of the settings. `submit` stands for that of the recogniser; what it refuses with
+    TooManyRequests waits. `run` belongs to one thread; `cancel` and `snapshot` to any, at any time.
     """
 
     def __init__(
@@ -153,9 +155,11 @@ class Batch:
         sources: Iterable[Source | Named],
         wish: BatchWish | None = None,
         outputs: Path | None = None,
+        submit: Submit | None = None,
     ) -> None:
         self._recognizer, self._wish = recognizer, wish or BatchWish()
         self._outputs = outputs or recognizer.settings.outputs
+        self._hand_over = submit or recognizer.submit
         self._rows: list[Row] = []
         self._parts: list[Archive | Source | EmotionError] = []
         self._skipped = 0
@@ -284,10 +288,8 @@ class Batch:
         if engine.queue_length >= engine.queue_size - engine.queue_size // _QUARTER:
             return None
         try:
-            return self._recognizer.submit(
-                content, self._wish.granularity, self._wish.embedding, self._rows[index].name
-            )
-        except EngineBusy:
+            return self._hand_over(content, self._wish.granularity, self._wish.embedding, self._rows[index].name)
+        except (EngineBusy, TooManyRequests):
             return None
         except EngineClosed:
             self._stop.set()

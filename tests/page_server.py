@@ -14,18 +14,21 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from emotion.access import Turns
 from emotion.analysis import Analysis, Granularity, Options
 from emotion.audio import Source
 from emotion.engine import Engine, EnginePlan, Progress
 from emotion.model import FloatArray, Prediction
-from emotion.outputs.history import History
+from emotion.monitor import StudioWatch
 from emotion.recognizer import ModelState
 from emotion.settings import Settings
 from emotion.ui.desk import Desk
 from emotion.ui.details import Details
 from emotion.ui.page import mount_page
+from emotion.ui.place import Places, Reader
 from emotion.ui.runs import Runs
 from emotion.ui.shelf import Shelf
+from emotion.ui.words import Words
 from tests.fakes import FakeModel
 
 
@@ -107,7 +110,7 @@ class FakeRecognizer:
 
 async def _mounted(recognizer: FakeRecognizer) -> FastAPI:
     # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.
-    return mount_page(FastAPI(), recognizer)  # type: ignore[arg-type]
+    return mount_page(FastAPI(), recognizer, StudioWatch(recognizer.engine))  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -126,15 +129,20 @@ def serve_page(recognizer: FakeRecognizer) -> Iterator[str]:
             thread.join(10)
 
 
+def reader_of(recognizer: FakeRecognizer, session: str = "session", owner: str = "") -> Reader:
+    """Somebody who looks at the page, in English."""
+    return Reader(session, owner or "address:test", Places(recognizer.settings.outputs).of(owner), Words("en"))
+
+
 def lay_out_desk(recognizer: FakeRecognizer) -> Desk:
     """What a tab works with, without a page around it."""
-    history = History(recognizer.settings.outputs)
+    turns, watch = Turns(recognizer.settings.jobs_per_client), StudioWatch(recognizer.engine)
 
     async def laid_out() -> Desk:
         # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.
         with gr.Blocks():
             tabs, open_clip = gr.Tabs(), gr.State("")
-        runs = Runs(recognizer)  # type: ignore[arg-type]
-        return Desk(recognizer, runs, history, Shelf(), Details(history, 0.5), tabs, open_clip)  # type: ignore[arg-type]
+        runs, places = Runs(recognizer, turns), Places(recognizer.settings.outputs)  # type: ignore[arg-type]
+        return Desk(recognizer, watch, turns, runs, places, Shelf(), Details(0.5), tabs, open_clip)  # type: ignore[arg-type]
 
     return asyncio.run(laid_out())

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from gradio.utils import get_upload_folder
 
+from emotion.access import Turns
 from emotion.audio import write_wav
 from emotion.batch import Batch, BatchView, BatchWish, Row
 from emotion.engine import EnginePlan, Progress
@@ -20,11 +21,12 @@ from emotion.labels import EMOTION_BY_KEY, EMOTIONS
 from emotion.settings import Settings
 from emotion.ui import batch_render
 from emotion.ui.batches import Batches, Followed, Look
+from emotion.ui.place import Reader
 from emotion.ui.tabs.batch import Answers
 from emotion.ui.uploads import Uploads
 from emotion.ui.words import Words
 from tests.fakes import loud_clip, wait_for
-from tests.page_server import FakeRecognizer, lay_out_desk, quiet_pandas, serve_page, text_of
+from tests.page_server import FakeRecognizer, lay_out_desk, quiet_pandas, reader_of, serve_page, text_of
 from tests.test_page_server import messages, on_click
 
 pytestmark = quiet_pandas
@@ -56,7 +58,7 @@ def recordings(tmp_path) -> list[str]:
 
 def reader(session: str = "session", language: str = "en") -> Any:
     """What Gradio tells a handler of who asks."""
-    return SimpleNamespace(session_hash=session, cookies={}, headers={"accept-language": language})
+    return SimpleNamespace(session_hash=session, cookies={}, headers={"accept-language": language}, request=None)
 
 
 def said(**words: object) -> gr.EventData:
@@ -191,7 +193,11 @@ def test_of_a_thousand_rows_five_hundred_are_shown_at_a_time():
 
 
 async def begun(batches: Batches, recordings: list[str], session: str = "session") -> Followed:
-    return await batches.begin(session, recordings, BatchWish())
+    return await batches.begin(who(batches, session), recordings, BatchWish())
+
+
+def who(batches: Batches, session: str, owner: str = "") -> Reader:
+    return reader_of(batches.recognizer, session, owner)
 
 
 async def ended(batches: Batches, followed: Followed) -> BatchView:
@@ -200,7 +206,7 @@ async def ended(batches: Batches, followed: Followed) -> BatchView:
 
 def test_a_batch_is_followed_to_its_end(recognizer, recordings):
     async def follow() -> tuple[list[BatchView], Followed]:
-        batches = Batches(recognizer, Uploads())
+        batches = Batches(recognizer, Turns(0), Uploads())
         followed = await begun(batches, recordings)
         return [view async for view in batches.views(followed)], followed
 
@@ -213,7 +219,7 @@ def test_a_batch_is_followed_to_its_end(recognizer, recordings):
 
 def test_a_session_has_one_batch_at_a_time_and_others_have_theirs(recognizer, recordings):
     async def begin_four() -> list[Followed]:
-        batches = Batches(recognizer, Uploads())
+        batches = Batches(recognizer, Turns(0), Uploads())
         recognizer.model.gate.clear()
         first, again = await begun(batches, recordings), await begun(batches, recordings[:1])
         other = await begun(batches, recordings[:1], "another")
@@ -229,14 +235,16 @@ def test_a_session_has_one_batch_at_a_time_and_others_have_theirs(recognizer, re
 
 def test_a_page_that_comes_anew_finds_its_batch_by_the_token_and_nobody_else_does(recognizer, recordings):
     async def leave_and_come_back() -> BatchView:
-        batches = Batches(recognizer, Uploads())
+        batches = Batches(recognizer, Turns(0), Uploads())
         recognizer.model.gate.clear()
         followed = await begun(batches, recordings)
         async with aclosing(batches.views(followed)) as views:
             await anext(views)
-        assert batches.adopt("new", followed.token) is followed
+        assert batches.adopt(who(batches, "new"), followed.token) is followed
         assert batches.of("new") is followed
-        assert batches.adopt("thief", "") is batches.adopt("thief", "x" * 22) is batches.of("thief") is None
+        thief, stranger = who(batches, "thief"), who(batches, "stranger", "clients/bo")
+        assert batches.adopt(thief, "") is batches.adopt(thief, "x" * 22) is batches.of("thief") is None
+        assert batches.adopt(stranger, followed.token) is batches.of("stranger") is None
         recognizer.model.gate.set()
         return await ended(batches, followed)
 
@@ -247,7 +255,7 @@ def test_a_batch_that_nobody_follows_any_more_is_cancelled(recognizer, recording
     monkeypatch.setattr("emotion.ui.batches.PATIENCE_S", 0.0)
 
     async def leave() -> tuple[bool, bool]:
-        batches = Batches(recognizer, Uploads())
+        batches = Batches(recognizer, Turns(0), Uploads())
         recognizer.model.gate.clear()
         followed = await begun(batches, recordings)
         async with aclosing(batches.views(followed)) as first, aclosing(batches.views(followed)) as second:
@@ -269,7 +277,7 @@ def test_the_uploads_stay_until_the_batch_is_over_though_the_page_is_gone(recogn
         uploads = Uploads()
         uploads.remember("session", path)
         recognizer.model.gate.clear()
-        batches = Batches(recognizer, uploads)
+        batches = Batches(recognizer, Turns(0), uploads)
         followed = await begun(batches, [str(path)])
         uploads.forget("session")
         there = [path.exists()]
@@ -285,13 +293,13 @@ def test_only_so_many_rows_of_batches_that_are_over_are_remembered(recognizer, r
     monkeypatch.setattr("emotion.ui.batches._MOST_ROWS_HELD", 5)
 
     async def begin_three() -> list[bool]:
-        batches = Batches(recognizer, Uploads())
+        batches = Batches(recognizer, Turns(0), Uploads())
         tokens = []
         for _ in range(3):
             followed = await begun(batches, recordings)
             await ended(batches, followed)
             tokens.append(followed.token)
-        return [batches.adopt("later", token) is not None for token in tokens]
+        return [batches.adopt(who(batches, "later"), token) is not None for token in tokens]
 
     assert asyncio.run(begin_three()) == [False, False, True]
 

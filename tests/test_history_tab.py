@@ -10,6 +10,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
+from emotion.access import Turns
 from emotion.analysis import Analysis
 from emotion.audio import Clip
 from emotion.outputs import BatchRun, History, write_run
@@ -18,6 +19,7 @@ from emotion.ui import comparison_render, history_render
 from emotion.ui.desk import Desk
 from emotion.ui.details import Details
 from emotion.ui.history_render import MORE_CLIPS, PAGE_RUNS, Look
+from emotion.ui.place import Places
 from emotion.ui.runs import Runs
 from emotion.ui.shelf import Shelf
 from emotion.ui.tabs.history import Answers
@@ -29,7 +31,7 @@ ENGLISH, CHINESE = Words("en"), Words("zh")
 TODAY = NOON.date()
 NOON_RUN = "outputs_20261122_120000"
 MARKUP = "<img src=x onerror=alert(1)>\"'.wav"
-READER = SimpleNamespace(cookies={}, headers={"accept-language": "en"}, session_hash="reader")
+READER = SimpleNamespace(cookies={}, headers={"accept-language": "en"}, session_hash="reader", request=None)
 VIEW = 6
 COMPARISON = 10
 
@@ -75,9 +77,10 @@ def scored(**scores: float) -> Analysis:
 @pytest.fixture
 def answers(tmp_path: Path) -> Answers:
     recognizer: Any = SimpleNamespace(settings=Settings(outputs=tmp_path))
-    history = History(tmp_path)
     nothing: Any = None
-    return Answers(Desk(recognizer, Runs(recognizer), history, Shelf(), Details(history, 0.5), nothing, nothing))
+    turns, places = Turns(0), Places(tmp_path)
+    runs = Runs(recognizer, turns)
+    return Answers(Desk(recognizer, nothing, turns, runs, places, Shelf(), Details(0.5), nothing, nothing))
 
 
 def event(said: Any) -> gr.EventData:

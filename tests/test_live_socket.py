@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from emotion.access import Turns
 from emotion.analysis import Options
 from emotion.engine import EnginePlan
 from emotion.labels import EMOTIONS
@@ -37,7 +38,7 @@ def recognizer(tmp_path):
 @pytest.fixture
 def client(recognizer):
     app = FastAPI()
-    add_live_route(app, recognizer, most_sessions=2)
+    add_live_route(app, recognizer, Turns(0), most_sessions=2)
     with TestClient(app) as client:
         yield client
 
@@ -246,7 +247,7 @@ def test_only_so_many_microphones_are_listened_to_at_once(client):
 def test_the_longest_recording_ends_by_itself_and_is_kept(tmp_path):
     recognizer = FakeRecognizer(Settings(outputs=tmp_path, max_clip_s=1.0))
     app = FastAPI()
-    add_live_route(app, recognizer)
+    add_live_route(app, recognizer, Turns(0))
     with TestClient(app) as client, talking(client) as socket:
         send(socket, tone(1.0))
         said = last_word(socket)
@@ -267,7 +268,7 @@ def test_who_sends_faster_than_anybody_speaks_has_to_wait(client, monkeypatch):
 
 
 def test_a_fault_inside_is_logged_and_not_told(client, recognizer, monkeypatch, caplog):
-    def broken(*_):
+    def broken(*_, **__):
         raise ValueError("inside /secret/path")
 
     monkeypatch.setattr(recognizer, "submit", broken)

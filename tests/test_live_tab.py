@@ -37,7 +37,7 @@ def saved_run(recognizer) -> str:
 
 def test_a_saved_session_is_shown_and_becomes_the_open_clip(desk, recognizer):
     run = saved_run(recognizer)
-    card, timeline, downloads, log, opened = saved_values(run, desk, ENGLISH)
+    card, timeline, downloads, log, opened = saved_values(run, desk, desk.places.of(""), ENGLISH)
     assert text_of(card).startswith("😠 Angry Confidence:")
     assert timeline["clip"] == opened == run
     assert "Processed audio" in downloads
@@ -46,7 +46,7 @@ def test_a_saved_session_is_shown_and_becomes_the_open_clip(desk, recognizer):
 
 @pytest.mark.parametrize("run", ["", "..", "../../etc", "outputs_20261122_120000", "outputs_20261122_120000/../x", "/"])
 def test_a_run_that_is_none_is_a_sentence_and_opens_nothing(desk, run):
-    card, timeline, downloads, log, opened = saved_values(run, desk, ENGLISH)
+    card, timeline, downloads, log, opened = saved_values(run, desk, desk.places.of(""), ENGLISH)
     assert "This result is not there" in text_of(card)
     assert (timeline, downloads, log, opened) == (None, "", "", gr.skip())
 

@@ -10,19 +10,17 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from emotion.access import Turns
 from emotion.audio import DecodeLimits, write_wav
 from emotion.engine import EnginePlan
 from emotion.labels import EMOTIONS
 from emotion.settings import Settings
 from emotion.ui.runs import Runs, View, Wish
-from emotion.ui.words import Words
 from emotion.windows import Plan
 from tests.fakes import loud_clip
-from tests.page_server import FakeRecognizer, quiet_pandas, serve_page, text_of
+from tests.page_server import FakeRecognizer, quiet_pandas, reader_of, serve_page, text_of
 
 pytestmark = quiet_pandas
-
-ENGLISH = Words("en")
 
 
 @pytest.fixture
@@ -43,11 +41,11 @@ def recording(tmp_path) -> Path:
 
 
 async def collect(runs: Runs, wish: Wish) -> list[View]:
-    return [view async for view in runs.views(wish, "session", ENGLISH)]
+    return [view async for view in runs.views(wish, reader_of(runs.recognizer))]
 
 
 def test_a_recording_goes_from_waiting_to_its_result(recognizer, recording):
-    views = asyncio.run(collect(Runs(recognizer), Wish(str(recording), "frame", True, ("srt",))))
+    views = asyncio.run(collect(Runs(recognizer, Turns(0)), Wish(str(recording), "frame", True, ("srt",))))
     last = views[-1]
     assert all(view.running for view in views[:-1])
     assert not last.running
@@ -57,21 +55,21 @@ def test_a_recording_goes_from_waiting_to_its_result(recognizer, recording):
 
 
 def test_no_recording_is_a_hint_and_no_error(recognizer):
-    (view,) = asyncio.run(collect(Runs(recognizer), Wish(None)))
+    (view,) = asyncio.run(collect(Runs(recognizer, Turns(0)), Wish(None)))
     assert "No recording yet" in text_of(view.result)
 
 
 def test_a_bad_recording_is_a_sentence(recognizer, tmp_path):
     broken = tmp_path / "broken.mp3"
     broken.write_bytes(b"no sound at all" * 100)
-    last = asyncio.run(collect(Runs(recognizer), Wish(str(broken))))[-1]
+    last = asyncio.run(collect(Runs(recognizer, Turns(0)), Wish(str(broken))))[-1]
     assert "holds no sound that can be read" in text_of(last.result)
     assert str(tmp_path) not in last.result
 
 
 def test_an_unexpected_fault_is_logged_and_not_shown(recognizer, recording, caplog):
     recognizer.model.fault = ValueError("inside /secret/path")
-    last = asyncio.run(collect(Runs(recognizer), Wish(str(recording))))[-1]
+    last = asyncio.run(collect(Runs(recognizer, Turns(0)), Wish(str(recording))))[-1]
     assert "Something went wrong" in text_of(last.result)
     assert "secret" not in last.result
     assert "inside /secret/path" in caplog.text
@@ -81,7 +79,7 @@ def test_a_full_queue_is_said_at_once(tmp_path, recording):
     recognizer = FakeRecognizer(Settings(outputs=tmp_path), EnginePlan(queue_size=1))
     recognizer.model.gate.clear()
     waiting = recognizer.submit(recording)
-    (view,) = asyncio.run(collect(Runs(recognizer), Wish(str(recording))))
+    (view,) = asyncio.run(collect(Runs(recognizer, Turns(0)), Wish(str(recording))))
     assert "1 recordings are waiting already" in text_of(view.result)
     waiting.cancel()
     recognizer.close()
@@ -89,7 +87,7 @@ def test_a_full_queue_is_said_at_once(tmp_path, recording):
 
 def test_cancelling_a_session_ends_its_recording_and_no_other(recognizer, recording):
     async def cancel_one() -> tuple[list[View], list[View]]:
-        runs = Runs(recognizer)
+        runs = Runs(recognizer, Turns(0))
         recognizer.model.gate.clear()
         mine = asyncio.ensure_future(collect(runs, Wish(str(recording))))
         others = asyncio.ensure_future(anext_result(runs, Wish(str(recording))))
@@ -101,7 +99,7 @@ def test_cancelling_a_session_ends_its_recording_and_no_other(recognizer, record
         return cancelled, await others
 
     async def anext_result(runs: Runs, wish: Wish) -> list[View]:
-        return [view async for view in runs.views(wish, "another session", ENGLISH)]
+        return [view async for view in runs.views(wish, reader_of(recognizer, "another session"))]
 
     cancelled, others = asyncio.run(cancel_one())
     assert "Cancelled" in text_of(cancelled[-1].result)
@@ -112,7 +110,7 @@ def test_cancelling_a_session_ends_its_recording_and_no_other(recognizer, record
 def test_closing_the_iterator_cancels_the_work(recognizer, recording):
     async def close_early() -> None:
         recognizer.model.gate.clear()
-        async with aclosing(Runs(recognizer).views(Wish(str(recording)), "session", ENGLISH)) as views:
+        async with aclosing(Runs(recognizer, Turns(0)).views(Wish(str(recording)), reader_of(recognizer))) as views:
             await anext(views)
 
     asyncio.run(close_early())
@@ -127,7 +125,9 @@ def test_a_long_recording_counts_its_windows(tmp_path):
     write_wav(loud_clip(6.0), tmp_path / "long.wav")
 
     async def first_window() -> str:
-        async with aclosing(Runs(recognizer).views(Wish(str(tmp_path / "long.wav")), "s", ENGLISH)) as views:
+        async with aclosing(
+            Runs(recognizer, Turns(0)).views(Wish(str(tmp_path / "long.wav")), reader_of(recognizer))
+        ) as views:
             return await anext(text_of(v.progress) async for v in views if "window" in v.progress)
 
     assert asyncio.run(first_window()) == "Recognising window 1 of 6"
@@ -298,6 +298,6 @@ def test_the_page_asks_no_other_host_for_anything(served):
 
 def test_the_folder_of_outputs_stays_closed_to_browsers(served, recording):
     recognizer, url, _ = served
-    asyncio.run(collect(Runs(recognizer), Wish(str(recording))))
+    asyncio.run(collect(Runs(recognizer, Turns(0)), Wish(str(recording))))
     result = next(recognizer.settings.outputs.glob("*/result.json"))
     assert httpx.get(f"{url}gradio_api/file={result}", trust_env=False).status_code == 403

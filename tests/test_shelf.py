@@ -45,34 +45,34 @@ def run(tmp_path) -> Path:
 
 
 def test_a_file_is_served_under_the_address_that_was_handed_out(app, shelf, run):
-    answer = get(app, "/" + shelf.address(run / "result.json"))
+    answer = get(app, "/" + shelf.address(run / "result.json", ""))
     assert answer.text == "{}"
     assert answer.headers["content-disposition"].startswith("attachment")
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_sound_can_be_sought_and_plays_in_place(app, shelf, run):
-    answer = get(app, "/" + shelf.address(run / "processed_audio.wav"), range="bytes=4-13")
+    answer = get(app, "/" + shelf.address(run / "processed_audio.wav", ""), range="bytes=4-13")
     assert answer.status_code == 206
     assert len(answer.content) == 10
     assert answer.headers["content-disposition"].startswith("inline")
 
 
 def test_a_folder_keeps_its_address_and_no_two_share_one(shelf, run, tmp_path):
-    assert shelf.address(run / "a").split("/")[1] == shelf.address(run / "b").split("/")[1]
-    assert shelf.address(run / "a").split("/")[1] != shelf.address(tmp_path / "a").split("/")[1]
+    assert shelf.address(run / "a", "").split("/")[1] == shelf.address(run / "b", "").split("/")[1]
+    assert shelf.address(run / "a", "").split("/")[1] != shelf.address(tmp_path / "a", "").split("/")[1]
 
 
 @pytest.mark.parametrize("name", ["..", "%2e%2e", "..%2fsecret.txt", "../secret.txt", ".", "missing.json", "link"])
 def test_nothing_beside_the_folder_is_served(app, shelf, run, name):
     (run / "link").symlink_to(run.parent / "secret.txt")
-    token = shelf.address(run / "result.json").split("/")[1]
+    token = shelf.address(run / "result.json", "").split("/")[1]
     assert get(app, f"/files/{token}/{name}").status_code == 404
     assert get(app, "/files/guessed/result.json").status_code == 404
 
 
 def test_what_is_made_while_it_is_sent_arrives_whole(app, shelf):
-    address = shelf.stream("录音.zip", lambda: iter([b"PK", b"more"]))
+    address = shelf.stream("录音.zip", lambda: iter([b"PK", b"more"]), "")
     answer = get(app, "/" + address)
     assert answer.content == b"PKmore"
     assert "filename*=UTF-8''%E5%BD%95%E9%9F%B3.zip" in answer.headers["content-disposition"]
@@ -83,7 +83,7 @@ def test_what_was_deleted_since_it_was_offered_is_not_found(app, shelf):
     def gone():
         raise RunNotFound
 
-    assert get(app, "/" + shelf.stream("run.zip", gone)).status_code == 404
+    assert get(app, "/" + shelf.stream("run.zip", gone, "")).status_code == 404
 
 
 def page_in_two_languages() -> FastAPI:

@@ -7,8 +7,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from emotion.access import Turns
 from emotion.batch import Batch, BatchView, BatchWish
 from emotion.recognizer import Recognizer
+from emotion.ui.place import Place, Reader
+from emotion.ui.turns import InTurn
 from emotion.ui.uploads import Uploads
 
 LOOK_S = 0.5
@@ -28,9 +31,12 @@ class Look:
 
 @dataclass(eq=False)
 class Followed:
-    """One batch; `token` is known to its reader alone, and `looks` has the sessions that look at it."""
+    """One batch; `token` is known to its reader alone, `place` is the reader's, and `looks` has the sessions that look
+    at it.
+    """
 
     token: str
+    place: Place
     batch: Batch
     ended: "Future[None]"
     looks: dict[str, Look] = field(default_factory=dict)
@@ -52,37 +58,40 @@ class Batches:
     Everything happens on the event loop of the page; only the batches themselves have threads.
     """
 
-    def __init__(self, recognizer: Recognizer, uploads: Uploads) -> None:
-        self._recognizer, self._uploads = recognizer, uploads
+    def __init__(self, recognizer: Recognizer, turns: Turns, uploads: Uploads) -> None:
+        self.recognizer, self._turns, self._uploads = recognizer, turns, uploads
         self._followed: list[Followed] = []
 
     def of(self, session: str) -> Followed | None:
         """The batch that a session started or found again last."""
         return next((followed for followed in reversed(self._followed) if session in followed.looks), None)
 
-    async def begin(self, session: str, paths: Sequence[str], wish: BatchWish) -> Followed:
+    async def begin(self, reader: Reader, paths: Sequence[str], wish: BatchWish) -> Followed:
         """A new batch of uploaded files; while one of this session is in work, that one."""
-        known = self.of(session)
+        known = self.of(reader.session)
         if known is not None and not known.is_over:
             return known
         token = secrets.token_urlsafe(16)
         # Besides the session, so that they outlast a page that is loaded anew.
         self._uploads.remember(token, *paths)
         try:
-            batch = await asyncio.to_thread(Batch, self._recognizer, [Path(path) for path in paths], wish)
+            sources = [Path(path) for path in paths]
+            submit = InTurn(self.recognizer, self._turns, reader.name).submit
+            batch = await asyncio.to_thread(Batch, self.recognizer, sources, wish, reader.place.outputs, submit)
         except BaseException:
             self._uploads.forget(token)
             raise
-        followed = Followed(token, batch, batch.start(), {session: Look()})
+        followed = Followed(token, reader.place, batch, batch.start(), {reader.session: Look()})
         followed.ended.add_done_callback(lambda _: self._uploads.forget(token))
         self._keep(followed)
         return followed
 
-    def adopt(self, session: str, token: str) -> Followed | None:
-        """The batch of a token, which from now on is that of the session too."""
+    def adopt(self, reader: Reader, token: str) -> Followed | None:
+        """The batch of a token, if it is one of this reader's place; from now on it is that of the session too."""
         followed = next((known for known in self._followed if known.token == token), None)
-        if followed is not None:
-            followed.looks.setdefault(session, Look())
+        if followed is None or followed.place.owner != reader.place.owner:
+            return None
+        followed.looks.setdefault(reader.session, Look())
         return followed
 
     def cancel(self, session: str) -> None:

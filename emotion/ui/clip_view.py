@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 
 from emotion.outputs import ClipFiles
-from emotion.settings import Settings
 from emotion.ui import lanes, render, theme
 from emotion.ui.desk import Desk
 from emotion.ui.journal import journal
+from emotion.ui.place import Place
 from emotion.ui.texts import html, text
 from emotion.ui.words import Words
 
@@ -45,20 +45,20 @@ def lay_out_clip(name: str = "", empty: gr.i18n.I18nData | str = "") -> ClipView
 
 
 def shown(
-    files: ClipFiles, desk: Desk, words: Words, lent: Path | None = None
+    files: ClipFiles, desk: Desk, place: Place, words: Words, lent: Path | None = None
 ) -> tuple[str, dict[str, Any] | None, str]:
     """Values of the three components for a clip; `lent` is what plays where the recording is not kept."""
-    analysis, clip = files.analysis, clip_key(files, desk.settings)
+    analysis, clip = files.analysis, clip_key(files, place)
     source = lanes.source(analysis, desk.settings.smoothing_s)
     drawn = lanes.timeline(analysis, source, words)
     analysis.clip.forget()
-    drawn |= {"clip": clip, "details": desk.details.address(clip, source)}
+    drawn |= {"clip": clip, "details": desk.details.address(place, clip, source)}
     audio = files.audio or lent
     if audio is not None:
-        drawn["audio"] = desk.shelf.address(audio)
+        drawn["audio"] = desk.shelf.address(audio, place.owner)
     stem = Path(analysis.clip.name).stem
     offered = [
-        render.Download(label, f"{stem}.{path.name}", desk.shelf.address(path))
+        render.Download(label, f"{stem}.{path.name}", desk.shelf.address(path, place.owner))
         for label, path in _labelled(files, words)
     ]
     has_lanes = len(source.samples) or source.scores is not None  # else there is an axis and nothing on it
@@ -66,9 +66,9 @@ def shown(
     return card, drawn if has_lanes else None, render.downloads(offered, words)
 
 
-def clip_key(files: ClipFiles, settings: Settings) -> str:
-    """The clip's folder below the folder of outputs, by which it is opened again."""
-    return files.folder.relative_to(settings.outputs).as_posix()
+def clip_key(files: ClipFiles, place: Place) -> str:
+    """The clip's folder below the reader's outputs, by which it is opened again."""
+    return files.folder.relative_to(place.outputs).as_posix()
 
 
 def log_of(files: ClipFiles, words: Words) -> str:

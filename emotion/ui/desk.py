@@ -5,11 +5,13 @@ from typing import Any
 
 import gradio as gr
 
-from emotion.outputs.history import History
+from emotion.access import Client, Turns, client_of
+from emotion.monitor import StudioWatch
 from emotion.recognizer import Recognizer
 from emotion.settings import Settings
 from emotion.ui.details import Details
 from emotion.ui.language import reader_language
+from emotion.ui.place import Place, Places, Reader, owner_of
 from emotion.ui.runs import Runs
 from emotion.ui.shelf import Shelf
 from emotion.ui.words import Words
@@ -22,14 +24,16 @@ OPENING: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private
 
 @dataclass(frozen=True)
 class Desk:
-    """The recogniser, the recordings in work, the stored runs, and the files on offer.
+    """The recogniser, the recordings in work, whose runs are where, and the files on offer.
 
-    `open_clip` holds the folder of the clip that the reader looked at last, below the folder of outputs.
+    `open_clip` holds the folder of the clip that the reader looked at last, below the folder of the reader's outputs.
     """
 
     recognizer: Recognizer
+    watch: StudioWatch
+    turns: Turns
     runs: Runs
-    history: History
+    places: Places
     shelf: Shelf
     details: Details
     tabs: gr.Tabs
@@ -42,3 +46,22 @@ class Desk:
     def words(self, request: gr.Request) -> Words:
         """The texts in the reader's language."""
         return Words(reader_language(request.cookies, request.headers, self.settings.language))
+
+    def place(self, request: gr.Request) -> Place:
+        """What this reader sees."""
+        return self.places.of(owner_of(scope_of(request)))
+
+    def reader(self, request: gr.Request) -> Reader:
+        """Who looks, and all that is theirs."""
+        name = client_of(scope_of(request)).name
+        return Reader(request.session_hash or "", name, self.place(request), self.words(request))
+
+    def client(self, request: gr.Request) -> Client:
+        """Who the reader is."""
+        return client_of(scope_of(request))
+
+
+def scope_of(request: gr.Request) -> dict[str, Any]:
+    """The ASGI scope of a reader's request; events that queue have that of the request by which they joined."""
+    # Of `request` itself every attribute that is a dictionary comes as an object.
+    return {} if request.request is None else dict(request.request.scope)

@@ -5,11 +5,11 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
 
 from emotion.errors import EmotionError
-from emotion.outputs.history import History
 from emotion.ui import lanes
+from emotion.ui.place import Place, owner_of
 
 # Analyses that are held; an older one is read again from its run, which takes a third of a second for an hour.
 _MOST_HELD = 2
@@ -17,48 +17,48 @@ _MOST_KNOWN = 4_096
 
 
 class Details:
-    """Serves parts of the clips that were shown, under addresses that cannot be guessed."""
+    """Serves parts of clips, under addresses that nobody can guess, to those whose clips they are."""
 
-    def __init__(self, history: History, smoothing_s: float) -> None:
-        self._history, self._smoothing_s = history, smoothing_s
+    def __init__(self, smoothing_s: float) -> None:
+        self._smoothing_s = smoothing_s
         self._lock = threading.Lock()
-        self._tokens: OrderedDict[str, str] = OrderedDict()
-        self._held: OrderedDict[str, lanes.Source] = OrderedDict()
+        self._tokens: OrderedDict[str, tuple[Place, str]] = OrderedDict()
+        self._held: OrderedDict[tuple[str, str], lanes.Source] = OrderedDict()
 
-    def address(self, clip: str, source: lanes.Source) -> str:
+    def address(self, place: Place, clip: str, source: lanes.Source) -> str:
         """Where the details of a clip are served; `source` is what they are taken from."""
         token = secrets.token_urlsafe(16)
         with self._lock:
-            self._tokens[token] = clip
+            self._tokens[token] = (place, clip)
             if len(self._tokens) > _MOST_KNOWN:
                 self._tokens.popitem(last=False)
-            self._hold(clip, source)
+            self._hold(place, clip, source)
         return f"details/{token}"
 
     def mount(self, app: FastAPI) -> None:
         """Serve the addresses."""
         app.add_api_route("/details/{token}", self._serve, methods=["GET"], include_in_schema=False)
 
-    def _serve(self, token: str, start_s: float, end_s: float) -> dict[str, Any]:
-        clip = self._tokens.get(token)
-        if clip is None:
+    def _serve(self, token: str, start_s: float, end_s: float, request: Request) -> dict[str, Any]:
+        place, clip = self._tokens.get(token, (None, ""))
+        if place is None or place.owner != owner_of(request.scope):
             raise HTTPException(404)
-        return lanes.detail(self._source(clip), start_s, end_s)
+        return lanes.detail(self._source(place, clip), start_s, end_s)
 
-    def _source(self, clip: str) -> lanes.Source:
-        held = self._held.get(clip)
+    def _source(self, place: Place, clip: str) -> lanes.Source:
+        held = self._held.get((place.owner, clip))
         if held is None:
             try:
-                analysis = self._history.open_clip(clip).analysis
+                analysis = place.history.open_clip(clip).analysis
             except EmotionError:
                 raise HTTPException(404) from None
             held = lanes.source(analysis, self._smoothing_s)
             with self._lock:
-                self._hold(clip, held)
+                self._hold(place, clip, held)
         return held
 
-    def _hold(self, clip: str, source: lanes.Source) -> None:
-        self._held[clip] = source
-        self._held.move_to_end(clip)
+    def _hold(self, place: Place, clip: str, source: lanes.Source) -> None:
+        self._held[place.owner, clip] = source
+        self._held.move_to_end((place.owner, clip))
         if len(self._held) > _MOST_HELD:
             self._held.popitem(last=False)

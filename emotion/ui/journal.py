@@ -22,5 +22,10 @@ def journal(analysis: Analysis, run_name: str, words: Words) -> str:
     lines += [f"{words(f'log.{name}')}: {value}" for name, value in facts.items()]
     timings_ms = {stage: analysis.timings_ms[stage] for stage in STAGES if stage in analysis.timings_ms}
     timings_ms["total"] = sum(timings_ms.values())
-    lines += [f"{words(f'log.{stage}')}: {words('log.ms', ms=f'{ms:.1f}')}" for stage, ms in timings_ms.items()]
+    lines += [_timing(stage, ms, analysis.cached, words) for stage, ms in timings_ms.items()]
     return "\n".join(lines)
+
+
+def _timing(stage: str, time_ms: float, is_cached: bool, words: Words) -> str:
+    why = f" · {words('log.cached')}" if is_cached and stage == "inference" else ""
+    return f"{words(f'log.{stage}')}: {words('log.ms', ms=f'{time_ms:.1f}')}{why}"

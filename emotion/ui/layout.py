@@ -16,9 +16,10 @@ _LANGUAGE_NAMES = {"zh": "中文", "en": "EN"}
 
 @dataclass(frozen=True)
 class HeaderParts:
-    """Which model answers, and what there is to say about it."""
+    """Which model answers, what there is to say about it, and who is signed in."""
 
     model: gr.HTML
+    client: gr.HTML
     notice: gr.HTML
     timer: gr.Timer
 
@@ -38,12 +39,13 @@ class OptionParts:
 
 
 def header() -> HeaderParts:
-    """Title, model, and the choice of language."""
+    """Title, model, who is signed in, and the choice of language."""
     with gr.Row(elem_id="header"):
         html(text("header"), "title")
         model = html("", "model")
+        client = html("", "client")
         html(_language_switch(), "language")
-    return HeaderParts(model, html("", "notice"), gr.Timer(MODEL_POLL_S))
+    return HeaderParts(model, client, html("", "notice"), gr.Timer(MODEL_POLL_S))
 
 
 def footer() -> None:

@@ -8,6 +8,7 @@ Out, as JSON: `{"ready": true, ...}`, moments, `{"labels": [...]}` when another 
 import asyncio
 import logging
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -15,13 +16,15 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import Headers
 
+from emotion.access import Turns, client_of
 from emotion.analysis import Granularity
-from emotion.errors import EmotionError, LiveFull, LiveRefused
+from emotion.errors import EmotionError, LiveFull, LiveRefused, TooManyRequests
 from emotion.labels import EMOTIONS, Language, emotion_of
 from emotion.live import LiveMoment, LiveSession, LiveWish
 from emotion.model import ModelCard
 from emotion.outputs import ExportFormat
 from emotion.recognizer import Recognizer
+from emotion.ui.place import owner_of
 from emotion.ui.words import Words, language_of
 
 log = logging.getLogger(__name__)
@@ -68,9 +71,9 @@ class Change(Wish):
     stop: bool = False
 
 
-def add_live_route(app: FastAPI, recognizer: Recognizer, most_sessions: int = MOST_SESSIONS) -> None:
+def add_live_route(app: FastAPI, recognizer: Recognizer, turns: Turns, most_sessions: int = MOST_SESSIONS) -> None:
     """Listen to microphones at `/live`; to be called before the page is mounted, which takes every other address."""
-    door = _Door(recognizer, most_sessions)
+    door = _Door(recognizer, turns, most_sessions)
     app.add_api_websocket_route(PATH, door.enter)
 
 
@@ -96,8 +99,8 @@ class _Gone(Exception):
 class _Door:
     """Lets the page's own web sockets in, and not too many."""
 
-    def __init__(self, recognizer: Recognizer, most_sessions: int) -> None:
-        self._recognizer = recognizer
+    def __init__(self, recognizer: Recognizer, turns: Turns, most_sessions: int) -> None:
+        self._recognizer, self._turns = recognizer, turns
         self._most, self._open = most_sessions, 0
 
     async def enter(self, websocket: WebSocket) -> None:
@@ -111,7 +114,11 @@ class _Door:
             return
         self._open += 1
         try:
-            await conversation.hold()
+            # A microphone is a recording in work from its first sound until the run is written.
+            with self._turns.turn(client_of(websocket.scope).name):
+                await conversation.hold()
+        except TooManyRequests as error:
+            await conversation.refuse(error)
         finally:
             self._open -= 1
 
@@ -125,6 +132,7 @@ class _Conversation:
         self._words = Words(language_of(accepted, recognizer.settings.language))
         self._loop = asyncio.get_running_loop()
         self._moments: asyncio.Queue[LiveMoment] = asyncio.Queue(_MOMENTS_WAITING)
+        self._outputs: Path = recognizer.settings.outputs / owner_of(websocket.scope)
 
     async def refuse(self, error: EmotionError) -> None:
         await self._say({"error": self._words.error(error)})
@@ -134,7 +142,7 @@ class _Conversation:
         """Listen until the end; what goes wrong is said to the browser, as far as it still hears."""
         try:
             hello = await self._greet()
-            session = LiveSession(self._recognizer, hello.rate_hz, self._take, hello.live())
+            session = LiveSession(self._recognizer, hello.rate_hz, self._take, hello.live(), self._outputs)
             await self._converse(session, hello)
         except _Gone:
             pass

@@ -4,15 +4,19 @@ from typing import Any, get_args
 
 import gradio as gr
 from fastapi import FastAPI
+from starlette.routing import Mount
 
+from emotion.access import Turns
 from emotion.analysis import Granularity
 from emotion.errors import EmotionError
-from emotion.outputs.history import History
+from emotion.monitor import StudioWatch
 from emotion.recognizer import Recognizer
 from emotion.ui import layout, render, theme
 from emotion.ui.desk import OPENING, QUIET, Desk
 from emotion.ui.details import Details
+from emotion.ui.guard import ClientGuard
 from emotion.ui.language import PageLanguage
+from emotion.ui.place import Places
 from emotion.ui.runs import Runs, Wish, log
 from emotion.ui.shelf import Shelf
 from emotion.ui.tabs import batch, history, live, recognise, similar, system
@@ -31,9 +35,14 @@ SETTLED_PHASES = ("ready", "built_in")
 _REMEMBERED = "() => [sessionStorage.getItem('clip') || '', sessionStorage.getItem('tab') || '']"
 
 
-def mount_page(app: FastAPI, recognizer: Recognizer) -> FastAPI:
-    """The application with the page at `/`; nothing leaves this machine, and no fault shows its inside."""
-    page = build_page(recognizer, app)
+def mount_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: Turns | None = None) -> FastAPI:
+    """The application with the page at `/`; nothing leaves this machine, and no fault shows its inside.
+
+    `watch` reads machine and engine for everybody who looks, `turns` counts what each client has in work wherever that
+    came from; without, what came from the page.
+    """
+    uploads, turns = Uploads(), turns or Turns(recognizer.settings.jobs_per_client)
+    page = build_page(app, recognizer, watch, turns, uploads)
     # The engine queues and refuses; a second queue before it would only hide the place in the first.
     page.queue(api_open=False, default_concurrency_limit=None)
     # Gradio holds a client to its own uploads only after `launch`; a mounted page would read any path that is sent.
@@ -54,13 +63,17 @@ def mount_page(app: FastAPI, recognizer: Recognizer) -> FastAPI:
         css=theme.css(),
         head=theme.head(recognizer.settings),
     )
+    mount = app.routes[-1]
+    if not isinstance(mount, Mount):
+        raise RuntimeError("Gradio did not mount the page last, so nothing would stand before it")
+    mount.app = ClientGuard(mount.app, uploads)
     return app
 
 
-def build_page(recognizer: Recognizer, app: FastAPI) -> gr.Blocks:
+def build_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: Turns, uploads: Uploads) -> gr.Blocks:
     """The page; it asks the recogniser for everything that it shows. Its files are served by `app`."""
-    uploads, shelf, runs = Uploads(), Shelf(), History(recognizer.settings.outputs)
-    details = Details(runs, recognizer.settings.smoothing_s)
+    shelf, places = Shelf(), Places(recognizer.settings.outputs)
+    details = Details(recognizer.settings.smoothing_s)
     shelf.mount(app)
     details.mount(app)
     page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_S)
@@ -68,7 +81,7 @@ def build_page(recognizer: Recognizer, app: FastAPI) -> gr.Blocks:
         header = layout.header()
         open_clip = gr.State("")  # not inside the tabs, which would take it for one
         with gr.Tabs(selected="recognise", elem_id="tabs") as tabs:
-            desk = Desk(recognizer, Runs(recognizer), runs, shelf, details, tabs, open_clip)
+            desk = Desk(recognizer, watch, turns, Runs(recognizer, turns), places, shelf, details, tabs, open_clip)
             with gr.Tab(text("tab_recognise"), id="recognise"):
                 parts = recognise.add_recognise(desk, uploads)
             with gr.Tab(text("tab_batch"), id="batch"):
@@ -84,12 +97,15 @@ def build_page(recognizer: Recognizer, app: FastAPI) -> gr.Blocks:
         layout.footer()
         _wire_model(page, header, parts, recognizer, desk)
         _wire_return(page, desk)
-        _add_endpoint(desk.runs)
+        _add_endpoint(desk)
 
         def leave(request: gr.Request) -> None:
             uploads.forget(request.session_hash or "")
 
         page.unload(leave)
+        for block in page.blocks.values():
+            if isinstance(block, gr.components.Component):
+                take_only_uploads(block)
     return page
 
 
@@ -97,15 +113,16 @@ def _wire_model(
     page: gr.Blocks, header: layout.HeaderParts, parts: recognise.Parts, recognizer: Recognizer, desk: Desk
 ) -> None:
     def show_model(request: gr.Request) -> tuple[Any, ...]:
-        words, state = desk.words(request), recognizer.state
+        words, client, state = desk.words(request), desk.client(request), recognizer.state
         return (
             render.model_line(state, words),
+            render.client_line(client.name if client.folder else None, words),
             render.model_notice(state, words),
             gr.update(visible=recognizer.example() is not None),
             gr.Timer(active=state.phase not in SETTLED_PHASES),
         )
 
-    outputs = [header.model, header.notice, parts.samples["example"], header.timer]
+    outputs = [header.model, header.client, header.notice, parts.samples["example"], header.timer]
     page.load(show_model, None, outputs, **QUIET)
     header.timer.tick(show_model, None, outputs, **QUIET)
 
@@ -120,12 +137,14 @@ def _wire_return(page: gr.Blocks, desk: Desk) -> None:
     page.load(come_back, remembered, [desk.open_clip, desk.tabs], js=_REMEMBERED, **OPENING)
 
 
-def _add_endpoint(runs: Runs) -> None:
+def _add_endpoint(desk: Desk) -> None:
     """`/recognize` for programs: plain values in, the record of result.json out."""
 
-    async def recognize(file: str, granularity: Granularity = "utterance", embedding: bool = False) -> dict[str, Any]:
+    async def recognize(
+        request: gr.Request, file: str, granularity: Granularity = "utterance", embedding: bool = False
+    ) -> dict[str, Any]:
         try:
-            return await runs.record(Wish(file, granularity, embedding))
+            return await desk.runs.record(Wish(file, granularity, embedding), desk.client(request).name)
         except EmotionError as error:
             raise gr.Error(error.message, print_exception=False) from None
         except Exception as error:

@@ -126,6 +126,16 @@ def model_notice(state: ModelState, words: Words) -> str:
     return f'<details class="notice"><summary>{what}</summary><p>{words.joined(more)}</p></details>'
 
 
+def client_line(name: str | None, words: Words) -> str:
+    """Who is signed in, and the way out; nothing where nobody is asked who they are."""
+    if name is None:
+        return ""
+    return (
+        f'<p class="client"><span>{escape(words("client.name", name=name))}</span>'
+        f'<a href="logout">{escape(words("client.sign_out"))}</a></p>'
+    )
+
+
 def _accuracy(card: ModelCard, words: Words) -> list[str]:
     if card.accuracy is None:
         return []

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emotion.access import Turns
 from emotion.analysis import Analysis, Granularity
 from emotion.errors import EmotionError
 from emotion.outputs import ClipFiles, write_run
 from emotion.recognizer import Recognizer
 from emotion.ui import render
+from emotion.ui.place import Reader
+from emotion.ui.turns import InTurn
 from emotion.ui.words import Words
 
 POLL_S = 0.1
@@ -47,8 +50,8 @@ class View:
 class Runs:
     """The recordings in work, each under the browser session that waits for it."""
 
-    def __init__(self, recognizer: Recognizer) -> None:
-        self.recognizer = recognizer
+    def __init__(self, recognizer: Recognizer, turns: Turns) -> None:
+        self.recognizer, self._turns = recognizer, turns
         self._futures: dict[str, Future[Analysis]] = {}
 
     def cancel(self, session: str) -> None:
@@ -57,46 +60,47 @@ class Runs:
         if future is not None:
             future.cancel()
 
-    async def views(self, wish: Wish, session: str, words: Words) -> AsyncIterator[View]:
+    async def views(self, wish: Wish, reader: Reader) -> AsyncIterator[View]:
         """Each step of one recording; the last is its result, its error or its cancelling.
 
         Closing the iterator cancels the work.
         """
         if not wish.recording:
-            yield notice_view("hint", "no_recording", words)
+            yield notice_view("hint", "no_recording", reader.words)
             return
         try:
-            future = self._submit(wish)
+            future = self._submit(wish, reader.name)
         except EmotionError as error:
-            yield error_view(error, words)
+            yield error_view(error, reader.words)
             return
-        self._futures[session] = future
+        self._futures[reader.session] = future
         try:
-            async for view in self._steps(future, wish, words):
+            async for view in self._steps(future, wish, reader):
                 yield view
         finally:
             future.cancel()
-            if self._futures.get(session) is future:
-                del self._futures[session]
+            if self._futures.get(reader.session) is future:
+                del self._futures[reader.session]
 
-    async def record(self, wish: Wish) -> dict[str, Any]:
-        """The record of result.json for a program, with the embedding as lists; nothing is written.
+    async def record(self, wish: Wish, name: str) -> dict[str, Any]:
+        """The record of result.json for the program of this name, with the embedding as lists; nothing is
+        written.
 
         Raises an EmotionError that says what is wrong.
         """
-        analysis = await asyncio.wrap_future(self._submit(wish))
+        analysis = await asyncio.wrap_future(self._submit(wish, name))
         record = await asyncio.to_thread(analysis.record)
         record.pop("frames_file", None)  # there is no folder that could hold it
         if analysis.embedding is not None:
             record["embedding"] = analysis.embedding.tolist()
         return record
 
-    def _submit(self, wish: Wish) -> "Future[Analysis]":
+    def _submit(self, wish: Wish, name: str) -> "Future[Analysis]":
         path = Path(wish.recording or "")
-        return self.recognizer.submit(path, wish.granularity, wish.embedding, path.name)
+        return InTurn(self.recognizer, self._turns, name).submit(path, wish.granularity, wish.embedding, path.name)
 
-    async def _steps(self, future: "Future[Analysis]", wish: Wish, words: Words) -> AsyncIterator[View]:
-        started_s = time.perf_counter()
+    async def _steps(self, future: "Future[Analysis]", wish: Wish, reader: Reader) -> AsyncIterator[View]:
+        words, started_s = reader.words, time.perf_counter()
         busy = render.empty_card(words, busy=True)
         async for progress in self._progress(future, words):
             yield View(progress, busy, running=True)
@@ -104,7 +108,7 @@ class Runs:
             yield notice_view("cancelled", "cancelled", words)
             return
         try:
-            writing = asyncio.ensure_future(asyncio.to_thread(self._write, future.result(), wish))
+            writing = asyncio.ensure_future(asyncio.to_thread(_write, reader.place.outputs, future.result(), wish))
             if not await _soon(writing):
                 yield View(render.progress_bar(words("progress.writing"), None), busy, running=True)
             files = await writing
@@ -112,6 +116,8 @@ class Runs:
             yield error_view(error, words)
             return
         done = words("progress.done", seconds=f"{time.perf_counter() - started_s:.1f}")
+        if files.analysis.cached:
+            done += f" · {words('progress.cached')}"
         yield View(render.progress_done(done), render.result_card(files.analysis, words), files=files)
 
     async def _progress(self, future: "Future[Analysis]", words: Words) -> AsyncIterator[str]:
@@ -122,8 +128,9 @@ class Runs:
         # The outcome is read from `future`; asyncio would call it forgotten here.
         waiting.cancelled() or waiting.exception()
 
-    def _write(self, analysis: Analysis, wish: Wish) -> ClipFiles:
-        return write_run(self.recognizer.settings.outputs, analysis, wish.exports, wish.keep_audio)
+
+def _write(outputs: Path, analysis: Analysis, wish: Wish) -> ClipFiles:
+    return write_run(outputs, analysis, wish.exports, wish.keep_audio)
 
 
 async def _soon(waiting: asyncio.Future[Any]) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from emotion.cache import CacheStats
 from emotion.checkpoint.known import LICENCE, LICENCE_URL, known_model
 from emotion.errors import command_line
 from emotion.labels import emotion_of
@@ -35,15 +36,20 @@ class Meter:
     is_full: bool = False
 
 
-def status(readings: Sequence[StudioStatus], advice: Iterable[Advice], words: Words) -> str:
-    """Advice, machine and recogniser as of the latest reading; the readings before it draw the lines."""
+def status(
+    readings: Sequence[StudioStatus], advice: Iterable[Advice], words: Words, cache: CacheStats | None = None
+) -> str:
+    """Advice, machine and recogniser as of the latest reading; the readings before it draw the lines.
+
+    `cache` is what it did so far, None where it is off.
+    """
     now = readings[-1]
     # The moment changes with every reading, so that the browser sees that one has come.
     return (
         f'<div class="system" data-read="{now.uptime_s:.1f}">{_advice(advice, words)}'
         f'<section class="panel machine"><h2>{words("system.machine")}'
         f"<small>{words('system.trend')}</small></h2>{_machine(readings, words)}</section>"
-        f'<section class="panel"><h2>{words("system.recogniser")}</h2>{_recogniser(now, words)}</section></div>'
+        f'<section class="panel"><h2>{words("system.recogniser")}</h2>{_recogniser(now, cache, words)}</section></div>'
     )
 
 
@@ -174,7 +180,7 @@ def _work(card: Gpu) -> float:
 # The recogniser
 
 
-def _recogniser(now: StudioStatus, words: Words) -> str:
+def _recogniser(now: StudioStatus, cache: CacheStats | None, words: Words) -> str:
     engine = now.engine
     text = words("system.places", used=engine.queue_length, total=engine.queue_size)
     meters = [Meter(words("system.queue"), text, engine.queue_length / engine.queue_size)]
@@ -188,9 +194,22 @@ def _recogniser(now: StudioStatus, words: Words) -> str:
             total=now.machine.process_threads,
         ),
     }
+    meters += _cache(cache, words)
     meters += [Meter(words(f"system.{name}"), value) for name, value in facts.items()]
     rows = "".join(map(_meter, meters))
     return f'<ul class="meters">{rows}</ul>{_stages(engine, words)}{_shares(engine, words)}'
+
+
+def _cache(cache: CacheStats | None, words: Words) -> list[Meter]:
+    """How many recordings were known already, and what is kept for the next ones."""
+    if cache is None:
+        return [Meter(words("system.cache"), words("system.cache_off"))]
+    asked = cache.hits + cache.misses
+    share = cache.hits / asked if asked else 0.0
+    told = {"hits": f"{cache.hits:,}", "asked": f"{asked:,}", "share": f"{share:.0%}"}
+    text = words("system.cache_of", **told) if asked else words("system.cache_unasked")
+    kept = words("system.cache_entries", entries=f"{cache.entries:,}", size=amount(cache.size_bytes))
+    return [Meter(words("system.cache"), text, share), Meter(words("system.cache_kept"), kept, is_part=True)]
 
 
 def _stages(engine: EngineStatus, words: Words) -> str:

@@ -1,9 +1,11 @@
 """What comes from a browser: only its own uploads are read, and their copies go when the reader goes."""
 
+import os
 import secrets
 import shutil
 import threading
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import gradio as gr
@@ -11,6 +13,9 @@ from gradio.utils import get_upload_folder
 
 from emotion.audio import Clip, write_wav
 from emotion.errors import NotSound
+
+# Of uploads that were only chosen, Gradio deletes the copies after a day without a word.
+_OWNED_BEFORE_A_LOOK = 4_096
 
 
 def take_only_uploads(component: gr.components.Component) -> None:
@@ -27,13 +32,29 @@ def take_only_uploads(component: gr.components.Component) -> None:
 
 
 class Uploads:
-    """The uploaded copies that each session uses; two sessions that upload the same file share one copy."""
+    """Whose the uploaded copies are, and which sessions use them; those who upload the same file share one copy."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users: defaultdict[Path, set[str]] = defaultdict(set)
+        self._owners: defaultdict[Path, set[str]] = defaultdict(set)
+
+    def belong(self, owner: str, paths: Iterable[str | Path]) -> None:
+        """From now on the owner may use these copies."""
+        with self._lock:
+            if len(self._owners) > _OWNED_BEFORE_A_LOOK:
+                for gone in [folder for folder in self._owners if not folder.exists()]:
+                    del self._owners[gone]
+            for path in paths:
+                self._owners[_folder_of(path)].add(owner)
+
+    def is_of(self, owner: str, path: str | Path) -> bool:
+        """Whether the owner may use the copy at this path."""
+        with self._lock:
+            return owner in self._owners.get(_folder_of(path), ())
 
     def remember(self, session: str, *paths: str | Path) -> None:
+        """The session uses these copies until it is forgotten."""
         with self._lock:
             for path in paths:
                 self._users[Path(path)].add(session)
@@ -54,10 +75,16 @@ class Uploads:
                 users.discard(session)
                 if not users:
                     del self._users[path]
-                    _delete(path)
+                    self._delete(path)
+
+    def _delete(self, path: Path) -> None:
+        # Gradio keeps every upload alone in a folder that is named by its content; nothing else is ever touched.
+        folder = path.parent
+        if folder.parent == Path(get_upload_folder()):
+            shutil.rmtree(folder, ignore_errors=True)
+            self._owners.pop(_folder_of(path), None)
 
 
-def _delete(path: Path) -> None:
-    # Gradio keeps every upload alone in a folder that is named by its content; nothing else is ever touched.
-    if path.parent.parent == Path(get_upload_folder()):
-        shutil.rmtree(path.parent, ignore_errors=True)
+def _folder_of(path: str | Path) -> Path:
+    """The folder of an upload, whatever the path does to look like another."""
+    return Path(os.path.realpath(path)).parent

@@ -1,4 +1,5 @@
-// What the browser has to say by itself: a file that the server would refuse, and a server that is gone.
+// What the browser has to say by itself: a file that the server would refuse, a server that is gone, and a sign-in that
+// is over.
 (() => {
   const words = () => studio.words[navigator.language.startsWith("zh") ? "zh" : "en"];
   const size = (bytes) => (bytes >= 1e9 ? (bytes / 1e9).toFixed(2) + " GB" : Math.max(Math.round(bytes / 1e6), 1) + " MB");
@@ -59,9 +60,25 @@
     looking = setInterval(look, 2000);
     say(words().gone);
   }
+
+  // ---- a sign-in that is over, and too much at a time: whoever is refused learns why ----
+  function again() {
+    location.assign("login"); // what was shown comes back after it, see page.js
+  }
+  function refused(answer) {
+    if (new URL(answer.url, location.href).origin !== location.origin) return;
+    if (answer.status === 401) say(words().signed_out, words().sign_in, again);
+    if (answer.status === 429) {
+      const seconds = Number(answer.headers.get("Retry-After")) || 1;
+      say(words().too_many.replace("{seconds}", seconds), words().close, close);
+    }
+  }
+
   window.fetch = async (...request) => {
     try {
-      return await ask(...request);
+      const answer = await ask(...request);
+      refused(answer);
+      return answer;
     } catch (error) {
       if (error instanceof TypeError) doubt();
       throw error;

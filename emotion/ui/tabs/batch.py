@@ -17,6 +17,7 @@ from emotion.outputs.run import SUMMARY_FILE
 from emotion.ui import batch_render, layout, render, theme
 from emotion.ui.batches import Batches, Followed, Look
 from emotion.ui.desk import OPENING, QUIET, Desk
+from emotion.ui.place import Place, Reader
 from emotion.ui.runs import POLL_S, log
 from emotion.ui.texts import text
 from emotion.ui.uploads import Uploads, take_only_uploads
@@ -69,7 +70,7 @@ class Answers:
 
     def __init__(self, desk: Desk, uploads: Uploads) -> None:
         self._desk, self._uploads = desk, uploads
-        self._batches = Batches(desk.recognizer, uploads)
+        self._batches = Batches(desk.recognizer, desk.turns, uploads)
 
     async def start(
         self,
@@ -81,13 +82,14 @@ class Answers:
         request: gr.Request,
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Each step of a new batch, until it is over."""
-        session, words = request.session_hash or "", self._desk.words(request)
+        reader = self._desk.reader(request)
+        words = reader.words
         if not files:
             yield _without_batch(batch_render.no_files_card(words))
             return
-        self._uploads.remember(session, *files)
+        self._uploads.remember(reader.session, *files)
         wish = BatchWish(granularity, embedding, tuple(exports), keep_audio)
-        beginning = asyncio.ensure_future(self._batches.begin(session, files, wish))
+        beginning = asyncio.ensure_future(self._batches.begin(reader, files, wish))
         try:
             # What is so quick needs no step of its own.
             if not (await asyncio.wait({beginning}, timeout=POLL_S))[0]:
@@ -100,18 +102,18 @@ class Answers:
             _note_unexpected(error)
             yield _without_batch(batch_render.problem_card(error, words))
             return
-        async with aclosing(self._follow(followed, session, words)) as steps:
+        async with aclosing(self._follow(followed, reader)) as steps:
             async for values in steps:
                 yield values
 
     async def come_back(self, token: str, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """What was shown before the page was loaded anew: the batch goes on, or its outcome stands."""
-        session, words = request.session_hash or "", self._desk.words(request)
-        followed = self._batches.adopt(session, token)
+        reader = self._desk.reader(request)
+        followed = self._batches.adopt(reader, token)
         if followed is None:
-            yield _without_batch(batch_render.empty_card(words))
+            yield _without_batch(batch_render.empty_card(reader.words))
             return
-        async with aclosing(self._follow(followed, session, words)) as steps:
+        async with aclosing(self._follow(followed, reader)) as steps:
             async for values in steps:
                 yield values
 
@@ -136,12 +138,13 @@ class Answers:
         try:
             if followed is None or all(row.folder != folder for row in followed.batch.snapshot().rows):
                 raise RunNotFound
-            await asyncio.to_thread(self._desk.history.open_clip, folder)
+            await asyncio.to_thread(followed.place.history.open_clip, folder)
         except EmotionError as error:
             return batch_render.problem_note(error, self._desk.words(request)), gr.skip(), gr.skip()
         return gr.skip(), folder, gr.Tabs(selected="recognise")
 
-    async def _follow(self, followed: Followed, session: str, words: Words) -> AsyncGenerator[tuple[Any, ...]]:
+    async def _follow(self, followed: Followed, reader: Reader) -> AsyncGenerator[tuple[Any, ...]]:
+        session, words = reader.session, reader.words
         async with aclosing(self._batches.views(followed)) as views:
             async for view in views:
                 look = followed.looks[session]
@@ -149,15 +152,19 @@ class Answers:
                     yield (*_running(followed, view, words), *_chosen(followed, view, look, words))
         _note_unexpected(followed.error)
         buttons = gr.update(interactive=True), gr.update(interactive=False)
-        yield (self._downloads(view, words), *buttons, *_chosen(followed, view, followed.looks[session], words))
+        yield (
+            self._downloads(view, followed.place, words),
+            *buttons,
+            *_chosen(followed, view, followed.looks[session], words),
+        )
 
-    def _downloads(self, view: BatchView, words: Words) -> str:
+    def _downloads(self, view: BatchView, place: Place, words: Words) -> str:
         """Links to what was written, in the place of the progress."""
         if view.folder is None:
             return ""
         run, shelf = view.folder.name, self._desk.shelf
-        zipped = shelf.stream(f"{run}.zip", partial(self._desk.history.zip_chunks, run))
-        return batch_render.downloads(shelf.address(view.folder / SUMMARY_FILE), zipped, run, words)
+        zipped = shelf.stream(f"{run}.zip", partial(place.history.zip_chunks, run), place.owner)
+        return batch_render.downloads(shelf.address(view.folder / SUMMARY_FILE, place.owner), zipped, run, words)
 
 
 def _lay_out(desk: Desk) -> Parts:

@@ -12,6 +12,7 @@ from emotion.ui import clip_view, comparison_render, history_render, render, the
 from emotion.ui.clip_view import ClipView, lay_out_clip
 from emotion.ui.desk import OPENING, QUIET, Desk
 from emotion.ui.history_render import MORE_CLIPS, MOST_TYPED, PAGE_RUNS, Look
+from emotion.ui.place import Place
 from emotion.ui.texts import html
 from emotion.ui.words import Words
 
@@ -78,22 +79,22 @@ class Answers:
 
     def refresh(self, look: Look, open_clip: str, request: gr.Request) -> tuple[Any, ...]:
         """What can be searched, the list as it is now, and the clip that was opened elsewhere meanwhile."""
-        words = self._desk.words(request)
+        words, place = self._desk.words(request), self._desk.place(request)
         view: tuple[Any, ...] = (gr.skip(),) * len(_no_view(words))
         if open_clip not in ("", look.seen):
             look = replace(look, open_clip=open_clip, seen=open_clip)
             try:
-                view = self._view(open_clip, words)
+                view = self._view(open_clip, place, words)
             except EmotionError:  # it was deleted since
                 look = replace(look, open_clip="")
-        if not self._is_kept(look.open_clip):
+        if not _is_kept(look.open_clip, place):
             look, view = replace(look, open_clip=""), _no_view(words)
-        return history_render.tools(look, words), *self._listed(look, words), *view
+        return history_render.tools(look, words), *self._listed(look, place, words), *view
 
     def find(self, search: str | None, emotion: str | None, look: Look, request: gr.Request) -> tuple[Any, ...]:
         """The runs that go with what was typed and chosen, which may be nothing."""
         look = Look((search or "")[:MOST_TYPED], emotion or "", open_clip=look.open_clip, seen=look.seen)
-        return self._listed(look, self._desk.words(request))
+        return self._listed(look, self._desk.place(request), self._desk.words(request))
 
     def more(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """More runs, or more recordings of a batch."""
@@ -104,29 +105,29 @@ class Answers:
             look = replace(look, unfolded=tuple(unfolded.items()))
         else:
             look = replace(look, limit=look.limit + PAGE_RUNS)
-        return self._listed(look, self._desk.words(request))
+        return self._listed(look, self._desk.place(request), self._desk.words(request))
 
     def open(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """A clip with everything that was kept of it."""
-        words, folder = self._desk.words(request), _said(event, "open")
+        words, place, folder = self._desk.words(request), self._desk.place(request), _said(event, "open")
         try:
-            view = self._view(folder, words)
+            view = self._view(folder, place, words)
         except EmotionError as error:
             look = replace(look, open_clip="")
-            return *self._listed(look, words), *_no_view(words, error), gr.skip()
+            return *self._listed(look, place, words), *_no_view(words, error), gr.skip()
         look = replace(look, open_clip=folder, seen=folder)
-        return *self._listed(look, words), *view, folder
+        return *self._listed(look, place, words), *view, folder
 
     def close(self, look: Look, request: gr.Request) -> tuple[Any, ...]:
         """No clip."""
-        words = self._desk.words(request)
-        return *self._listed(replace(look, open_clip=""), words), *_no_view(words)
+        words, place = self._desk.words(request), self._desk.place(request)
+        return *self._listed(replace(look, open_clip=""), place, words), *_no_view(words)
 
     def ask(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """The question whether a run shall be deleted, or why it cannot be."""
         words = self._desk.words(request)
         try:
-            run = self._desk.history.run(_said(event, "delete"))
+            run = self._desk.place(request).history.run(_said(event, "delete"))
             if run.is_open:
                 raise RunIsOpen(run.name)
         except EmotionError as error:
@@ -135,24 +136,25 @@ class Answers:
 
     def delete(self, look: Look, open_clip: str, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """The list without a run, and no clip of it open."""
-        words, name, history = self._desk.words(request), _said(event, "delete"), self._desk.history
+        words, place = self._desk.words(request), self._desk.place(request)
+        name, history = _said(event, "delete"), place.history
         unchanged = [gr.skip()] * len(_no_view(words))
         try:
             said = words("history.deleted", name=history_render.name_of(history.run(name), words))
             history.delete(name)
         except EmotionError as error:
-            _, *listed = self._listed(look, words)
+            _, *listed = self._listed(look, place, words)
             return "", history_render.problem(error, words), *listed, *unchanged, gr.skip()
         view: list[Any] = unchanged
         if _is_of(look.open_clip, name):
             look, view = replace(look, open_clip=""), list(_no_view(words))
-        return "", *self._listed(look, words, said), *view, "" if _is_of(open_clip, name) else gr.skip()
+        return "", *self._listed(look, place, words, said), *view, "" if _is_of(open_clip, name) else gr.skip()
 
     def compare(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """The open clip and a second one."""
-        words = self._desk.words(request)
+        words, place = self._desk.words(request), self._desk.place(request)
         try:
-            pair = [self._desk.history.open_clip(folder) for folder in (look.open_clip, _said(event, "compare"))]
+            pair = [place.history.open_clip(folder) for folder in (look.open_clip, _said(event, "compare"))]
         except EmotionError as error:
             return *_no_comparison(), history_render.problem(error, words)
         one, other = (files.analysis for files in pair)
@@ -160,35 +162,39 @@ class Answers:
         sides = [
             value
             for letter, files in zip(comparison_render.SIDES, pair, strict=True)
-            for value in (comparison_render.side(letter, files, words), *clip_view.shown(files, self._desk, words))
+            for value in (
+                comparison_render.side(letter, files, words),
+                *clip_view.shown(files, self._desk, place, words),
+            )
         ]
         return head, *sides, table, gr.skip()
 
-    def _listed(self, look: Look, words: Words, said: str = "") -> tuple[Any, ...]:
+    def _listed(self, look: Look, place: Place, words: Words, said: str = "") -> tuple[Any, ...]:
         """Values of the summary, the list and the look."""
-        page = self._desk.history.runs(look.search, look.emotion, look.limit)
+        page = place.history.runs(look.search, look.emotion, look.limit)
         summary = history_render.summary(page, look, self._desk.settings, words, said)
         # In the time of the server, as the runs themselves.
         return summary, history_render.run_list(page, look, words, datetime.now().date()), look
 
-    def _is_kept(self, folder: str) -> bool:
-        """Whether a clip is still there, without reading it."""
-        try:
-            return any(clip.folder == folder for clip in self._desk.history.run(folder.partition("/")[0]).clips)
-        except EmotionError:
-            return False
-
-    def _view(self, folder: str, words: Words) -> tuple[Any, ...]:
+    def _view(self, folder: str, place: Place, words: Words) -> tuple[Any, ...]:
         """Values of the side with the open clip; raises an EmotionError that says why not."""
-        desk, files = self._desk, self._desk.history.open_clip(folder)
-        run = desk.history.run(folder.partition("/")[0])
-        zipped = desk.shelf.stream(f"{run.name}.zip", partial(desk.history.zip_chunks, run.name))
+        desk, files = self._desk, place.history.open_clip(folder)
+        run = place.history.run(folder.partition("/")[0])
+        zipped = desk.shelf.stream(f"{run.name}.zip", partial(place.history.zip_chunks, run.name), place.owner)
         return (
             history_render.opened(files, run, words),
-            *clip_view.shown(files, desk, words),
+            *clip_view.shown(files, desk, place, words),
             history_render.whole_run(run, zipped, words),
             clip_view.log_of(files, words),
         )
+
+
+def _is_kept(folder: str, place: Place) -> bool:
+    """Whether a clip is still there, without reading it."""
+    try:
+        return any(clip.folder == folder for clip in place.history.run(folder.partition("/")[0]).clips)
+    except EmotionError:
+        return False
 
 
 def _no_view(words: Words, error: EmotionError | None = None) -> tuple[Any, ...]:

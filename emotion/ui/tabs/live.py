@@ -14,6 +14,7 @@ from emotion.ui import clip_view, layout, render, theme
 from emotion.ui.clip_view import ClipView, lay_out_clip
 from emotion.ui.desk import OPENING, QUIET, Desk
 from emotion.ui.live_socket import add_live_route, live_value
+from emotion.ui.place import Place
 from emotion.ui.tabs.recognise import show_clip
 from emotion.ui.texts import html, text
 from emotion.ui.words import Words
@@ -45,16 +46,16 @@ class Parts:
 
 def add_live(desk: Desk, app: FastAPI) -> None:
     """Lay out the tab and wire it; `app` listens to the microphones."""
-    add_live_route(app, desk.recognizer)
+    add_live_route(app, desk.recognizer, desk.turns)
     parts = _lay_out(desk)
     _wire_box(parts, desk)
     _wire_outcome(parts, desk)
 
 
-def saved_values(run: str, desk: Desk, words: Words) -> tuple[Any, ...]:
+def saved_values(run: str, desk: Desk, place: Place, words: Words) -> tuple[Any, ...]:
     """Values of the clip's components, of the log and of the open clip for a run that was saved; or why not."""
     try:
-        return *show_clip(run, desk, words), run
+        return *show_clip(run, desk, place, words), run
     except EmotionError as error:
         return render.error_card(error, words), None, "", "", gr.skip()
 
@@ -93,12 +94,13 @@ def _wire_box(parts: Parts, desk: Desk) -> None:
 
 def _wire_outcome(parts: Parts, desk: Desk) -> None:
     async def show_saved(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        return await asyncio.to_thread(saved_values, str(getattr(event, "run", "")), desk, desk.words(request))
+        run = str(getattr(event, "run", ""))
+        return await asyncio.to_thread(saved_values, run, desk, desk.place(request), desk.words(request))
 
     async def come_back(run: str, request: gr.Request) -> tuple[Any, ...]:
         """What was shown before the page was loaded anew, be it for another language."""
         try:
-            return await asyncio.to_thread(show_clip, run, desk, desk.words(request))
+            return await asyncio.to_thread(show_clip, run, desk, desk.place(request), desk.words(request))
         except EmotionError:  # there is none, or it was deleted since
             return tuple(gr.skip() for _ in parts.outcome)
 

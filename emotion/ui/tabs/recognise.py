@@ -15,6 +15,7 @@ from emotion.settings import Settings
 from emotion.ui import clip_view, layout, render
 from emotion.ui.clip_view import ClipView, lay_out_clip
 from emotion.ui.desk import QUIET, Desk
+from emotion.ui.place import Place, Reader
 from emotion.ui.runs import View, Wish
 from emotion.ui.texts import html, text
 from emotion.ui.uploads import Uploads, take_only_uploads
@@ -46,7 +47,7 @@ def add_recognise(desk: Desk, uploads: Uploads) -> Parts:
     """Lay out the tab and wire it."""
     parts = _lay_out(desk.settings)
     take_only_uploads(parts.recording)
-    _wire_samples(parts, desk)
+    _wire_samples(parts, desk, uploads)
     _wire_runs(parts, desk, uploads)
     _wire_open_clip(parts, desk)
     return parts
@@ -57,10 +58,10 @@ def sample_path(name: str) -> Path:
     return Path(__file__).parent.parent / "assets" / "samples" / f"{name}.flac"
 
 
-def show_clip(folder: str, desk: Desk, words: Words) -> tuple[Any, ...]:
+def show_clip(folder: str, desk: Desk, place: Place, words: Words) -> tuple[Any, ...]:
     """Values of the clip's components and the log for a stored clip; raises an EmotionError that says why not."""
-    files = desk.history.open_clip(folder)
-    return *clip_view.shown(files, desk, words), clip_view.log_of(files, words)
+    files = place.history.open_clip(folder)
+    return *clip_view.shown(files, desk, place, words), clip_view.log_of(files, words)
 
 
 def _lay_out(settings: Settings) -> Parts:
@@ -91,9 +92,14 @@ def _recording() -> tuple[gr.Audio, dict[str, gr.Button]]:
     return recording, samples
 
 
-def _wire_samples(parts: Parts, desk: Desk) -> None:
-    def take(find: Callable[[], Path | None]) -> Callable[[], str | None]:
-        return lambda: parts.recording.move_resource_to_block_cache(find())
+def _wire_samples(parts: Parts, desk: Desk, uploads: Uploads) -> None:
+    def take(find: Callable[[], Path | None]) -> Callable[[gr.Request], str | None]:
+        def taken(request: gr.Request) -> str | None:
+            path = parts.recording.move_resource_to_block_cache(find())
+            uploads.belong(desk.place(request).owner, [path] if path else [])
+            return path
+
+        return taken
 
     for name, button in parts.samples.items():
         find = partial(sample_path, name) if name in SAMPLES else desk.recognizer.example
@@ -109,14 +115,14 @@ def _wire_runs(parts: Parts, desk: Desk, uploads: Uploads) -> None:
         exports: list[str],
         request: gr.Request,
     ) -> AsyncIterator[tuple[Any, ...]]:
-        session, words = request.session_hash or "", desk.words(request)
-        uploads.remember(session, *([recording] if recording else []))
+        reader = desk.reader(request)
+        uploads.remember(reader.session, *([recording] if recording else []))
         wish = Wish(recording, granularity, embedding, tuple(exports), keep_audio)
-        async for view in desk.runs.views(wish, session, words):
+        async for view in desk.runs.views(wish, reader):
             lent = None
             if view.files is not None and view.files.audio is None:
-                lent = await asyncio.to_thread(uploads.lend, session, view.files.analysis.clip)
-            yield await _values(view, desk, words, lent)
+                lent = await asyncio.to_thread(uploads.lend, reader.session, view.files.analysis.clip)
+            yield await _values(view, desk, reader, lent)
 
     def cancel(request: gr.Request) -> None:
         desk.runs.cancel(request.session_hash or "")
@@ -136,20 +142,20 @@ def _wire_open_clip(parts: Parts, desk: Desk) -> None:
         if folder in ("", shown):
             return tuple(gr.skip() for _ in outputs)
         try:
-            return *show_clip(folder, desk, desk.words(request)), folder
+            return *show_clip(folder, desk, desk.place(request), desk.words(request)), folder
         except EmotionError:  # deleted since: what is shown stays
             return tuple(gr.skip() for _ in outputs)
 
     desk.open_clip.change(follow, [desk.open_clip, parts.shown], outputs, **QUIET)
 
 
-async def _values(view: View, desk: Desk, words: Words, lent: Path | None) -> tuple[Any, ...]:
+async def _values(view: View, desk: Desk, reader: Reader, lent: Path | None) -> tuple[Any, ...]:
     """The values of all outcome components, and of the open clip, for one step; `lent` is sound that is not kept."""
     buttons = gr.update(interactive=not view.running), gr.update(interactive=view.running)
     if view.files is None:
         log = gr.skip() if view.running else ""
         return view.progress, view.result, None, "", log, *buttons, "", gr.skip()
-    clip = await asyncio.to_thread(clip_view.shown, view.files, desk, words, lent)
-    log = clip_view.log_of(view.files, words)
-    key = clip_view.clip_key(view.files, desk.settings)
+    clip = await asyncio.to_thread(clip_view.shown, view.files, desk, reader.place, reader.words, lent)
+    log = clip_view.log_of(view.files, reader.words)
+    key = clip_view.clip_key(view.files, reader.place)
     return view.progress, *clip, log, *buttons, key, key

@@ -7,9 +7,10 @@ import gradio as gr
 
 from emotion.errors import RunNotFound
 from emotion.outputs.run import AUDIO_FILE
-from emotion.similar import Gallery, Surroundings
+from emotion.similar import Surroundings
 from emotion.ui import similar_render, theme
 from emotion.ui.desk import OPENING, QUIET, Desk
+from emotion.ui.place import Place
 from emotion.ui.texts import text
 
 _MOST_NEIGHBOURS = 10
@@ -46,30 +47,31 @@ class Answers:
     """What the tab answers to a reader: each method is one event, and gives the values of the components after it."""
 
     def __init__(self, desk: Desk) -> None:
-        self._desk, self._gallery = desk, Gallery()
+        self._desk = desk
 
     def look(self, open_clip: str, request: gr.Request) -> tuple[str, ...]:
         """List and map around the open clip."""
-        words, around = self._desk.words(request), self._around(open_clip)
+        words, place = self._desk.words(request), self._desk.place(request)
+        around = _around(place, open_clip)
         return (
-            similar_render.nearest(around, open_clip, self._address(around), words),
+            similar_render.nearest(around, open_clip, self._address(place, around), words),
             similar_render.clip_map(around, open_clip, words),
             similar_render.no_card(words),
         )
 
     def show(self, event: gr.EventData, request: gr.Request) -> str:
         """The card of a mark on the map."""
-        words, folder = self._desk.words(request), _said(event, "point")
-        around = self._around("")
+        words, place, folder = self._desk.words(request), self._desk.place(request), _said(event, "point")
+        around = _around(place, "")
         known = around.clips.get(folder)
         if known is None:
             return similar_render.problem(words.error(RunNotFound()))
-        return similar_render.card(folder, known, self._address(around), words)
+        return similar_render.card(folder, known, self._address(place, around), words)
 
     def take(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """Another open clip: it is shown on the first tab, or stays here with what is like it."""
         near, folder = _said(event, "near"), _said(event, "open") or _said(event, "near")
-        words, around = self._desk.words(request), self._around("")
+        words, around = self._desk.words(request), _around(self._desk.place(request), "")
         if folder not in around.clips:
             problem = similar_render.problem(words.error(RunNotFound()))
             return gr.skip(), gr.skip(), problem, gr.skip(), gr.skip()
@@ -77,16 +79,17 @@ class Answers:
             return *self.look(folder, request), folder, gr.skip()
         return gr.skip(), gr.skip(), gr.skip(), folder, gr.Tabs(selected="recognise")
 
-    def _around(self, folder: str) -> Surroundings:
-        return self._gallery.look_around(self._desk.history, folder, _MOST_NEIGHBOURS)
-
-    def _address(self, around: Surroundings) -> similar_render.Address:
+    def _address(self, place: Place, around: Surroundings) -> similar_render.Address:
         def address(folder: str) -> str | None:
             if not around.clips[folder].entry.has_audio:
                 return None
-            return self._desk.shelf.address(self._desk.settings.outputs / folder / AUDIO_FILE)
+            return self._desk.shelf.address(place.outputs / folder / AUDIO_FILE, place.owner)
 
         return address
+
+
+def _around(place: Place, folder: str) -> Surroundings:
+    return place.gallery.look_around(place.history, folder, _MOST_NEIGHBOURS)
 
 
 def _part(name: str, value: Any = None) -> gr.HTML:

@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from emotion.engine import Engine
-from emotion.monitor import ChoreWatch, StudioWatch, memory_held
+from emotion.engine import SpeechEngine
+from emotion.monitor import ChoreWatch, memory_held
 from emotion.ui import system_render, theme
 from emotion.ui.desk import QUIET, Desk
 from emotion.ui.texts import html, text
@@ -65,11 +65,12 @@ def _lay_out() -> Parts:
 
 
 def _wire_readings(parts: Parts, desk: Desk) -> None:
-    watch = StudioWatch(desk.recognizer.engine, desk.settings.inference_threads)
-
     def look(note: str, request: gr.Request) -> tuple[Any, ...]:
+        watch = desk.watch
         words, reading = desk.words(request), watch.read()
-        status = system_render.status(watch.readings or (reading,), watch.advice(), words)
+        status = system_render.status(
+            watch.readings or (reading,), watch.advice(), words, desk.recognizer.engine.cache_stats
+        )
         purpose = gr.skip() if note else system_render.note(words("system.chores"))
         return status, system_render.model_card(reading.model, words), purpose
 
@@ -92,7 +93,7 @@ def _wire_chores(parts: Parts, desk: Desk) -> None:
     parts.warm.click(warm, None, parts.chores, **_CHORE)
 
 
-async def _free(engine: Engine, words: Words) -> AsyncIterator[tuple[Any, ...]]:
+async def _free(engine: SpeechEngine, words: Words) -> AsyncIterator[tuple[Any, ...]]:
     yield _under_way(words("system.free_asked"))
     device = engine.card.device
     before = await asyncio.to_thread(memory_held, device)
@@ -115,7 +116,7 @@ def _freed(before_bytes: int, after_bytes: int, words: Words) -> str:
     return words("system.free_done", before=before, after=after)
 
 
-async def _warm(engine: Engine, is_measured: bool, words: Words) -> AsyncIterator[tuple[Any, ...]]:
+async def _warm(engine: SpeechEngine, is_measured: bool, words: Words) -> AsyncIterator[tuple[Any, ...]]:
     yield _under_way(words("system.warm_asked"))
     started_s = time.perf_counter()
     engine.warm_up()
@@ -129,7 +130,7 @@ async def _warm(engine: Engine, is_measured: bool, words: Words) -> AsyncIterato
     yield _over(words.joined(said))
 
 
-async def _is_done(engine: Engine) -> bool:
+async def _is_done(engine: SpeechEngine) -> bool:
     """Wait until what was asked of the engine is done; False when it works on recordings for too long."""
     chores = ChoreWatch(engine)
     for _ in range(round(_PATIENCE_S / _LOOK_S)):

@@ -1,0 +1,58 @@
+"""Whose runs a reader sees: each client that is asked for a key or a password has a place of its own."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emotion.access import client_of
+from emotion.outputs.history import History
+from emotion.similar import Gallery
+from emotion.ui.words import Words
+
+
+@dataclass(frozen=True)
+class Place:
+    """What one client sees, and nobody else.
+
+    `owner` is empty where nobody is asked who they are: then all share one place.
+    """
+
+    owner: str
+    outputs: Path
+    history: History
+    gallery: Gallery
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who looks at one page: its session, the name by which recordings in work are counted, and the texts."""
+
+    session: str
+    name: str
+    place: Place
+    words: Words
+
+
+class Places:
+    """The places of all clients, each made when it is first asked for; for any thread."""
+
+    def __init__(self, outputs: Path) -> None:
+        self._outputs = outputs
+        self._lock = threading.Lock()
+        self._known: dict[str, Place] = {}
+
+    def of(self, owner: str) -> Place:
+        """The place of an owner."""
+        with self._lock:
+            place = self._known.get(owner)
+            if place is None:
+                outputs = self._outputs / owner
+                place = self._known[owner] = Place(owner, outputs, History(outputs), Gallery())
+            return place
+
+
+def owner_of(scope: Mapping[str, Any]) -> str:
+    """Who asks, as the folder of the client below that of outputs; empty where all share it."""
+    return client_of(scope).folder or ""
