@@ -1,4 +1,4 @@
-"""Joins the recogniser and the page in one FastAPI application and serves it."""
+"""Joins recogniser, page and API in one FastAPI application, guards it, and serves it until it is told to end."""
 
 import errno
 import os
@@ -6,24 +6,95 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
+import uvicorn
 from fastapi import FastAPI
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
-from emotion.errors import EmotionError
+from emotion.access import Turns
+from emotion.access.ending import Ending, EndingDoor
+from emotion.access.gate import AccessGate
+from emotion.access.keys import Keyring
+from emotion.access.limits import RateLimiter
+from emotion.access.login import SignIn
+from emotion.access.middleware import BodyLimit, Faults, KnownHosts, RateLimit, RequestId
+from emotion.access.origins import LOOPBACK, known_hosts, known_origins
+from emotion.access.sessions import Sessions
+from emotion.access.studio_server import StudioServer
+from emotion.errors import EmotionError, command_line
+from emotion.logs import set_up_logs
+from emotion.metrics import Metrics, Traffic
+from emotion.monitor import StudioWatch
 from emotion.outputs.retention import Keeper, Retention
 from emotion.recognizer import AUTO, ModelState, Recognizer, ReportDownload
 from emotion.settings import Settings
 
 Say = Callable[[str], None]
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _LOOK_AT_MODEL_S = 0.5
+# Longer than a proxy keeps its connections to us, so that none is closed in the moment in which it is used.
+_KEEP_ALIVE_S = 75
+_CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "POST", "DELETE"],
+    "allow_headers": ["Authorization", "Content-Type", "Prefer", "X-API-Key", "X-Request-ID"],
+    "expose_headers": ["Location", "Preference-Applied", "Retry-After", "X-Cache", "X-Request-ID"],
+}
 
 
-def make_app(recognizer: Recognizer, on_start: Callable[[], None] = lambda: None) -> FastAPI:
-    """The application around one recogniser: the page at `/`; the recogniser closes when the application ends."""
+def make_app(
+    recognizer: Recognizer, on_start: Callable[[], None] = lambda: None, ending: Ending | None = None
+) -> FastAPI:
+    """The application around one recogniser: the page at `/`, the API at `/v1`; it ends with the recogniser.
+
+    `ending` tells its doors when the server begins to end. Raises SettingsInvalid for keys or limits that are none.
+    """
+    from emotion.api import add_api
     from emotion.ui.page import mount_page  # gradio takes seconds to import, so only when the page is served
 
+    settings = recognizer.settings
+    keyring, sessions = Keyring.of(settings), Sessions()
+    watch, turns = StudioWatch(recognizer.engine, settings.inference_threads), Turns(settings.jobs_per_client)
+    metrics = Metrics(recognizer.engine, watch)
+    app = FastAPI(
+        title="Emotion2Vec+ Studio",
+        lifespan=_lifespan(recognizer, on_start),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    add_api(app, recognizer, watch, turns)
+    app.add_api_route("/metrics", metrics.endpoint, include_in_schema=False, response_model=None)
+    if keyring.asks:
+        app.router.routes.extend(SignIn(keyring, sessions, settings.language).routes())
+    mount_page(app, recognizer, watch, turns)  # takes every address that is left
+    for guard in reversed(_guards(settings, keyring, sessions, metrics, ending or Ending())):
+        app.add_middleware(guard.cls, *guard.args, **guard.kwargs)
+    return app
+
+
+def _guards(
+    settings: Settings, keyring: Keyring, sessions: Sessions, metrics: Metrics, ending: Ending
+) -> list[Middleware]:
+    """What a request passes, from the outside in."""
+    names, origins = known_hosts(settings, keyring.asks), known_origins(settings, keyring.asks)
+    limiter = RateLimiter(settings.rate_limit)
+    guards = [
+        Middleware(RequestId),
+        Middleware(Traffic, metrics),
+        Middleware(Faults),
+        Middleware(EndingDoor, ending),
+        Middleware(KnownHosts, names) if names else None,
+        # Outside of the gate, since a browser asks without a key whether it may come with one.
+        Middleware(CORSMiddleware, allow_origins=sorted(origins), **_CORS) if origins else None,
+        Middleware(BodyLimit, settings.max_body_bytes),
+        Middleware(AccessGate, keyring, sessions, origins),
+        Middleware(RateLimit, limiter) if settings.rate_limit.strip() else None,
+    ]
+    return [guard for guard in guards if guard is not None]
+
+
+def _lifespan(recognizer: Recognizer, on_start: Callable[[], None]) -> Callable[[FastAPI], Any]:
     settings = recognizer.settings
     keeper = Keeper(settings.outputs, Retention.of(settings.keep_days, settings.keep_gb))
 
@@ -36,10 +107,7 @@ def make_app(recognizer: Recognizer, on_start: Callable[[], None] = lambda: None
         keeper.close()
         recognizer.close()
 
-    app = FastAPI(title="Emotion2Vec+ Studio", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    if not settings.insecure:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_known_hosts(settings), www_redirect=False)
-    return mount_page(app, recognizer)
+    return lifespan
 
 
 def serve(settings: Settings, say: Say, on_download: ReportDownload | None = None) -> None:
@@ -47,22 +115,49 @@ def serve(settings: Settings, say: Say, on_download: ReportDownload | None = Non
 
     A model that is named and not here is downloaded first; `on_download(done_bytes, total_bytes)` follows that.
     """
-    import uvicorn
-
     from emotion.ui.live_socket import MAX_SOUND_BYTES
 
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    if not settings.insecure:
-        _refuse_open_address(settings.host)
+    check_settings(settings)
+    set_up_logs(settings.log_level, settings.log_format)
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    recognizer = Recognizer(settings=settings, take_over=settings.model == AUTO, on_download=on_download)
+    recognizer, ending = (
+        Recognizer(settings=settings, take_over=settings.model == AUTO, on_download=on_download),
+        Ending(),
+    )
     with recognizer, _telling(recognizer, say):
-        app = make_app(recognizer, lambda: say(f"Emotion2Vec+ Studio is on {address} (Ctrl+C ends it)"))
-        # What is larger is refused before it is in memory; sound does not get smaller by deflating it.
-        config = uvicorn.Config(app, log_level="warning", ws_max_size=MAX_SOUND_BYTES, ws_per_message_deflate=False)
-        uvicorn.Server(config).run(sockets=[listener])
+        app = make_app(recognizer, lambda: say(f"Emotion2Vec+ Studio is on {address} (Ctrl+C ends it)"), ending)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            # A line for each request is written by Traffic.
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            proxy_headers=True,
+            forwarded_allow_ips=settings.trusted_proxies,
+            # What is larger is refused before it is in memory; sound does not get smaller by deflating it.
+            ws_max_size=MAX_SOUND_BYTES,
+            ws_per_message_deflate=False,
+        )
+        StudioServer(config, recognizer, ending, say).run(sockets=[listener])
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise SettingsInvalid or EmotionError for access that cannot be, before anything is opened."""
+    keyring = Keyring.of(settings)
+    RateLimiter(settings.rate_limit)
+    known_origins(settings, keyring.asks)
+    if settings.host not in LOOPBACK and not keyring.asks and not settings.insecure:
+        raise EmotionError(
+            f"Listening on {settings.host} would let anyone on the network use this server without a key. Make a key "
+            f"for programs with `{command_line('keys new NAME')}`, or a password for the page with "
+            f"`{command_line('keys password NAME')}`, and put the line that it prints into the settings. "
+            "--insecure listens there all the same."
+        )
 
 
 def describe(state: ModelState) -> str:
@@ -98,25 +193,6 @@ def _telling(recognizer: Recognizer, say: Say) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-def _refuse_open_address(host: str) -> None:
-    if host not in _LOOPBACK:
-        raise EmotionError(
-            f"Listening on {host} would let anyone on the network use this page without a key. Keep 127.0.0.1, and "
-            "reach it from elsewhere through an SSH tunnel or a proxy that asks for a password. "
-            "--insecure does it anyway."
-        )
-
-
-def _known_hosts(settings: Settings) -> list[str]:
-    """Names under which the page may be asked for.
-
-    A page of a stranger can point a name of its own at this machine, and would then read the history in a browser of
-    ours (DNS rebinding); the name in its requests gives it away.
-    """
-    named = [name.strip() for name in settings.allowed_hosts.split(",") if name.strip()]
-    return [*sorted(_LOOPBACK), "[::1]", settings.host, *named]
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -11,13 +11,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from emotion.access.clients import Client, address_of
 from emotion.access.keys import Keyring
 from emotion.access.middleware import POLICY_VIOLATION, PROBES
+from emotion.access.origins import ANY_ORIGIN
 from emotion.access.problems import ForeignOrigin, problem_of
 from emotion.access.sessions import Sessions, token_of
 from emotion.errors import EmotionError, NotAllowed
 
 LOGIN_PATH, LOGOUT_PATH = "/login", "/logout"
 _OPEN = (LOGIN_PATH, LOGOUT_PATH)
-ANY_ORIGIN = "*"
 
 
 class AccessGate:

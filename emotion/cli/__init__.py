@@ -1,4 +1,4 @@
-"""The command line: `emotion recognize`, `models`, `evaluate`, `tune`, `doctor`, `serve`."""
+"""The command line: `emotion recognize`, `models`, `evaluate`, `tune`, `doctor`, `serve`, `keys`."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from emotion.cli import doctor, evaluate, models, recognize, serve, tune
+from emotion.cli import doctor, evaluate, keys, models, recognize, serve, tune
 from emotion.errors import EmotionError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command()(evaluate.evaluate)
 app.command()(tune.tune)
 app.command()(doctor.doctor)
 app.command()(serve.serve)
+app.add_typer(keys.app, name="keys")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""`emotion serve`: the page."""
+"""`emotion serve`: the page and the API."""
 
 from typing import Annotated
 
@@ -16,15 +16,20 @@ def serve(
     runtime: flags.Runtime = None,
     device: flags.Device = None,
     precision: flags.Precision = None,
-    insecure: Annotated[bool | None, typer.Option("--insecure", help="Allow an address that others can reach.")] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Allow an address that others can reach, without a key.")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Settings by the size of the machine: personal, team or production.")
+    ] = None,
     config: flags.Config = None,
 ) -> None:
-    """Serve the page on this machine."""
+    """Serve the page and the HTTP API on this machine."""
     from emotion.server import serve as run
     from emotion.settings import load_settings
 
     chosen = {"host": host, "port": port, "model": model, "hub": hub, "offline": offline}
     computed = {"runtime": runtime, "device": device, "precision": precision}
-    settings = load_settings(config, **chosen, **computed, insecure=insecure)
+    settings = load_settings(config, profile, **chosen, **computed, insecure=insecure)
     with terminal.DownloadBar(settings.model) as report:
         run(settings, terminal.say, report)
