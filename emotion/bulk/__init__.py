@@ -6,10 +6,10 @@
 
 `listing` and `manifests` find recordings as a stream, `places` reads what lies on other machines, `lane` takes a few
 at a time through the engine, `rows` and `parts` write Parquet, `results` is the folder with its state, `work` joins
-them on one machine and `cluster` on many.
+them on one machine; `cluster` on many, with `blocks` that go to each `replica`.
 """
 
-from emotion.bulk.cluster import recognise_on_cluster
+from emotion.bulk.cluster import connected, recognise_on_cluster, state_on_cluster
 from emotion.bulk.errors import (
     BulkStopped,
     ManifestInvalid,
@@ -41,7 +41,9 @@ __all__ = [
     "Tally",
     "Watch",
     "Wish",
+    "connected",
     "recognise_into",
     "recognise_on_cluster",
     "state_of",
+    "state_on_cluster",
 ]

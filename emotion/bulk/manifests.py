@@ -104,7 +104,7 @@ def _json_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
 
 def _parquet_rows(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
     import pyarrow
-    import pyarrow.parquet as parquet
+    from pyarrow import parquet
 
     try:
         table = parquet.ParquetFile(file)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow
-import pyarrow.parquet as parquet
+from pyarrow import parquet
 
 from emotion.bulk.errors import PartDamaged
 from emotion.bulk.rows import Row
@@ -114,7 +114,7 @@ def read_paths(file: BinaryIO, name: str) -> list[str]:
 
 def write_without_failures(file: BinaryIO, name: str, target: Path) -> bool:
     """Write a part again without the recordings that failed; False, and nothing written, if no other is in it."""
-    import pyarrow.compute as compute
+    from pyarrow import compute
 
     try:
         table = parquet.ParquetFile(file).read()

@@ -191,6 +191,12 @@ class Results:
             raise ResultsUnwritable(self.name, error.strerror or "unknown") from error
 
 
+def require_same(begun: State, now: State, name: str) -> None:
+    """Raises ResultsDiffer if a replica makes other results than those that were begun."""
+    if differences := _differences(_plain(begun), _plain(now)):
+        raise ResultsDiffer(name, differences)
+
+
 def _plain(state: State) -> dict[str, Any]:
     """The state as it comes back from JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(state)))

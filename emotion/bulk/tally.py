@@ -53,7 +53,7 @@ class Tally:
 class Watch:
     """How a person follows bulk work and ends it; `tell` is called several times a second, `stop` is set to end."""
 
-    tell: Callable[[Tally], None] = lambda tally: None
+    tell: Callable[[Tally], None] = lambda _: None
     stop: threading.Event = field(default_factory=threading.Event)
 
 

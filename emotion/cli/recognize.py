@@ -1,4 +1,7 @@
-"""`emotion recognize`: files, folders, zips or standard input; one line or one JSON record for each."""
+"""`emotion recognize`: files, folders, zips or standard input; one line or one JSON record for each.
+
+With `--results` any number of them goes into Parquet files instead: see `emotion.cli.bulk`.
+"""
 
 import sys
 import time
@@ -9,16 +12,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emotion.cli import flags, terminal
+from emotion.cli import bulk, flags, terminal
 from emotion.errors import NothingInside
 
 if TYPE_CHECKING:
     from emotion.analysis import Granularity
     from emotion.batch import Batch, BatchWish, Named, Outcome
     from emotion.recognizer import Recognizer
+    from emotion.settings import Settings
 
 _STANDARD_INPUT = "-"
 _FILES_HELP = "Recordings, folders or .zip files of them, or - for standard input."
+_RESULTS_HELP = (
+    "Folder or URL for Parquet files, resumable, for any number of recordings; takes manifests and URLs too."
+)
 _FORMATS_HELP = "Also write csv, srt, vtt, textgrid, audacity, rttm or labelstudio (json always is); may be repeated."
 
 
@@ -29,6 +36,12 @@ def recognize(
     output: Annotated[Path | None, typer.Option(help="Folder of the runs: outputs; with --json none.")] = None,
     formats: Annotated[list[str] | None, typer.Option("--format", help=_FORMATS_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON record per file.")] = False,
+    results: Annotated[str | None, typer.Option(help=_RESULTS_HELP)] = None,
+    cluster: Annotated[bool, typer.Option("--cluster", help="With --results: work on a Ray cluster.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="With --results: lose what is there.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With --results: try failed ones again.")
+    ] = False,
     model: flags.Model = None,
     hub: flags.Hub = None,
     offline: flags.Offline = None,
@@ -38,8 +51,6 @@ def recognize(
     config: flags.Config = None,
 ) -> None:
     """Recognise the emotion in recordings. Exits with 1 when a file failed; the others are still done."""
-    from emotion.batch import Batch
-    from emotion.recognizer import Recognizer
     from emotion.settings import load_settings
 
     settings = load_settings(
@@ -54,15 +65,38 @@ def recognize(
     )
     writes = output is not None or not as_json
     wish = _wish(granularity, embedding, formats or [], settings.keep_audio, writes)
+    if results is not None:
+        _refuse_beside_results(output, formats)
+        call = bulk.BulkCall(files, results, cluster, overwrite, retry_failed, as_json)
+        raise typer.Exit(bulk.recognise_bulk(call, wish.granularity, wish.embedding, settings))
+    _refuse_without_results(cluster, overwrite, retry_failed)
+    failures = _recognise_files(files, wish, settings, as_json)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _recognise_files(files: list[str], wish: "BatchWish", settings: "Settings", as_json: bool) -> int:
+    """The files of the call as one batch; the number of those that failed."""
+    from emotion.batch import Batch
+    from emotion.recognizer import Recognizer
+
     sources = list(_find_sources(files))
     with (
         terminal.DownloadBar(settings.model) as report,
         Recognizer(settings=settings, on_download=report) as recognizer,
     ):
         terminal.say_model(recognizer.state)
-        failures = _run(Batch(recognizer, sources, wish), recognizer, as_json)
-    if failures:
-        raise typer.Exit(1)
+        return _run(Batch(recognizer, sources, wish), recognizer, as_json)
+
+
+def _refuse_beside_results(output: Path | None, formats: list[str] | None) -> None:
+    if output is not None or formats:
+        raise typer.BadParameter("Parquet files take the place of --output and --format.", param_hint="--results")
+
+
+def _refuse_without_results(cluster: bool, overwrite: bool, retry_failed: bool) -> None:
+    if cluster or overwrite or retry_failed:
+        raise typer.BadParameter("--cluster, --overwrite and --retry-failed need --results.", param_hint="--results")
 
 
 def _wish(granularity: str, embedding: bool, formats: list[str], keep_audio: bool, writes: bool) -> "BatchWish":

@@ -1,0 +1,177 @@
+"""`emotion recognize --results`: any number of recordings into Parquet files, resumable, here or on a cluster."""
+
+import json
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from emotion.cli import terminal
+
+if TYPE_CHECKING:
+    from emotion.analysis import Granularity
+    from emotion.bulk import Listing, Results, Tally, Watch, Wish
+    from emotion.settings import Settings
+
+# How often a log, in which no line can move, gets another one.
+_LINE_EVERY_S = 30.0
+_BAR_EVERY_S = 0.2
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class BulkCall:
+    """The words of one call."""
+
+    sources: list[str]
+    results: str
+    cluster: bool
+    overwrite: bool
+    retry_failed: bool
+    as_json: bool
+
+
+def recognise_bulk(call: BulkCall, granularity: "Granularity", embedding: bool, settings: "Settings") -> int:
+    """Do what was called for, and say how far it came; the exit code."""
+    from emotion.bulk import Listing, Results, Watch, Wish
+
+    wish = Wish(granularity, embedding)
+    # The same sound twice is rarer than what looking for it costs.
+    settings = settings.model_copy(update={"cache": "off"})
+    listing = Listing(call.sources)
+    work = _on_cluster if call.cluster else _here
+    with Results(call.results).held() as results, _ending_on_interrupt(not call.cluster) as stop, _Bar() as bar:
+        tally = work(call, wish, settings, listing, results, Watch(bar.show, stop))
+    _say_end(tally, results.name, call.as_json, stop.is_set())
+    if stop.is_set():
+        return INTERRUPTED
+    return 1 if tally.failed else 0
+
+
+def _here(
+    call: BulkCall, wish: "Wish", settings: "Settings", listing: "Listing", results: "Results", watch: "Watch"
+) -> "Tally":
+    from emotion.bulk import recognise_into, state_of
+    from emotion.recognizer import Recognizer
+
+    with (
+        terminal.DownloadBar(settings.model) as report,
+        Recognizer(settings=settings, on_download=report) as recognizer,
+    ):
+        terminal.say_model(recognizer.state)
+        state = state_of(wish, recognizer.engine.card, settings)
+        before = results.begin(state, call.overwrite, call.retry_failed)
+        _say_begin(before.rows)
+        return recognise_into(recognizer, results, listing, before, watch)
+
+
+def _on_cluster(
+    call: BulkCall, wish: "Wish", settings: "Settings", listing: "Listing", results: "Results", watch: "Watch"
+) -> "Tally":
+    from emotion.bulk import connected, recognise_on_cluster, state_on_cluster
+
+    with connected(settings):
+        state = state_on_cluster(wish, settings)
+        before = results.begin(state, call.overwrite, call.retry_failed)
+        _say_begin(before.rows)
+        return recognise_on_cluster(settings, results, listing, before, watch)
+
+
+def _say_begin(rows: int) -> None:
+    if rows:
+        terminal.say(f"The results hold {rows:,} recordings already; these are not done again.")
+
+
+def _say_end(tally: "Tally", name: str, as_json: bool, stopped: bool) -> None:
+    here = tally.here
+    terminal.say(
+        f"{here.rows:,} recordings, {here.sound_s / 3600:.2f} h of sound in {tally.elapsed_s:.1f} s: "
+        f"{tally.per_s:.1f} a second, {tally.hours_per_hour:.0f} h of sound an hour"
+    )
+    if tally.failed:
+        terminal.say(f"{tally.failed:,} recordings of the results failed; their column error says why.")
+    if stopped:
+        terminal.say("Stopped. What is done is kept; the same command goes on.")
+    record = {
+        "results": name,
+        "recordings": here.rows + tally.before.rows,
+        "failed": tally.failed,
+        "done_now": here.rows,
+        "sound_s": round(here.sound_s + tally.before.sound_s, 3),
+        "elapsed_s": round(tally.elapsed_s, 3),
+        "complete": not stopped,
+    }
+    terminal.show(json.dumps(record) if as_json else f"{record['recordings']:,} recordings in {name}")
+
+
+@contextmanager
+def _ending_on_interrupt(asked: bool) -> Iterator[threading.Event]:
+    """An event that Ctrl+C sets, so that the work ends between two recordings; the second time it ends at once."""
+    stop = threading.Event()
+
+    def end(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.getsignal(signal.SIGINT)
+    if asked and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, end)
+    try:
+        yield stop
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
+class _Bar:
+    """A moving line on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._shown_s = time.monotonic()
+        self._watched = terminal.watched()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._watched:
+            _move_line("")
+
+    def show(self, tally: "Tally") -> None:
+        """Show how far it is, unless that was shown just now."""
+        now_s = time.monotonic()
+        if now_s - self._shown_s < (_BAR_EVERY_S if self._watched else _LINE_EVERY_S):
+            return
+        self._shown_s = now_s
+        if self._watched:
+            _move_line(_line(tally))
+        else:
+            terminal.say(_line(tally))
+
+
+def _move_line(line: str) -> None:
+    """Show a line where the last one was."""
+    width = shutil.get_terminal_size().columns - 1
+    print(f"\r\x1b[K{line[:width]}", end="", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _line(tally: "Tally") -> str:
+    """How far it is, in one line."""
+    listed = tally.again + tally.here.rows
+    of = f"{listed:,}" if tally.total is None else f"{listed:,} of {tally.total:,}"
+    words = [f"{of} recordings", f"{tally.per_s:.1f}/s", f"{tally.hours_per_hour:.0f} h of sound an hour"]
+    if tally.failed:
+        words.append(f"{tally.failed:,} failed")
+    if tally.left_s is not None:
+        hours, seconds = divmod(round(tally.left_s), 3600)
+        words.append(f"{hours}:{seconds // 60:02d}:{seconds % 60:02d} left")
+    return " · ".join(words)
