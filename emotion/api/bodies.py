@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from emotion.audio import shown_name
 from emotion.errors import ClipTooLarge, DiskFull, EmotionError, NotSound, RequestInvalid
@@ -130,15 +130,12 @@ class Uploads:
     async def read(self, request: Request, name: str | None) -> None:
         """Read the body; raises RequestInvalid, BodyNotSound, ClipTooLarge and DiskFull."""
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        try:
-            if media_type == _MULTIPART:
-                await self._read_parts(request)
-            elif media_type in _SOUND_TYPES or media_type.startswith("audio/"):
-                await self._read_whole(request, name)
-            else:
-                raise BodyNotSound
-        except ClientDisconnect:
-            raise RequestInvalid("The connection ended before the body did.") from None
+        if media_type == _MULTIPART:
+            await self._read_parts(request)
+        elif media_type in _SOUND_TYPES or media_type.startswith("audio/"):
+            await self._read_whole(request, name)
+        else:
+            raise BodyNotSound
 
     async def _read_whole(self, request: Request, name: str | None) -> None:
         self._spool = Spool(self._folder, self._limit_bytes)

@@ -90,6 +90,10 @@ class Jobs:
             self._root = Path(tempfile.mkdtemp(prefix="emotion-api-"))
         return self._root
 
+    def has(self, job: Job) -> bool:
+        """Whether a job was not forgotten."""
+        return job.identity in self._jobs
+
     def begin(self, upload: Upload, wish: Wish, client: str, root: str = "") -> Job:
         """Hand a recording to the engine; `root` is what a proxy puts before addresses.
 

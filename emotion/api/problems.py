@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
@@ -21,7 +20,7 @@ _MOST_SHOWN = 80
 
 
 class ProblemRoute(APIRoute):
-    """A route whose errors are answered here, so that none of them reaches the page's or the server's own texts."""
+    """A route that answers what it refuses; what should not happen at all is left to the server around it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -29,21 +28,19 @@ class ProblemRoute(APIRoute):
         async def answer(request: Request) -> Response:
             try:
                 return await handle(request)
-            except Exception as error:
+            except (EmotionError, RequestValidationError) as error:
                 return problem_response(error)
 
         return answer
 
 
 def problem_response(error: Exception) -> Response:
-    """What to answer to an error; what is no refusal is logged in full and told as a 500 without details."""
+    """What to answer to an error of a request or of a job; an unexpected one is logged, and told without details."""
     if isinstance(error, RequestValidationError):
         error = invalid(error.errors())
-    if isinstance(error, HTTPException):
-        return problem_of_status(error.status_code, str(error.detail), "http_error").response()
     problem = problem_of(error)
     if problem.status == 500:
-        _LOG.error("a request failed unexpectedly", exc_info=error)
+        _LOG.error("an analysis failed unexpectedly", exc_info=error)
     return problem.response()
 
 

@@ -1,0 +1,99 @@
+"""What this server is and how it does: labels, models, status, and whether it lives and serves."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import orjson
+from fastapi import Response
+
+from emotion.access import problem_of
+from emotion.api.replies import JSON
+from emotion.checkpoint import LICENCE, list_models
+from emotion.errors import EngineClosed
+from emotion.labels import EMOTIONS, emotion_of
+from emotion.monitor import StudioWatch
+from emotion.recognizer import BUILT_IN, Recognizer
+
+BUILT_IN_LICENCE = "CC BY-NC-SA 4.0"
+
+
+class About:
+    """The endpoints that tell about the server; nothing here is of any client's recordings."""
+
+    def __init__(self, recognizer: Recognizer, watch: StudioWatch) -> None:
+        self._recognizer, self._watch = recognizer, watch
+
+    async def labels(self) -> Response:
+        """The emotions that the model which answers now can tell, in its order, and those that it cannot."""
+        card = self._recognizer.state.card
+        known = [emotion_of(key) for key in card.labels]
+        unknown = [emotion for emotion in EMOTIONS if emotion.key not in card.labels]
+        silent = {*card.untold, *(emotion.key for emotion in unknown)}
+        return _json(
+            {
+                "model": card.name,
+                "labels": [
+                    {
+                        "key": emotion.key,
+                        "token": emotion.token,
+                        "english": emotion.english,
+                        "chinese": emotion.chinese,
+                        "emoji": emotion.emoji,
+                        "colour": emotion.colour,
+                        "untold": emotion.key in silent,
+                    }
+                    for emotion in (*known, *unknown)
+                ],
+            }
+        )
+
+    async def models(self) -> Response:
+        """Which model answers now, what becomes of the one that was wished for, and which are on the server."""
+        state = self._recognizer.state
+        listed = await asyncio.to_thread(list_models, self._recognizer.settings.cache_dir)
+        built_in = {"name": BUILT_IN, "licence": BUILT_IN_LICENCE, "present": True, "answers": False}
+        models = [built_in] + [
+            {"name": entry.model.name, "licence": LICENCE, "present": entry.present, "answers": False}
+            for entry in listed
+        ]
+        for model in models:
+            model["answers"] = model["name"] == state.card.name
+        return _json(
+            {
+                "answering": {**state.card.record(), "embedding_size": state.card.embedding_size},
+                # Of a folder of one's own only the name: where it lies is nobody's business.
+                "wanted": Path(state.wanted).name,
+                "phase": state.phase,
+                "done_bytes": state.done_bytes,
+                "total_bytes": state.total_bytes,
+                "reason": None if state.reason is None else state.reason.message,
+                "models": models,
+            }
+        )
+
+    async def status(self) -> Response:
+        """Machine, engine and queue, with the advice that the page shows; a reading of a second ago at most."""
+        status = await asyncio.to_thread(self._watch.read)
+        record = status.record()
+        del record["engine"]["recent"]  # how long each of the last recordings took
+        stats = self._recognizer.engine.cache_stats
+        record["cache"] = None
+        if stats is not None:
+            record["cache"] = {"hits": stats.hits, "misses": stats.misses, "entries": stats.entries}
+        record["advice"] = [advice.record() for advice in self._watch.advice()]
+        return _json(record)
+
+    async def health(self) -> Response:
+        """The process answers."""
+        return _json({"status": "ok"})
+
+    async def readiness(self) -> Response:
+        """Whether the model serves: 503 while the server ends, and when the thread of the model is dead."""
+        if not self._recognizer.engine.is_alive:
+            return problem_of(EngineClosed()).response()
+        return _json({"status": "ready", "model": self._recognizer.state.card.name})
+
+
+def _json(record: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(record), headers={"Cache-Control": "no-store"}, media_type=JSON)
