@@ -40,6 +40,8 @@ _CORS: dict[str, Any] = {
     "allow_headers": ["Authorization", "Content-Type", "Prefer", "X-API-Key", "X-Request-ID"],
     "expose_headers": ["Location", "Preference-Applied", "Retry-After", "X-Cache", "X-Request-ID"],
 }
+# A route that answers as it likes; one of FastAPI, which names its template to those who count requests.
+_PLAIN: dict[str, Any] = {"include_in_schema": False, "response_model": None}
 
 
 def make_app(
@@ -64,9 +66,10 @@ def make_app(
         openapi_url=None,
     )
     add_api(app, recognizer, watch, turns)
-    app.add_api_route("/metrics", metrics.endpoint, include_in_schema=False, response_model=None)
+    app.add_api_route("/metrics", metrics.endpoint, **_PLAIN)
     if keyring.asks:
-        app.router.routes.extend(SignIn(keyring, sessions, settings.language).routes())
+        for route in SignIn(keyring, sessions, settings.language).routes():
+            app.add_api_route(route.path, route.endpoint, methods=list(route.methods or ()), **_PLAIN)
     mount_page(app, recognizer, watch, turns)  # takes every address that is left
     for guard in reversed(_guards(settings, keyring, sessions, metrics, ending or Ending())):
         app.add_middleware(guard.cls, *guard.args, **guard.kwargs)

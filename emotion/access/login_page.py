@@ -86,7 +86,7 @@ _PAGE = Template("""<!doctype html>
 <form method="post" action="$action">
 $said<input type="hidden" name="next" value="$next">
 $name<label for="password"><span>$password</span>
-<input id="password" name="password" type="password" autocomplete="current-password" required$invalid></label>
+<input id="password" name="password" type="password" autocomplete="current-password" required$focus$invalid></label>
 <button>$submit</button>
 </form>
 </main>
@@ -95,8 +95,10 @@ $name<label for="password"><span>$password</span>
 """)
 _NAME = Template("""<label for="name"><span>$name <small id="hint">$hint</small></span>
 <input id="name" name="name" value="$typed" autocomplete="username" autocapitalize="none" spellcheck="false"
- aria-describedby="hint" autofocus></label>
+ aria-describedby="hint"$focus></label>
 """)
+# Where the reader goes on typing: at the name, or, when that stands there already, at the password.
+_FOCUS = " autofocus"
 # The sum of the one style that may apply; nothing else is loaded, run, or framed.
 _STYLE_SUM = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 HEADERS = {
@@ -120,7 +122,9 @@ def login_html(
     `action` is its own address, `wanted` where to go afterwards, `typed` the name that was typed, `said` what to tell.
     """
     words = {key: escape(word) for key, word in WORDS[language].items()}
-    name = _NAME.substitute(name=words["name"], hint=words["name_hint"], typed=escape(typed))
+    name = _NAME.substitute(
+        name=words["name"], hint=words["name_hint"], typed=escape(typed), focus="" if typed else _FOCUS
+    )
     role = "alert" if is_bad else "status"
     return _PAGE.substitute(
         words,
@@ -130,6 +134,7 @@ def login_html(
         action=escape(action),
         next=escape(wanted),
         name=name,
+        focus=_FOCUS if typed else "",
         invalid=' aria-invalid="true" aria-describedby="said"' if is_bad else "",
         said=f'<p class="said{" bad" if is_bad else ""}" id="said" role="{role}">{escape(said)}</p>\n' if said else "",
     )
