@@ -1,5 +1,8 @@
 """`emotion doctor`: what this machine has, and what will not work on it."""
 
+import json
+from typing import Annotated
+
 import typer
 
 from emotion.cli import flags, terminal
@@ -7,16 +10,30 @@ from emotion.cli import flags, terminal
 _MARKS = {"ok": "ok  ", "warning": "warn", "failure": "FAIL"}
 
 
-def doctor(offline: flags.Offline = None, hub: flags.Hub = None, config: flags.Config = None) -> None:
-    """Check versions, threads, devices, folders and hubs. Changes nothing; exits with 1 if something will not work."""
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="All findings as one JSON list on standard output.")] = False,
+    profile: Annotated[str | None, typer.Option("--profile", help="personal, team or production.")] = None,
+    offline: flags.Offline = None,
+    hub: flags.Hub = None,
+    config: flags.Config = None,
+) -> None:
+    """Check machine, versions, speed and settings. Changes nothing; exits with 1 if something will not work."""
     from emotion.checkup import examine
     from emotion.settings import load_settings
 
-    failed = False
-    for finding in examine(load_settings(config, offline=offline, hub=hub)):
-        failed = failed or finding.level == "failure"
+    counts = dict.fromkeys(_MARKS, 0)
+    records = []
+    for finding in examine(load_settings(config, profile, offline=offline, hub=hub)):
+        counts[finding.level] += 1
+        records.append(finding.record())
+        if as_json:
+            continue
         terminal.show(f"{_MARKS[finding.level]}  {finding.subject:<12} {finding.text}")
         if finding.remedy:
             terminal.show(f"{'':18} {finding.remedy}")
-    if failed:
+    if as_json:
+        terminal.show(json.dumps(records, ensure_ascii=False, indent=2))
+    else:
+        terminal.show(f"{counts['ok']} well, {counts['warning']} could be better, {counts['failure']} will not work")
+    if counts["failure"]:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
-from emotion.engine import BatchPredicted, ClipSettled, Engine
+from emotion.engine import BatchPredicted, ClipSettled, SpeechEngine
 from emotion.metrics.reading import StudioReading
 from emotion.monitor import StudioWatch
 
@@ -28,7 +28,7 @@ class Metrics:
     Has a registry of its own, so that two of them, as in tests, do not meet.
     """
 
-    def __init__(self, engine: Engine, watch: StudioWatch) -> None:
+    def __init__(self, engine: SpeechEngine, watch: StudioWatch) -> None:
         # A moment of birth beside every number would double the answer, and says nothing that is asked here.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left this one out
         self.registry = CollectorRegistry()

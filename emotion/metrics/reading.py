@@ -8,7 +8,7 @@ import psutil
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from emotion.engine import Engine
+from emotion.engine import SpeechEngine
 from emotion.monitor import MachineStatus, StudioWatch
 
 _STAGES = ("decode", "inference", "starved", "idle")
@@ -17,7 +17,7 @@ _STAGES = ("decode", "inference", "starved", "idle")
 class StudioReading(Collector):
     """Asks the engine, and the watch for its last reading of the machine."""
 
-    def __init__(self, engine: Engine, watch: StudioWatch) -> None:
+    def __init__(self, engine: SpeechEngine, watch: StudioWatch) -> None:
         self._engine, self._watch = engine, watch
         self._process = psutil.Process()
         self._build = {"version": _version(), "python": platform.python_version()}

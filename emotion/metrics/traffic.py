@@ -16,6 +16,7 @@ from emotion.trace import NO_REQUEST, request, request_id
 _LOG = logging.getLogger("emotion.requests")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER = "other"
+# An address that is none of ours, or a request that was refused before anybody looked where it goes.
 UNMATCHED = "unmatched"
 # All that a mounted application, the page, answers: dozens of routes of its own, in which nobody looks for a cause.
 PAGE = "page"

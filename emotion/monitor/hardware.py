@@ -59,6 +59,17 @@ def installed_gpus() -> list[Gpu]:
         return []
 
 
+def driver_version() -> str | None:
+    """Version of NVIDIA's driver, None where there is none."""
+    import gpustat  # only here: it asks the driver
+
+    try:
+        version: str | None = gpustat.new_query().driver_version
+    except Exception:  # as above
+        return None
+    return version
+
+
 def _as_gpu(card: Any, device: str) -> Gpu:
     try:
         total_mb, used_mb = int(card.memory_total), int(card.memory_used)

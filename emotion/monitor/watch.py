@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 
-from emotion.engine import Engine, StageTimes
+from emotion.engine import SpeechEngine, StageTimes
 from emotion.monitor.advice import Advice, advise
 from emotion.monitor.hardware import plan_threads, usable_cores
 from emotion.monitor.machine import MachineWatch
@@ -24,7 +24,7 @@ class StudioWatch:
     `inference_threads` is the setting of that name, 0 by the machine.
     """
 
-    def __init__(self, engine: Engine, inference_threads: int = 0, machine: MachineWatch | None = None) -> None:
+    def __init__(self, engine: SpeechEngine, inference_threads: int = 0, machine: MachineWatch | None = None) -> None:
         self._engine = engine
         self._wanted_threads = inference_threads
         self._cores = usable_cores()
@@ -97,7 +97,7 @@ class ChoreWatch:
     The inference thread does its chores before it rests, so none is left once it rested for a while.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: SpeechEngine) -> None:
         self._engine = engine
         self._times, self._looked_s = engine.stage_times, time.perf_counter()
 
