@@ -23,6 +23,7 @@ from emotion.access.middleware import BodyLimit, Faults, KnownHosts, RateLimit, 
 from emotion.access.origins import LOOPBACK, known_hosts, known_origins
 from emotion.access.sessions import Sessions
 from emotion.access.studio_server import StudioServer
+from emotion.access.wire import BoundedProtocol
 from emotion.errors import EmotionError, command_line
 from emotion.logs import set_up_logs
 from emotion.metrics import Metrics, Traffic
@@ -134,6 +135,7 @@ def serve(settings: Settings, say: Say, on_download: ReportDownload | None = Non
         app = make_app(recognizer, lambda: say(f"Emotion2Vec+ Studio is on {address} (Ctrl+C ends it)"), ending)
         config = uvicorn.Config(
             app,
+            http=BoundedProtocol,
             log_config=None,
             log_level="warning",
             # A line for each request is written by Traffic.
