@@ -1,0 +1,299 @@
+"""The contract of an engine over replicas elsewhere: what is submitted here is recognised there."""
+
+import asyncio
+import logging
+import statistics
+import threading
+import time
+from collections.abc import Coroutine
+from concurrent.futures import Future, wait
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from emotion.analysis import Analysis, Options
+from emotion.audio import Clip, Source
+from emotion.cache import CacheStats
+from emotion.cluster.budget import Budget
+from emotion.cluster.errand import Errand, carried
+from emotion.cluster.fleet import Fleet
+from emotion.cluster.link import Chore, ReplicaLink, ReplicaLost, ReplicasFull
+from emotion.cluster.plan import ClusterPlan
+from emotion.cluster.wire import Answer, Ask, Gathering, NotHere, Piece, Refused, Told
+from emotion.engine import ClipSettled, ClipTimes, Listener, Progress, StageTimes
+from emotion.errors import EmotionError, EngineBusy, EngineClosed, ReplicasLost
+from emotion.model import ModelCard
+from emotion.trace import request
+
+_LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_RECENT_CLIPS = 20
+# A recording that ends the process which decodes it must not end all of them.
+_TRIES = 3
+_RETRY_S = 0.2
+# Bytes of recordings that are read here and not yet answered.
+_HELD_BYTES = 512_000_000
+
+
+class ClusterEngine:
+    """Sends recordings to replicas; everything else is as with `Engine`, and so are the numbers.
+
+    A replica that ends in the middle of its work costs time: the recording goes to another one, at most twice. `link`
+    is closed with the engine. Making one waits until a replica answers.
+    """
+
+    def __init__(self, link: ReplicaLink, plan: ClusterPlan | None = None) -> None:
+        self._link, self._plan = link, plan or ClusterPlan()
+        self._errands: dict[Future[Analysis], Errand] = {}
+        self._change = threading.Lock()
+        self._closed = False
+        self._clips_done = 0
+        self._recent: tuple[ClipTimes, ...] = ()
+        self._listeners: tuple[Listener, ...] = ()
+        self._budget = Budget(_HELD_BYTES)
+        self._began_s = time.perf_counter()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="cluster", daemon=True)
+        self._thread.start()
+        try:
+            self._fleet = Fleet(self._in_loop(link.report()).result())
+        except BaseException:
+            self._end_loop()
+            raise
+        self._watching = self._in_loop(self._watch())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(finish=kind is None)
+
+    @property
+    def card(self) -> ModelCard:
+        return self._fleet.card
+
+    @property
+    def replicas(self) -> int:
+        """Replicas that answered when they were last asked, every few seconds."""
+        return self._fleet.replicas
+
+    @property
+    def queue_length(self) -> int:
+        return len(self._errands)
+
+    @property
+    def queue_size(self) -> int:
+        return self._plan.queue_size
+
+    @property
+    def ahead(self) -> int:
+        """So many that all replicas there may be have work, and a quarter of the queue is left to others."""
+        most = self._plan.queue_size - self._plan.queue_size // 4
+        return min(self._plan.ongoing * self._plan.max_replicas, most)
+
+    @property
+    def decode_threads(self) -> int:
+        return self._fleet.decode_threads
+
+    @property
+    def clips_done(self) -> int:
+        return self._clips_done
+
+    @property
+    def recent(self) -> tuple[ClipTimes, ...]:
+        return self._recent
+
+    @property
+    def batch_frames(self) -> int:
+        return self._fleet.batch_frames
+
+    @property
+    def stage_times(self) -> StageTimes:
+        """Decoding of all replicas together, and the mean of their inference threads, as of the last reports."""
+        return self._fleet.times
+
+    @property
+    def cache_stats(self) -> CacheStats | None:
+        return self._fleet.cache
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive() and not self._closed
+
+    @property
+    def uptime_s(self) -> float:
+        return time.perf_counter() - self._began_s
+
+    def submit(
+        self, source: Source | Clip, options: Options | None = None, name: str | None = None
+    ) -> "Future[Analysis]":
+        """Queue one source; raises EngineBusy at once when the queue is full, EngineClosed after `close`."""
+        errand = Errand(source, options or Options(), name)
+        with self._change:
+            if self._closed:
+                raise EngineClosed
+            if len(self._errands) >= self._plan.queue_size:
+                raise EngineBusy(len(self._errands))
+            self._errands[errand.future] = errand
+            errand.future.add_done_callback(self._forget)
+            errand.work = self._in_loop(self._run(errand))
+        return errand.future
+
+    def progress(self, future: "Future[Analysis]") -> Progress:
+        """Where the recording is; the place in the queue is the one here, until a replica has it in work."""
+        errand = self._errands.get(future)
+        if errand is None:
+            return Errand.outcome(future)
+        with self._change:
+            waiting = [other.future for other in self._errands.values() if other.stage != "recognising"]
+        position = waiting.index(future) if future in waiting else 0
+        return errand.progress_at(position, self._about_s(position))
+
+    def listen(self, listener: Listener) -> None:
+        """Tell one more listener; of batches it learns when their replica reports, every few seconds."""
+        self._listeners = (*self._listeners, listener)
+
+    def warm_up(self) -> None:
+        """Have every replica measure whether batches pay; each has run its model once when it takes recordings."""
+        self._in_loop(self._tell_all("warm_up"))
+
+    def free_memory(self) -> None:
+        """Have every replica give back what is only cached."""
+        self._in_loop(self._tell_all("free_memory"))
+
+    def close(self, finish: bool = True) -> None:
+        """Refuse new work, finish what was accepted (or cancel it), and end what was started for this engine."""
+        with self._change:
+            already, self._closed = self._closed, True
+            accepted = list(self._errands)
+        if already:
+            return
+        if not finish:
+            for future in accepted:
+                future.cancel()
+        wait(accepted)
+        self._watching.cancel()
+        self._end_loop()
+        self._link.close()
+
+    # On the loop
+
+    async def _run(self, errand: Errand) -> None:
+        with request(errand.request_id):
+            try:
+                analysis = await self._recognise(errand)
+            except asyncio.CancelledError:
+                errand.future.cancel()
+            except Exception as error:
+                self._fail(errand, error)
+            else:
+                self._settle(errand, analysis)
+
+    async def _recognise(self, errand: Errand) -> Analysis:
+        async with carried(errand, self._link.shares_files, self._plan.limits, self._budget) as ask:
+            for _ in range(_TRIES):
+                try:
+                    return await self._ask(errand, ask)
+                except ReplicaLost as lost:
+                    _LOG.warning("a replica was lost (%s), another one is asked", lost)
+                    errand.start_again()
+                    await asyncio.sleep(_RETRY_S)
+        raise ReplicasLost
+
+    async def _ask(self, errand: Errand, ask: Ask) -> Analysis:
+        gathering: Gathering | None = None
+        try:
+            async with aclosing(self._link.ask(ask)) as messages:
+                async for message in messages:
+                    if isinstance(message, Told):
+                        errand.told = message.progress
+                    elif isinstance(message, Answer):
+                        gathering = Gathering(message, errand.clip)
+                    elif isinstance(message, Piece) and gathering is not None:
+                        gathering.add(message)
+                    elif isinstance(message, Refused):
+                        raise message.error
+                    elif isinstance(message, NotHere):
+                        raise ReplicaLost("it takes no more")
+        except ReplicasFull:
+            raise EngineBusy(self.queue_length) from None
+        if gathering is None or not gathering.is_whole:
+            raise ReplicaLost("its answer ended early")
+        return gathering.analysis()
+
+    async def _watch(self) -> None:
+        """Ask the replicas how they are, again and again."""
+        while True:
+            try:
+                batches = self._fleet.heard(await self._link.reports())
+            except Exception as error:  # the cluster is changing, or away: recordings notice it by themselves
+                _LOG.debug("the replicas did not report: %s", type(error).__name__)
+            else:
+                for batch in batches:
+                    for listener in self._listeners:
+                        listener.batch_predicted(batch)
+            await asyncio.sleep(self._plan.look_s)
+
+    async def _tell_all(self, chore: Chore) -> None:
+        try:
+            await self._link.tell_all(chore)
+        except Exception as error:
+            _LOG.debug("not all replicas could be told: %s", type(error).__name__)
+
+    def _settle(self, errand: Errand, analysis: Analysis) -> None:
+        analysis = errand.with_waiting(analysis)
+        times = Errand.times_of(analysis)
+        if not errand.resolve(lambda: errand.future.set_result(analysis)):
+            return
+        self._clips_done += 1
+        if not analysis.cached:  # the others took no time, and say nothing of how long the next one takes
+            self._recent = (*self._recent, times)[-_RECENT_CLIPS:]
+        self._tell(ClipSettled("done", times, analysis.clip.duration_s, "memory" if analysis.cached else "computed"))
+
+    def _fail(self, errand: Errand, error: Exception) -> None:
+        if not isinstance(error, EmotionError):
+            _LOG.error("a recording failed unexpectedly", exc_info=error)
+        if errand.resolve(lambda: errand.future.set_exception(error)):
+            code = error.code if isinstance(error, EmotionError) else "unexpected"
+            self._tell(ClipSettled("failed", ClipTimes(0.0, 0.0, 0.0), error=code))
+
+    def _tell(self, settled: ClipSettled) -> None:
+        for listener in self._listeners:
+            listener.clip_settled(settled)
+
+    # Threads
+
+    def _forget(self, future: "Future[Analysis]") -> None:
+        with self._change:
+            errand = self._errands.pop(future, None)
+        if errand is not None and future.cancelled():
+            errand.give_up()
+            with request(errand.request_id):
+                self._tell(ClipSettled("cancelled", ClipTimes(0.0, 0.0, 0.0)))
+
+    def _about_s(self, clips: int) -> float | None:
+        recent = self._recent
+        if not recent:
+            return None
+        return clips * statistics.median(clip.inference_ms for clip in recent) / 1000 / max(self.replicas, 1)
+
+    def _in_loop(self, coroutine: Coroutine[Any, Any, _T]) -> "Future[_T]":
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def _end_loop(self) -> None:
+        self._in_loop(_others_end()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _others_end() -> None:
+    """Cancel what still runs on this loop, and wait for it."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+    await asyncio.get_running_loop().shutdown_default_executor()

@@ -1,0 +1,101 @@
+"""Joins a Ray cluster, or starts one that only this machine can reach, and quietly."""
+
+import functools
+import logging
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from emotion.errors import EmotionError, SettingsInvalid
+from emotion.monitor import usable_cores
+from emotion.settings import Settings
+
+# Recordings and results pass through it; what does not fit lies on the disk for a while.
+STORE_BYTES = 512_000_000
+# The name is what Ray calls it; what it does is to have Ray listen on 127.0.0.1 only.
+_LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+class ClusterUnreachable(EmotionError):
+    """The cluster cannot be started or joined, or its replicas do not start."""
+
+    code = "cluster_unreachable"
+
+
+def join_cluster(settings: Settings, cores: int | None = None) -> bool:
+    """Join the cluster of `cluster_address`, or start one on this machine; whether it is our own.
+
+    Only this machine reaches our own one, and it asks for a token besides. `cores` stands for those of the machine.
+    Raises SettingsInvalid where Ray is not installed, ClusterUnreachable where it does not start or answer.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    is_own = not settings.cluster_address
+    if is_own:
+        _guard()
+    ray = ray_itself()
+    if ray.is_initialized():
+        return False
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    own = {
+        "num_cpus": cores or usable_cores().logical,
+        "object_store_memory": STORE_BYTES,
+        "include_dashboard": False,
+        "runtime_env": {"env_vars": {"PYTHONPATH": _search_path()}},
+    }
+    try:
+        ray.init(address=settings.cluster_address or "local", **quiet, **(own if is_own else {}))
+    except Exception as error:  # Ray has no family of errors for this
+        raise ClusterUnreachable(
+            f"Ray does not start, or does not answer at {settings.cluster_address or 'this machine'}: "
+            f"{type(error).__name__}. Check cluster_address, and that all machines have the same version of Ray."
+        ) from error
+    # Ray prints what it notices straight to the terminal; what matters of it, the engine says in the log.
+    ray._private.worker.global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+    return is_own
+
+
+def ray_itself() -> Any:
+    """The module `ray`, whose types are not complete; raises SettingsInvalid where it is not installed."""
+    try:
+        import ray
+    except ImportError:
+        raise SettingsInvalid("A cluster needs Ray. Install it: pip install 'emotion2vec-studio[ray]'") from None
+    return ray
+
+
+def ray_serve() -> Any:
+    """The module `ray.serve`, whose types are not complete."""
+    from ray import serve
+
+    return serve
+
+
+def keep_to_this_machine() -> None:
+    """Have a replica be reached from this machine only; to be called in its process before it serves.
+
+    Each replica of Ray Serve opens a port that takes pickled requests from anybody, token or not.
+    """
+    from ray.serve._private import replica as untyped
+
+    replica: Any = untyped
+    listen = replica.add_port_to_grpc_server
+
+    @functools.wraps(listen)
+    def listen_here(server: Any, address: str) -> Any:
+        return listen(server, address.replace("[::]", "127.0.0.1"))
+
+    replica.add_port_to_grpc_server = listen_here
+
+
+def _search_path() -> str:
+    """Where the processes of Ray find this package, from whatever folder it was started."""
+    home = str(Path(__file__).parent.parent.parent)
+    return os.pathsep.join(part for part in (home, os.environ.get("PYTHONPATH")) if part)
+
+
+def _guard() -> None:
+    """What Ray reads when it is imported, and hands to its processes."""
+    os.environ.setdefault(_LOOPBACK_ONLY, "0")
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

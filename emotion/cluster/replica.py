@@ -1,0 +1,162 @@
+"""One replica: a process of the cluster with a model and an engine of its own."""
+
+import asyncio
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from emotion.analysis import Analysis
+from emotion.audio import SAMPLE_RATE_HZ, Clip, clip_from_samples
+from emotion.cluster.local import keep_to_this_machine
+from emotion.cluster.wire import Ask, Message, NotHere, Refused, Report, Told, packed
+from emotion.engine import BatchPredicted, ClipSettled, SpeechEngine
+from emotion.errors import EmotionError, EngineBusy, EngineClosed, Unexpected
+from emotion.logs import set_up_logs
+from emotion.recognizer import Recognizer
+from emotion.settings import Settings
+from emotion.trace import request
+
+_LOG = logging.getLogger(__name__)
+_POLL_S = 0.1
+_BATCHES_KEPT = 1000
+# With recordings in work, no model is without a batch for so long; a decoder that reads three hours takes seconds.
+_STUCK_S = 300.0
+
+
+class Replica:
+    """What Ray Serve starts; it takes recordings when its model has run once.
+
+    `values` are the settings, as `replica_settings` makes them; `stays_here` says that only this machine may reach it.
+    """
+
+    def __init__(self, values: Mapping[str, Any], stays_here: bool = False) -> None:
+        if stays_here:
+            keep_to_this_machine()
+        settings = Settings(**values)
+        set_up_logs(settings.log_level, settings.log_format)
+        self._recognizer = Recognizer(settings=settings)
+        self._identity = secrets.token_hex(8)
+        self._pulse = _Pulse()
+        self.engine.listen(self._pulse)
+        # A model that cannot work ends the replica before anybody waits for it.
+        self.engine.submit(_second_of_noise()).result()
+        self.engine.warm_up()
+
+    @property
+    def engine(self) -> SpeechEngine:
+        return self._recognizer.engine
+
+    async def analyze(self, ask: Ask) -> AsyncIterator[Message]:
+        """Progress, and at last the analysis or what is wrong; closing the iterator cancels the work."""
+        try:
+            with request(ask.request_id):
+                future = self.engine.submit(ask.source, ask.options, ask.name)
+        except (EngineBusy, EngineClosed):
+            yield NotHere()
+            return
+        try:
+            async for told in self._progress(future):
+                yield told
+            analysis = _outcome(future)
+            if isinstance(analysis, EmotionError):
+                yield Refused(analysis)
+                return
+            for message in packed(analysis, with_samples=not isinstance(ask.source, Clip)):
+                yield message
+        finally:
+            future.cancel()
+
+    def report(self) -> Report:
+        """How the replica is; the batches since the last report are told once."""
+        engine = self.engine
+        return Report(
+            self._identity,
+            engine.card,
+            engine.decode_threads,
+            engine.batch_frames,
+            engine.stage_times,
+            engine.cache_stats,
+            self._pulse.take(),
+        )
+
+    def warm_up(self) -> None:
+        """What `Engine.warm_up` says."""
+        self.engine.warm_up()
+
+    def free_memory(self) -> None:
+        """What `Engine.free_memory` says."""
+        self.engine.free_memory()
+
+    def check_health(self) -> None:
+        """Asked by Ray Serve every few seconds; an error has the replica replaced."""
+        if not self.engine.is_alive:
+            raise RuntimeError("the thread of the model has ended")
+        if self.engine.queue_length and self._pulse.silent_s > _STUCK_S:
+            raise RuntimeError("recordings are in work, and the model has not answered for minutes")
+
+    def __del__(self) -> None:
+        # Ray Serve calls it when the replica ends, after the last recording.
+        if hasattr(self, "_recognizer"):
+            self._recognizer.close(finish=False)
+
+    async def _progress(self, future: "Future[Analysis]") -> AsyncIterator[Told]:
+        """Each change until the future is done; what is done at once has none."""
+        waiting, last = asyncio.wrap_future(future), None
+        while not (await asyncio.wait({waiting}, timeout=_POLL_S))[0]:
+            progress = self.engine.progress(future)
+            if progress != last:
+                yield Told(progress)
+            last = progress
+        # The outcome is read from `future`; asyncio would call it forgotten here.
+        waiting.cancelled() or waiting.exception()
+
+
+class _Pulse:
+    """Hears of the batches of an engine."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._batches: deque[BatchPredicted] = deque(maxlen=_BATCHES_KEPT)
+        self._heard_s = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since anything was heard."""
+        return time.monotonic() - self._heard_s
+
+    def take(self) -> tuple[BatchPredicted, ...]:
+        """The batches since the last time."""
+        with self._lock:
+            taken = tuple(self._batches)
+            self._batches.clear()
+        return taken
+
+    def clip_settled(self, clip: ClipSettled) -> None:  # noqa: ARG002 - the name is that of the listener
+        self._heard_s = time.monotonic()
+
+    def batch_predicted(self, batch: BatchPredicted) -> None:
+        self._heard_s = time.monotonic()
+        with self._lock:
+            self._batches.append(batch)
+
+
+def _outcome(future: "Future[Analysis]") -> Analysis | EmotionError:
+    try:
+        return future.result()
+    except EmotionError as error:
+        return error
+    except Exception:
+        _LOG.exception("a recording failed unexpectedly")
+        return Unexpected()
+
+
+def _second_of_noise() -> Clip:
+    import numpy as np
+
+    noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE_HZ).astype(np.float32)
+    return clip_from_samples(noise, SAMPLE_RATE_HZ, "warm up")
