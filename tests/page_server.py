@@ -15,6 +15,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from emotion.access import Turns
+from emotion.access.gate import AccessGate
+from emotion.access.keys import Keyring
+from emotion.access.login import SignIn
+from emotion.access.sessions import Sessions
 from emotion.analysis import Analysis, Granularity, Options
 from emotion.audio import Source
 from emotion.engine import Engine, EnginePlan, Progress
@@ -110,7 +114,11 @@ class FakeRecognizer:
 
 async def _mounted(recognizer: FakeRecognizer) -> FastAPI:
     # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.
-    return mount_page(FastAPI(), recognizer, StudioWatch(recognizer.engine))  # type: ignore[arg-type]
+    app, keyring, sessions = FastAPI(), Keyring.of(recognizer.settings), Sessions()
+    app.router.routes.extend(SignIn(keyring, sessions).routes())
+    mount_page(app, recognizer, StudioWatch(recognizer.engine))  # type: ignore[arg-type]
+    app.add_middleware(AccessGate, keyring, sessions)
+    return app
 
 
 @contextmanager

@@ -275,11 +275,11 @@ def test_the_uploads_stay_until_the_batch_is_over_though_the_page_is_gone(recogn
         folder.mkdir(parents=True, exist_ok=True)
         path = Path(recordings[0]).rename(folder / "a.wav")
         uploads = Uploads()
-        uploads.remember("session", path)
+        uploads.remember("", "session", path)
         recognizer.model.gate.clear()
         batches = Batches(recognizer, Turns(0), uploads)
         followed = await begun(batches, [str(path)])
-        uploads.forget("session")
+        uploads.forget("", "session")
         there = [path.exists()]
         recognizer.model.gate.set()
         await ended(batches, followed)

@@ -10,6 +10,9 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from emotion.access import Turns
+from emotion.access.gate import AccessGate
+from emotion.access.keys import Keyring, hash_key
+from emotion.access.sessions import Sessions
 from emotion.analysis import Options
 from emotion.engine import EnginePlan
 from emotion.labels import EMOTIONS
@@ -241,6 +244,37 @@ def test_only_so_many_microphones_are_listened_to_at_once(client):
         with pytest.raises(WebSocketDisconnect):
             third.receive_json()
     with talking(client), talking(client):
+        pass
+
+
+@pytest.fixture
+def known(recognizer):
+    """Microphones of clients with keys, who may have one recording in work each."""
+    app, keyring = FastAPI(), Keyring(",".join(f"{name}:{hash_key(name)}" for name in ("ann", "bo")))
+    add_live_route(app, recognizer, Turns(1))
+    app.add_middleware(AccessGate, keyring, Sessions())
+    with TestClient(app) as client:
+        yield client
+
+
+def test_what_a_client_speaks_is_kept_in_its_own_place(known, recognizer):
+    with talking(known, {"x-api-key": "ann"}) as socket:
+        send(socket, tone(1.5))
+        socket.send_json({"stop": True})
+        run = last_word(socket)["run"]
+    assert runs(recognizer) == []
+    assert (recognizer.settings.outputs / "clients" / "ann" / run / "result.json").is_file()
+    with pytest.raises(WebSocketDisconnect), known.websocket_connect("/live") as stranger:
+        stranger.receive_json()
+
+
+def test_a_microphone_is_a_recording_in_work_of_its_client(known):
+    with talking(known, {"x-api-key": "ann"}):
+        with known.websocket_connect("/live", headers={"x-api-key": "ann"}) as second:
+            assert "more than one person may ask for" in second.receive_json()["error"]
+        with talking(known, {"x-api-key": "bo"}):
+            pass
+    with talking(known, {"x-api-key": "ann"}):
         pass
 
 

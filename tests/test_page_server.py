@@ -3,7 +3,6 @@ import json
 import re
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +18,7 @@ from emotion.ui.runs import Runs, View, Wish
 from emotion.windows import Plan
 from tests.fakes import loud_clip
 from tests.page_server import FakeRecognizer, quiet_pandas, reader_of, serve_page, text_of
+from tests.page_wire import call, component, endpoint, messages, on_click, upload
 
 pytestmark = quiet_pandas
 
@@ -230,8 +230,7 @@ def test_a_path_of_the_server_and_a_url_are_refused(served, path, wire):
 def test_the_page_shows_the_result_its_timeline_its_files_and_its_log(served, recording):
     _, url, _ = served
     with httpx.Client(base_url=url, timeout=10, trust_env=False, headers={"accept-language": "zh-CN"}) as client:
-        (path,) = client.post("gradio_api/upload", files={"files": ("call.wav", recording.read_bytes())}).json()
-        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        file = upload(client, recording)
         steps = messages(client, on_click(client, "recognise"), [file, "frame", True, True, ["srt"]])
         shown = json.dumps(steps, ensure_ascii=False)
         for words in ("愤怒 (Angry)", "特征向量 (.npy)", "SRT 字幕", "推理", "duration_s"):
@@ -252,41 +251,6 @@ def test_the_page_asks_which_model_answers_and_offers_samples(served):
         assert answer["orig_name"] == "calm.flac"
         assert client.get(f"gradio_api/file={answer['path']}").status_code == 200
         assert call(client, on_click(client, "cancel"))["data"] == []
-
-
-def call(client: httpx.Client, index: int) -> dict[str, Any]:
-    """The answer of a handler that takes nothing and does not queue."""
-    answer = client.post("gradio_api/run/predict", json={"data": [], "fn_index": index, "session_hash": "wire"})
-    answer.raise_for_status()
-    return answer.json()
-
-
-def messages(client: httpx.Client, index: int, values: list[Any]) -> list[dict[str, Any]]:
-    """Everything that the server says to a call that no client library has looked at, its end last."""
-    call = {"data": values, "fn_index": index, "session_hash": "wire"}
-    client.post("gradio_api/queue/join", json=call).raise_for_status()
-    said = []
-    with client.stream("GET", "gradio_api/queue/data", params={"session_hash": "wire"}) as stream:
-        for line in stream.iter_lines():
-            said += [json.loads(line.removeprefix("data:"))] if line else []
-            if said and said[-1]["msg"] == "process_completed":
-                return said
-    raise AssertionError("the server gave no answer")
-
-
-def component(config: dict[str, Any], name: str) -> int:
-    return next(c["id"] for c in config["components"] if c["props"].get("elem_id") == name)
-
-
-def on_click(client: httpx.Client, name: str) -> int:
-    """The handler of a button."""
-    config = client.get("config").json()
-    target = [component(config, name), "click"]
-    return next(d["id"] for d in config["dependencies"] if target in d["targets"])
-
-
-def endpoint(client: httpx.Client) -> int:
-    return next(d["id"] for d in client.get("config").json()["dependencies"] if d["api_name"] == "recognize")
 
 
 def test_the_page_asks_no_other_host_for_anything(served):

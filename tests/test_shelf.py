@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
 from gradio.utils import get_upload_folder
 
+from emotion.access import Client
 from emotion.errors import RunNotFound
 from emotion.ui.language import PageLanguage
 from emotion.ui.shelf import Shelf
@@ -79,6 +80,27 @@ def test_what_is_made_while_it_is_sent_arrives_whole(app, shelf):
     assert get(app, "/streams/guessed/x.zip").status_code == 404
 
 
+def test_what_is_offered_to_one_client_is_not_found_by_another(app, shelf, run):
+    mine = (
+        shelf.address(run / "result.json", "clients/ann"),
+        shelf.stream("x.zip", lambda: iter([b"PK"]), "clients/ann"),
+    )
+    for address in mine:
+        assert get(app, "/" + address).status_code == 404
+        assert get(asked_by(app, "bo"), "/" + address).status_code == 404
+        assert get(asked_by(app, "ann"), "/" + address).status_code == 200
+    assert shelf.address(run / "result.json", "clients/bo") != mine[0]
+
+
+def asked_by(app: FastAPI, name: str):
+    """The application as this client finds it."""
+
+    async def ask(scope, receive, send) -> None:
+        await app(scope | {"state": {"client": Client.named(name)}}, receive, send)
+
+    return ask
+
+
 def test_what_was_deleted_since_it_was_offered_is_not_found(app, shelf):
     def gone():
         raise RunNotFound
@@ -123,18 +145,43 @@ def upload(name: str) -> Path:
 
 def test_an_upload_goes_with_the_last_reader_who_used_it():
     uploads, path = Uploads(), upload("shared")
-    uploads.remember("first", path)
-    uploads.remember("second", path)
-    uploads.forget("first")
+    uploads.remember("", "first", path)
+    uploads.remember("", "second", path)
+    uploads.forget("", "first")
     assert path.exists()
-    uploads.forget("second")
+    uploads.forget("", "second")
     assert not path.parent.exists()
+
+
+def test_an_upload_of_two_clients_goes_with_the_second():
+    uploads, path = Uploads(), upload("of-two")
+    for name in ("ann", "bo"):
+        uploads.belong(name, [path])
+        uploads.remember(name, "session", path)
+    assert uploads.is_of("ann", path)
+    assert not uploads.is_of("stranger", path)
+    uploads.forget("ann", "session")
+    assert path.exists()
+    assert not uploads.is_of("ann", path)
+    uploads.forget("bo", "session")
+    assert not path.exists()
+
+
+def test_no_path_is_an_upload_by_its_looks():
+    uploads, mine = Uploads(), upload("mine")
+    theirs = upload("theirs")
+    uploads.belong("ann", [mine])
+    for path in (f"{mine.parent}/../{theirs.parent.name}/call.wav", f"{mine}\0", "", "/", str(mine.parent)):
+        assert not uploads.is_of("ann", path)
+    assert uploads.is_of("ann", f"{mine.parent}/./call.wav")
+    uploads.remember("ann", "session", mine, theirs)
+    uploads.forget("ann", "session")
 
 
 def test_what_is_no_upload_is_never_deleted(tmp_path):
     uploads, path = Uploads(), tmp_path / "folder" / "call.wav"
     path.parent.mkdir()
     path.write_bytes(b"RIFF")
-    uploads.remember("first", path)
-    uploads.forget("first")
+    uploads.remember("", "first", path)
+    uploads.forget("", "first")
     assert path.exists()

@@ -73,16 +73,16 @@ class Batches:
             return known
         token = secrets.token_urlsafe(16)
         # Besides the session, so that they outlast a page that is loaded anew.
-        self._uploads.remember(token, *paths)
+        self._uploads.remember(reader.place.owner, token, *paths)
         try:
             sources = [Path(path) for path in paths]
             submit = InTurn(self.recognizer, self._turns, reader.name).submit
             batch = await asyncio.to_thread(Batch, self.recognizer, sources, wish, reader.place.outputs, submit)
         except BaseException:
-            self._uploads.forget(token)
+            self._uploads.forget(reader.place.owner, token)
             raise
         followed = Followed(token, reader.place, batch, batch.start(), {reader.session: Look()})
-        followed.ended.add_done_callback(lambda _: self._uploads.forget(token))
+        followed.ended.add_done_callback(lambda _: self._uploads.forget(reader.place.owner, token))
         self._keep(followed)
         return followed
 

@@ -5,7 +5,7 @@ each client get names that no other client can say, and uploads are remembered w
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -64,8 +64,12 @@ class ClientGuard:
     async def _pass_own(self, owner: str, word: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what one client asks, with names that only this client can say."""
         prefix = _prefix(owner)
+        is_post = scope["method"] == "POST"
+        if word == "call" and not is_post and not scope["path"].rpartition("/")[2].startswith(prefix):
+            await _refuse(404, scope, receive, send)
+            return
         scope = _renamed(scope, word, prefix)
-        if scope["method"] != "POST":
+        if not is_post:
             await self._app(scope, receive, send)
         elif word == "upload":
             await self._app(scope, receive, _Answer(send, lambda paths: self._own_uploads(owner, paths)).take)
@@ -94,7 +98,7 @@ class ClientGuard:
 class _Answer:
     """Holds a short JSON answer back until it is whole, and sends what `change` makes of it."""
 
-    def __init__(self, send: Send, change: "Any") -> None:
+    def __init__(self, send: Send, change: Callable[[Any], Any]) -> None:
         self._send, self._change = send, change
         self._start: Message | None = None
         self._body = b""
@@ -133,7 +137,7 @@ def _prefix(owner: str) -> str:
 
 
 def _renamed(scope: Scope, word: str, prefix: str) -> Scope:
-    """The scope with the session in its path or query as this client's; other clients' events become none."""
+    """The scope with the session in its path or query as this client's, and an event as Gradio knows it."""
     asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     query = urlencode([(name, prefix + value if name in _NAMES else value) for name, value in asked])
     path = scope["path"]
@@ -142,7 +146,7 @@ def _renamed(scope: Scope, word: str, prefix: str) -> Scope:
         path = f"{before}/{prefix}{session}"
     elif word == "call" and scope["method"] == "GET":
         before, _, event = path.rpartition("/")
-        path = f"{before}/{event.removeprefix(prefix) if event.startswith(prefix) else '-'}"
+        path = f"{before}/{event.removeprefix(prefix)}"
     return {**scope, "path": path, "raw_path": None, "query_string": query.encode("latin-1")}
 
 
@@ -167,7 +171,7 @@ async def _read_call(receive: Receive) -> dict[str, Any] | None:
 
 def _paths(call: Mapping[str, Any]) -> list[str]:
     """Every path of a file that a call names, however deep."""
-    found, left = [], [call.get("data"), call.get("event_data"), *call.values()]
+    found, left = [], [*call.values()]
     while left:
         value = left.pop()
         if isinstance(value, dict):

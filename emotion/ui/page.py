@@ -100,7 +100,7 @@ def build_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: 
         _add_endpoint(desk)
 
         def leave(request: gr.Request) -> None:
-            uploads.forget(request.session_hash or "")
+            uploads.forget(desk.place(request).owner, request.session_hash or "")
 
         page.unload(leave)
         for block in page.blocks.values():

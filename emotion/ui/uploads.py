@@ -36,7 +36,7 @@ class Uploads:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._users: defaultdict[Path, set[str]] = defaultdict(set)
+        self._users: defaultdict[Path, set[tuple[str, str]]] = defaultdict(set)
         self._owners: defaultdict[Path, set[str]] = defaultdict(set)
 
     def belong(self, owner: str, paths: Iterable[str | Path]) -> None:
@@ -53,38 +53,45 @@ class Uploads:
         with self._lock:
             return owner in self._owners.get(_folder_of(path), ())
 
-    def remember(self, session: str, *paths: str | Path) -> None:
-        """The session uses these copies until it is forgotten."""
+    def remember(self, owner: str, session: str, *paths: str | Path) -> None:
+        """A session of the owner uses these copies until it is forgotten."""
         with self._lock:
             for path in paths:
-                self._users[Path(path)].add(session)
+                self._users[Path(path)].add((owner, session))
 
-    def lend(self, session: str, clip: Clip) -> Path:
+    def lend(self, owner: str, session: str, clip: Clip) -> Path:
         """A copy of the sound of a clip, to be played as long as the reader stays."""
         folder = Path(get_upload_folder()) / secrets.token_hex(32)
         folder.mkdir(parents=True, mode=0o700)
         path = folder / "processed_audio.wav"
         write_wav(clip, path)
-        self.remember(session, path)
+        self.remember(owner, session, path)
         return path
 
-    def forget(self, session: str) -> None:
-        """Delete the copies that only this session used."""
+    def forget(self, owner: str, session: str) -> None:
+        """Delete the copies that only this session used, unless another client has chosen the same file."""
         with self._lock:
             for path, users in list(self._users.items()):
-                users.discard(session)
+                if (owner, session) not in users:
+                    continue
+                users.discard((owner, session))
+                if owner not in {name for name, _ in users}:
+                    self._owners[_folder_of(path)].discard(owner)
                 if not users:
                     del self._users[path]
                     self._delete(path)
 
     def _delete(self, path: Path) -> None:
         # Gradio keeps every upload alone in a folder that is named by its content; nothing else is ever touched.
-        folder = path.parent
-        if folder.parent == Path(get_upload_folder()):
-            shutil.rmtree(folder, ignore_errors=True)
-            self._owners.pop(_folder_of(path), None)
+        if path.parent.parent != Path(get_upload_folder()) or self._owners.get(_folder_of(path)):
+            return
+        shutil.rmtree(path.parent, ignore_errors=True)
+        self._owners.pop(_folder_of(path), None)
 
 
 def _folder_of(path: str | Path) -> Path:
     """The folder of an upload, whatever the path does to look like another."""
-    return Path(os.path.realpath(path)).parent
+    try:
+        return Path(os.path.realpath(path)).parent
+    except ValueError:  # a zero byte, which no path has
+        return Path()

@@ -87,7 +87,7 @@ class Answers:
         if not files:
             yield _without_batch(batch_render.no_files_card(words))
             return
-        self._uploads.remember(reader.session, *files)
+        self._uploads.remember(reader.place.owner, reader.session, *files)
         wish = BatchWish(granularity, embedding, tuple(exports), keep_audio)
         beginning = asyncio.ensure_future(self._batches.begin(reader, files, wish))
         try:

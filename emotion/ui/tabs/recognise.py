@@ -116,12 +116,14 @@ def _wire_runs(parts: Parts, desk: Desk, uploads: Uploads) -> None:
         request: gr.Request,
     ) -> AsyncIterator[tuple[Any, ...]]:
         reader = desk.reader(request)
-        uploads.remember(reader.session, *([recording] if recording else []))
+        uploads.remember(reader.place.owner, reader.session, *([recording] if recording else []))
         wish = Wish(recording, granularity, embedding, tuple(exports), keep_audio)
         async for view in desk.runs.views(wish, reader):
             lent = None
             if view.files is not None and view.files.audio is None:
-                lent = await asyncio.to_thread(uploads.lend, reader.session, view.files.analysis.clip)
+                lent = await asyncio.to_thread(
+                    uploads.lend, reader.place.owner, reader.session, view.files.analysis.clip
+                )
             yield await _values(view, desk, reader, lent)
 
     def cancel(request: gr.Request) -> None:
