@@ -119,8 +119,6 @@ def serve(settings: Settings, say: Say, on_download: ReportDownload | None = Non
 
     A model that is named and not here is downloaded first; `on_download(done_bytes, total_bytes)` follows that.
     """
-    from emotion.ui.live_socket import MAX_SOUND_BYTES
-
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     check_settings(settings)
     set_up_logs(settings.log_level, settings.log_format)
@@ -133,22 +131,28 @@ def serve(settings: Settings, say: Say, on_download: ReportDownload | None = Non
     )
     with recognizer, _telling(recognizer, say):
         app = make_app(recognizer, lambda: say(f"Emotion2Vec+ Studio is on {address} (Ctrl+C ends it)"), ending)
-        config = uvicorn.Config(
-            app,
-            http=BoundedProtocol,
-            log_config=None,
-            log_level="warning",
-            # A line for each request is written by Traffic.
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            proxy_headers=True,
-            forwarded_allow_ips=settings.trusted_proxies,
-            # What is larger is refused before it is in memory; sound does not get smaller by deflating it.
-            ws_max_size=MAX_SOUND_BYTES,
-            ws_per_message_deflate=False,
-        )
-        StudioServer(config, recognizer, ending, say).run(sockets=[listener])
+        StudioServer(web_config(app, settings), recognizer, ending, say).run(sockets=[listener])
+
+
+def web_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How the web server treats connections; who asks, and how, is what `trusted_proxies` say it is."""
+    from emotion.ui.live_socket import MAX_SOUND_BYTES
+
+    return uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        log_config=None,
+        log_level="warning",
+        # A line for each request is written by Traffic.
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.trusted_proxies,
+        # What is larger is refused before it is in memory; sound does not get smaller by deflating it.
+        ws_max_size=MAX_SOUND_BYTES,
+        ws_per_message_deflate=False,
+    )
 
 
 def check_settings(settings: Settings) -> None:
