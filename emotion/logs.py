@@ -42,6 +42,11 @@ def set_up_logs(level: str = "info", log_format: Format = "text", stream: TextIO
     logging.getLogger(HOUSE).setLevel(wanted)
 
 
+def say(line: str) -> None:
+    """A line of the program itself, as where it listens, for starts whose terminal is read by a collector."""
+    logging.getLogger(f"{HOUSE}.server").info(line)
+
+
 class RequestId(logging.Filter):
     """Gives every record the id of the request at hand."""
 
@@ -63,7 +68,7 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record, self._names_are_said),
             "request_id": getattr(record, "request_id", NO_REQUEST),
             **_fields(record),
         }
@@ -83,7 +88,7 @@ class TextLines(logging.Formatter):
         moment = datetime.fromtimestamp(record.created).isoformat(" ", timespec="milliseconds")
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         identity = getattr(record, "request_id", NO_REQUEST)
-        said = _one_line(f"{record.name} [{identity}] {record.getMessage()}{fields}")
+        said = _one_line(f"{record.name} [{identity}] {_message(record, self._names_are_said)}{fields}")
         lines = [f"{moment} {record.levelname.lower():<7} {said}"]
         if record.exc_info and record.exc_info[1] is not None:
             lines += [f"  {_one_line(line)}" for line in exception_lines(record.exc_info[1], self._names_are_said)]
@@ -105,6 +110,12 @@ def _places(trace: TracebackType | None) -> Iterator[str]:
     """The places in the code, by the last parts of their paths, since the rest tells of the machine."""
     for place in extract_tb(trace):
         yield f"{'/'.join(Path(place.filename).parts[-3:])}:{place.lineno} in {place.name}"
+
+
+def _message(record: logging.LogRecord, names_are_said: bool) -> str:
+    message = record.getMessage()
+    # asyncio writes the exception of a task, with its message, into lines of its own.
+    return message.partition("\n")[0] if record.name == "asyncio" and not names_are_said else message
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, Any]:

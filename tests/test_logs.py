@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from emotion.errors import ClipEmpty
-from emotion.logs import set_up_logs
+from emotion.logs import say, set_up_logs
 from emotion.trace import request
 
 NAME = "Frau Meier, Kündigung.wav"
@@ -138,6 +138,33 @@ def test_nobody_can_begin_a_line_of_their_own(logs_of):
     assert len(stream.getvalue().splitlines()) == 1
     assert "\x1b" not in stream.getvalue()
     assert "\\x1b" in stream.getvalue()
+
+
+def test_a_task_that_nobody_waits_for_tells_no_name(logs_of):
+    import asyncio
+    import gc
+
+    async def fail():
+        raise ClipEmpty(NAME)
+
+    async def leave_alone():
+        task = asyncio.ensure_future(fail())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        del task
+        gc.collect()
+
+    stream = logs_of()
+    asyncio.run(leave_alone())
+    assert "Task exception was never retrieved" in stream.getvalue()
+    assert "emotion.errors.ClipEmpty" in stream.getvalue()
+    assert "Meier" not in stream.getvalue()
+
+
+def test_a_line_of_the_program_itself_is_a_line_of_the_log(logs_of):
+    stream = logs_of(log_format="json")
+    say("Emotion2Vec+ Studio is on http://127.0.0.1:7860")
+    assert lines(stream)[0]["logger"] == "emotion.server"
 
 
 def test_what_is_no_json_value_is_written_as_text(logs_of):

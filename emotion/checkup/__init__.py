@@ -6,8 +6,13 @@ files, disk, kernel and port, `models` the files of the models, `sanity` what do
 
 from collections.abc import Iterator
 
-from emotion.checkup import computing, memory, models, sanity, software, system
+from emotion.checkup.computing import findings as of_computing
 from emotion.checkup.finding import Finding, Level
+from emotion.checkup.memory import findings as of_memory
+from emotion.checkup.models import findings as of_models
+from emotion.checkup.sanity import findings as of_settings
+from emotion.checkup.software import findings as of_software
+from emotion.checkup.system import findings as of_system
 from emotion.monitor import installed_gpus
 from emotion.settings import Settings
 
@@ -16,9 +21,9 @@ __all__ = ["Finding", "Level", "examine"]
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """All findings, one after the other, since some take a second."""
-    yield from sanity.findings(settings)
-    yield from software.findings()
-    yield from computing.findings(settings, installed_gpus())
-    yield from memory.findings(settings)
-    yield from system.findings(settings)
-    yield from models.findings(settings)
+    yield from of_settings(settings)
+    yield from of_software()
+    yield from of_computing(settings, installed_gpus())
+    yield from of_memory(settings)
+    yield from of_system(settings)
+    yield from of_models(settings)

@@ -1,4 +1,4 @@
-"""The command line: `emotion recognize`, `models`, `evaluate`, `tune`, `doctor`, `serve`, `keys`."""
+"""The command line: `emotion recognize`, `models`, `evaluate`, `tune`, `doctor`, `monitor`, `serve`, `keys`."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from emotion.cli import doctor, evaluate, keys, models, recognize, serve, tune
+from emotion.cli import doctor, evaluate, keys, models, monitor, recognize, serve, tune
 from emotion.errors import EmotionError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(models.app, name="models")
 app.command()(evaluate.evaluate)
 app.command()(tune.tune)
 app.command()(doctor.doctor)
+app.command()(monitor.monitor)
 app.command()(serve.serve)
 app.add_typer(keys.app, name="keys")
 

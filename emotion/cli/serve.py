@@ -19,12 +19,16 @@ def serve(
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Allow an address that others can reach, without a key.")
     ] = None,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Recognise on the replicas of a Ray cluster; see docs/scaling.md.")
+    ] = False,
     profile: Annotated[
         str | None, typer.Option(help="Settings by the size of the machine: personal, team or production.")
     ] = None,
     config: flags.Config = None,
 ) -> None:
     """Serve the page and the HTTP API on this machine."""
+    from emotion.logs import say as say_in_log
     from emotion.server import serve as run
     from emotion.settings import load_settings
 
@@ -32,4 +36,4 @@ def serve(
     computed = {"runtime": runtime, "device": device, "precision": precision}
     settings = load_settings(config, profile, **chosen, **computed, insecure=insecure)
     with terminal.DownloadBar(settings.model) as report:
-        run(settings, terminal.say, report)
+        run(settings, terminal.say if settings.log_format == "text" else say_in_log, report)

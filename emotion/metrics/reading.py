@@ -2,12 +2,12 @@
 
 import platform
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from emotion import __version__
 from emotion.engine import SpeechEngine
 from emotion.monitor import MachineStatus, StudioWatch
 
@@ -20,7 +20,7 @@ class StudioReading(Collector):
     def __init__(self, engine: SpeechEngine, watch: StudioWatch) -> None:
         self._engine, self._watch = engine, watch
         self._process = psutil.Process()
-        self._build = {"version": _version(), "python": platform.python_version()}
+        self._build = {"version": __version__, "python": platform.python_version()}
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: the registry would else collect to learn the names."""
@@ -103,10 +103,3 @@ def _of_cards(machine: MachineStatus) -> Iterator[Metric]:
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:
     return GaugeMetricFamily(name, meaning, value=value)
-
-
-def _version() -> str:
-    try:
-        return version("emotion2vec-studio")
-    except PackageNotFoundError:
-        return "checkout"

@@ -22,8 +22,8 @@ UNMATCHED = "unmatched"
 PAGE = "page"
 # What a client left before it was answered is called by nginx.
 _CLIENT_LEFT = 499
-# What probes ask, and what the page fetches by itself twice a second, would drown the rest; it is said at debug.
-_QUIET = ("/healthz", "/readyz", "/metrics", PAGE)
+# What probes and monitors ask, and what the page fetches by itself, would drown the rest; it is said at debug.
+_QUIET = ("/healthz", "/readyz", "/metrics", "/v1/status", PAGE)
 
 
 class Traffic:

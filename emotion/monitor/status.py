@@ -1,8 +1,9 @@
 """The records of one reading: of the machine, of the engine, and of both with the model."""
 
 import statistics
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self, TypeVar
 
 from emotion.engine import ClipTimes, StageTimes
 from emotion.model import ModelCard
@@ -11,6 +12,7 @@ from emotion.monitor.hardware import Gpu, card_of
 
 # The rest is the time that a thread takes to wake and to fall asleep.
 _ALL_THE_TIME = 0.95
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -120,3 +122,28 @@ class StudioStatus:
             },
             "model": self.model.record(),
         }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """A status from the record of a server, which may be a newer one, or leave out the times of single clips.
+
+        Raises KeyError, TypeError or ValueError for anything else.
+        """
+        machine, engine = record["machine"], record["engine"]
+        usages = {name: _known(Usage, machine[name]) for name in ("memory", "swap", "container") if machine[name]}
+        gpus = tuple(_known(Gpu, card) for card in machine["gpus"])
+        median = engine["median"] and _known(ClipTimes, engine["median"])
+        # One clip that took the median in each stage has the same median.
+        times = {"recent": (median,) if median else (), "shares": _known(StageShares, engine["shares"])}
+        return cls(
+            machine=_known(MachineStatus, {**machine, **usages, "gpus": gpus}),
+            engine=_known(EngineStatus, {**engine, **times}),
+            model=_known(ModelCard, {**record["model"], "labels": (), "embedding_size": 0}),
+            uptime_s=float(record["uptime_s"]),
+            period_s=float(record["period_s"]),
+        )
+
+
+def _known(kind: type[T], record: Mapping[str, Any]) -> T:
+    """A dataclass from the parts of the record that it has."""
+    return kind(**{field.name: record[field.name] for field in fields(kind) if field.name in record})  # type: ignore[arg-type]

@@ -1,0 +1,204 @@
+"""One reading as lines of a terminal, in English or Chinese."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from emotion.labels import Language
+from emotion.monitor import Advice, EngineStatus, Gpu, MachineStatus, StudioStatus, Usage, said_of
+from emotion.monitor.asking import Answer
+from emotion.monitor.container import NEARLY_FULL
+from emotion.monitor.words import amount
+
+_BAR = 16
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
+Row = tuple[str, str, float | None]
+"""A name, a text, and a share from 0 to 1 where there is one."""
+
+_TEXTS: dict[str, tuple[str, str]] = {
+    "at": ("{address} · up {uptime}", "{address} · 已运行 {uptime}"),
+    "model": ("{name}, {runtime} {precision} on {device}", "{name}，{runtime} {precision}，{device}"),
+    "this_machine": ("This machine", "本机"),
+    "machine": ("Machine", "机器"),
+    "engine": ("Engine", "引擎"),
+    "advice": ("Advice", "建议"),
+    "no_advice": ("Nothing stands out: there is nothing to change.", "运行正常，无需调整。"),
+    "cpu": ("Processor", "处理器"),
+    "own_cpu": ("  this program", "  其中本程序"),
+    "of_cores": ("{used} of {cores} cores", "{used} / {cores} 核"),
+    "cores": ("{percent} of {cores} cores", "{percent}，共 {cores} 核"),
+    "memory": ("Memory", "内存"),
+    "own_memory": ("  this program", "  其中本程序"),
+    "swap": ("Swap", "交换空间"),
+    "container": ("Container", "容器上限"),
+    "none": ("none", "无"),
+    "of": ("{used} of {total}", "{used} / {total}"),
+    "nearly_full": ("{text}, nearly full", "{text}，即将用满"),
+    "gpu": ("Graphics card", "显卡"),
+    "gpu_memory": ("  its memory", "  显存"),
+    "no_gpu": ("none; the processor does the work", "无，由处理器运行"),
+    "unknown": ("unknown", "未知"),
+    "queue": ("Queue", "队列"),
+    "places": ("{used} of {total} places", "{used} / {total}"),
+    "done": ("Recordings", "录音"),
+    "done_count": ("{count} done", "已完成 {count} 段"),
+    "threads": ("Threads", "线程"),
+    "threads_of": ("{decode} decode, {network} network", "解码 {decode}，网络 {network}"),
+    "stages": ("Median times", "用时中位数"),
+    "stages_of": (
+        "decode {decode} · queue {queue} · inference {inference} ms",
+        "解码 {decode} · 排队 {queue} · 推理 {inference} 毫秒",
+    ),
+    "no_stages": ("no recording yet", "还没有录音"),
+    "busy": ("Inference at work", "推理线程工作"),
+    "starved": ("  waits for sound", "  等待解码"),
+    "cache": ("Cache", "缓存"),
+    "cache_of": ("{hits} hits, {misses} misses, {entries} kept", "命中 {hits}，未命中 {misses}，保存 {entries}"),
+    "nobody": (
+        "No server answers at {address}. Start it with: {start}. Below is this machine.",
+        "{address} 没有服务器响应。启动：{start}。以下为本机状态。",
+    ),
+    "key": (
+        "The server at {address} asks for a key: --key KEY. Below is this machine.",
+        "{address} 的服务器需要密钥：--key KEY。以下为本机状态。",
+    ),
+    "stranger": (
+        "What answers at {address} is no server of this program, or has no status to tell. Below is this machine.",
+        "{address} 上响应的不是本程序的服务器，或没有状态信息。以下为本机状态。",
+    ),
+}
+
+
+class View:
+    """Lays readings out in one language."""
+
+    def __init__(self, language: Language) -> None:
+        self._language: Language = language
+
+    def of_server(self, status: StudioStatus, advice: Iterable[Advice], cache: object, address: str) -> RenderableType:
+        """Everything that a server told."""
+        card = status.model
+        said = self._said("model", name=card.name, runtime=card.runtime, precision=card.precision, device=card.device)
+        return Group(
+            self._title(self._said("at", address=address, uptime=uptime(status.uptime_s))),
+            _plain(said, "dim"),
+            self._section("machine", self._machine(status.machine, own=True)),
+            self._section("engine", [*self._engine(status.engine), *self._cache(cache)]),
+            self._advice(advice),
+        )
+
+    def of_machine(self, machine: MachineStatus, answer: Answer, address: str, start: str) -> RenderableType:
+        """This machine, and why there is no more."""
+        return Group(
+            self._title(self._said("this_machine")),
+            _plain(self._said(answer, address=address, start=start), "yellow"),
+            self._section("machine", self._machine(machine, own=False)),
+        )
+
+    def _title(self, text: str) -> RenderableType:
+        line = Table.grid(expand=True)
+        line.add_column()
+        line.add_column(justify="right")
+        line.add_row(_plain(f"Emotion2Vec+ Studio · {text}", "bold"), Text(f"{datetime.now():%H:%M:%S}", "dim"))
+        return line
+
+    def _section(self, name: str, rows: Iterable[Row]) -> RenderableType:
+        table = Table.grid(padding=(0, 2), expand=False)
+        table.add_column(min_width=17, no_wrap=True)
+        table.add_column(min_width=43, overflow="fold")
+        table.add_column(min_width=_BAR)
+        for label, text, share in rows:
+            bar = Text() if share is None else _bar(share)
+            table.add_row(Text(label), _plain(text), bar)
+        return Group(Text(), Text(self._said(name), "bold cyan"), table)
+
+    def _machine(self, machine: MachineStatus, own: bool) -> Iterator[Row]:
+        share = machine.cpu_percent / 100
+        yield self._said("cpu"), self._said("cores", percent=f"{share:.0%}", cores=machine.cores), share
+        if own:
+            used = machine.process_cpu_percent / 100
+            said = self._said("of_cores", used=f"{used:.1f}", cores=machine.cores)
+            yield self._said("own_cpu"), said, used / max(machine.cores, 1)
+        yield self._usage("memory", machine.memory)
+        if own:
+            own_share = Usage(machine.process_bytes, machine.memory.total_bytes).share
+            yield self._said("own_memory"), amount(machine.process_bytes), own_share
+        if machine.container is not None:
+            yield self._usage("container", machine.container)
+        yield self._usage("swap", machine.swap)
+        if not machine.gpus:
+            yield self._said("gpu"), self._said("no_gpu"), None
+        for card in machine.gpus:
+            yield from self._card(card)
+
+    def _card(self, card: Gpu) -> Iterator[Row]:
+        heat = "" if card.temperature_c is None else f", {card.temperature_c} °C"
+        share = None if card.utilization_percent is None else card.utilization_percent / 100
+        work = self._said("unknown") if share is None else f"{share:.0%}"
+        yield self._said("gpu"), f"{card.name}: {work}{heat}", share
+        if card.total_mb:
+            yield self._usage("gpu_memory", card.memory)
+
+    def _usage(self, name: str, usage: Usage) -> Row:
+        if not usage.total_bytes:
+            return self._said(name), self._said("none"), None
+        text = self._said("of", used=amount(usage.used_bytes), total=amount(usage.total_bytes))
+        if usage.is_nearly_full:
+            text = self._said("nearly_full", text=text)
+        return self._said(name), text, usage.share
+
+    def _engine(self, engine: EngineStatus) -> Iterator[Row]:
+        places = Usage(engine.queue_length, engine.queue_size)
+        yield self._said("queue"), self._said("places", used=engine.queue_length, total=engine.queue_size), places.share
+        yield self._said("done"), self._said("done_count", count=f"{engine.clips_done:,}"), None
+        median = engine.median
+        said = self._said("no_stages")
+        if median is not None:
+            times = {"decode": median.decode_ms, "queue": median.queue_ms, "inference": median.inference_ms}
+            said = self._said("stages_of", **{name: f"{time_ms:.1f}" for name, time_ms in times.items()})
+        yield self._said("stages"), said, None
+        for name, share in (("busy", engine.shares.busy), ("starved", engine.shares.starved)):
+            yield self._said(name), f"{share:.0%}", share
+        threads = {"decode": engine.decode_threads, "network": engine.inference_threads}
+        yield self._said("threads"), self._said("threads_of", **threads), None
+
+    def _cache(self, cache: object) -> Iterator[Row]:
+        if isinstance(cache, dict):
+            counts = {name: f"{int(cache.get(name, 0)):,}" for name in ("hits", "misses", "entries")}
+            yield self._said("cache"), self._said("cache_of", **counts), None
+
+    def _advice(self, advice: Iterable[Advice]) -> RenderableType:
+        said = [_plain(said_of(one, self._language), "yellow") for one in advice]
+        return Group(
+            Text(), Text(self._said("advice"), "bold cyan"), *(said or [Text(self._said("no_advice"), "green")])
+        )
+
+    def _said(self, name: str, /, **values: object) -> str:
+        english, chinese = _TEXTS[name]
+        return (chinese if self._language == "zh" else english).format(**values)
+
+
+def uptime(time_s: float) -> str:
+    """By its two largest units: `2 h 13 min`."""
+    whole_s = int(time_s)
+    if whole_s < _MINUTE_S:
+        return f"{whole_s} s"
+    if whole_s < _HOUR_S:
+        return f"{whole_s // _MINUTE_S} min"
+    if whole_s < _DAY_S:
+        return f"{whole_s // _HOUR_S} h {whole_s % _HOUR_S // _MINUTE_S} min"
+    return f"{whole_s // _DAY_S} d {whole_s % _DAY_S // _HOUR_S} h"
+
+
+def _bar(share: float) -> ProgressBar:
+    style = "red" if share > NEARLY_FULL else "green"
+    return ProgressBar(1.0, min(max(share, 0.0), 1.0), width=_BAR, complete_style=style, finished_style=style)
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """Text of another machine: no markup, and no orders to the terminal."""
+    return Text("".join(letter if letter.isprintable() else "�" for letter in text), style)
