@@ -77,9 +77,7 @@ class _Call:
         answered = await self._unless_gone(self._answer_entries(uploads, entries))
         if answered is None:
             return Response(status_code=_CLIENT_GONE)
-        in_work = any(entry.job is not None and not entry.job.is_over for entry in entries)
-        headers = replies.preference(self._prefers_async)
-        return StreamingResponse(self._list(entries), 202 if in_work else 200, headers, replies.JSON)
+        return StreamingResponse(self._list(entries), 200, replies.preference(self._prefers_async), replies.JSON)
 
     async def _answer_entries(self, uploads: Uploads, entries: "list[_Entry]") -> bool:
         """Begin all, only some ahead unless nobody waits for them, so that one client does not fill the queue."""

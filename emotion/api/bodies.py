@@ -157,8 +157,10 @@ class Uploads:
     def _begun(self, part: "_Part") -> Spool:
         if self._spool is not None:
             return self._spool
-        if part.name != PART:
-            raise RequestInvalid(f"A part is called {part.name[:40]!r}. Recordings are parts named 'file'.")
+        if part.name != PART or part.filename is None:
+            raise RequestInvalid(
+                f"The part {part.name[:40]!r} is no recording. Recordings are parts named 'file' with a filename."
+            )
         if len(self.finished) >= MOST_PARTS:
             raise RequestInvalid(f"There are more than {MOST_PARTS} recordings in this request. Send fewer at once.")
         self._spool = Spool(self._folder, self._limit_bytes)
@@ -173,7 +175,7 @@ class Uploads:
 @dataclass(frozen=True)
 class _Part:
     name: str
-    filename: str
+    filename: str | None
 
 
 _Event = tuple[_Part, bytes | None]
@@ -185,7 +187,7 @@ class _Reader:
     def __init__(self, boundary: bytes) -> None:
         self.ended = False
         self._events: list[_Event] = []
-        self._part = _Part("", "")
+        self._part = _Part("", None)
         self._field, self._value = b"", b""
         self._disposition = b""
         self._parser = MultipartParser(
@@ -226,7 +228,8 @@ class _Reader:
 
     def _on_headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
-        self._part = _Part(_text(options.get(b"name", b"")), _text(options.get(b"filename", b"")))
+        filename = options.get(b"filename")
+        self._part = _Part(_text(options.get(b"name", b"")), None if filename is None else _text(filename))
         self._events.append((self._part, b""))
 
     def _on_end(self) -> None:

@@ -49,10 +49,10 @@ class Kept:
         return await replies.finished(job) if job.is_over else replies.in_work(self._jobs, job)
 
     async def list_files(self, request: Request, id: str) -> Response:
-        """Names, sizes and addresses of the files of an analysis that is done."""
+        """Names, sizes and addresses of the files of an analysis; none while it is in work."""
         job = self._find(request, id)
         if job.answer is None:
-            raise FileNotThere
+            return Response(b'{"files":[]}', media_type=replies.JSON)
         sizes = await asyncio.to_thread(_sizes, job.answer.files)
         if RESULT_FILE not in sizes:
             sizes = {RESULT_FILE: len(await replies.record_of(job.answer)), **sizes}

@@ -61,20 +61,19 @@ def plain(schema: str, description: str) -> Responses:
 
 def _job_links() -> dict[str, Any]:
     by_id = {"parameters": {"id": "$response.body#/id"}}
-    names = ("getAnalysis", "listFiles", "deleteAnalysis")
+    names = ("getAnalysis", "followAnalysis", "listFiles", "deleteAnalysis")
     return {name: {"operationId": name, **by_id} for name in names}
 
 
 CREATED: Responses = {
     200: {
-        "description": "The record of the one recording, or the list of several.",
+        "description": "The record of the one recording; of several the list, in which each has its own status.",
         "content": {JSON: {"schema": {"anyOf": [ref("AnalysisRecord"), ref("AnalysisList")]}}},
         "headers": _OF_RECORD,
     },
     202: {
-        "description": "A job: the recording is long, or `Prefer: respond-async` was asked for. Of several recordings, "
-        "the list, in which at least one is a job.",
-        "content": {JSON: {"schema": {"anyOf": [ref("JobRecord"), ref("AnalysisList")]}}},
+        "description": "A job: the recording is long, or `Prefer: respond-async` was asked for.",
+        "content": {JSON: {"schema": ref("JobRecord")}},
         "headers": {
             "Location": _LOCATION,
             "Retry-After": _RETRY_AFTER,
@@ -102,7 +101,15 @@ EVENTS: Responses = {
         "description": "Events `progress`, and last `done` or `failed`; the data of each is JSON.",
         "content": {
             EVENT_STREAM: {
-                "schema": {"type": "string"},
+                "schema": {
+                    "type": "object",
+                    "required": ["event", "data", "id"],
+                    "properties": {
+                        "event": {"enum": ["progress", "done", "failed"]},
+                        "data": {"type": "string", "contentMediaType": JSON},
+                        "id": {"type": "string"},
+                    },
+                },
                 "example": 'event: progress\ndata: {"status": "recognising"}\nid: 1\n\n',
             }
         },
@@ -110,7 +117,16 @@ EVENTS: Responses = {
     **problems(404),
 }
 FILES: Responses = {
-    200: {"description": "The files of the analysis.", "content": {JSON: {"schema": ref("FileList")}}},
+    200: {
+        "description": "The files of the analysis.",
+        "content": {JSON: {"schema": ref("FileList")}},
+        "links": {
+            "getFile": {
+                "operationId": "getFile",
+                "parameters": {"id": "$request.path.id", "name": "$response.body#/files/0/name"},
+            }
+        },
+    },
     **problems(404),
 }
 FILE: Responses = {
@@ -139,6 +155,26 @@ HEALTHY: Responses = {
     200: {"description": "The process lives.", "content": {JSON: {"schema": ref("Health")}}},
     500: problems()[500],
 }
+_HEADERS: list[dict[str, Any]] = [
+    {
+        "name": "Prefer",
+        "in": "header",
+        "description": "`respond-async` asks for a job at once (RFC 7240).",
+        "schema": {"type": "string", "examples": ["respond-async"]},
+    },
+    {
+        "name": "Cache-Control",
+        "in": "header",
+        "description": "`no-store` has the sound computed although it was before, and not kept for the next time.",
+        "schema": {"type": "string", "examples": ["no-store"]},
+    },
+    {
+        "name": "Content-Disposition",
+        "in": "header",
+        "description": "`filename` is what the recording is called, for a body that is the recording itself.",
+        "schema": {"type": "string", "examples": ['attachment; filename="call.wav"']},
+    },
+]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _SOUND_TYPES = (
     "application/octet-stream",
@@ -152,7 +188,7 @@ _SOUND_TYPES = (
     "video/mp4",
     "video/webm",
 )
-RECORDINGS: dict[str, Any] = {
+_RECORDINGS: dict[str, Any] = {
     "required": True,
     "description": "Parts named `file`, or the recording itself under its type; any other `audio/...` is taken too.",
     "content": {
@@ -175,3 +211,4 @@ RECORDINGS: dict[str, Any] = {
         **dict.fromkeys(_SOUND_TYPES, _BINARY),
     },
 }
+TAKES_RECORDINGS = {"parameters": _HEADERS, "requestBody": _RECORDINGS}

@@ -47,7 +47,8 @@ def add_api(
     router.add_api_websocket_route("/v1/stream", Streams(recognizer, jobs, turns).enter)
     description = Description(router.routes, recognizer.settings)
     app.include_router(router)
-    app.router.routes.append(Route("/v1/{rest:path}", Elsewhere(router.routes), include_in_schema=False))
+    for path in ("/v1/{rest:path}", "/healthz", "/readyz"):
+        app.router.routes.append(Route(path, Elsewhere(router.routes), include_in_schema=False))
     app.add_api_route("/openapi.json", description.openapi, include_in_schema=False)
     app.add_api_route("/docs", description.page, include_in_schema=False)
 
@@ -83,5 +84,5 @@ def _add(
         response_model=None,
         responses=answers,
         status_code=204 if 204 in answers else 200,
-        openapi_extra={"requestBody": responses.RECORDINGS} if method == "POST" else None,
+        openapi_extra=responses.TAKES_RECORDINGS if method == "POST" else None,
     )
