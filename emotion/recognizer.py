@@ -196,6 +196,15 @@ class _Closing(Exception):
     """Ends a download when the program ends; what was fetched is kept and resumed."""
 
 
+def fetch_named_model(settings: Settings, on_download: ReportDownload | None = None) -> None:
+    """Download the model that the settings name, unless it is here, nameless (`auto`), or the network is not used."""
+    if settings.model in (AUTO, BUILT_IN) or settings.offline or is_present(settings.model, settings.cache_dir):
+        return
+    from emotion.checkpoint import download
+
+    download(settings.model, settings.cache_dir, settings.hub, on_download)
+
+
 def engine_plan(settings: Settings) -> EnginePlan:
     """The settings that the engine works by."""
     return EnginePlan(
@@ -249,10 +258,7 @@ def _first_model(settings: Settings, on_download: ReportDownload | None) -> tupl
             return _open(LARGE, settings), None
         except (ModelNotFound, CheckpointBroken) as reason:
             return _open(BUILT_IN, settings), reason
-    if settings.model != BUILT_IN and not is_present(settings.model, settings.cache_dir) and not settings.offline:
-        from emotion.checkpoint import download
-
-        download(settings.model, settings.cache_dir, settings.hub, on_download)
+    fetch_named_model(settings, on_download)
     return _open(settings.model, settings), None
 
 

@@ -29,8 +29,8 @@ from emotion.logs import set_up_logs
 from emotion.metrics import Metrics, Traffic
 from emotion.monitor import StudioWatch
 from emotion.outputs.retention import Keeper, Retention
-from emotion.recognizer import AUTO, ModelState, Recognizer, ReportDownload
-from emotion.settings import Settings
+from emotion.recognizer import AUTO, ModelState, Recognizer, ReportDownload, fetch_named_model
+from emotion.settings import Settings, load_settings
 
 Say = Callable[[str], None]
 _LOOK_AT_MODEL_S = 0.5
@@ -114,10 +114,11 @@ def _lifespan(recognizer: Recognizer, on_start: Callable[[], None]) -> Callable[
     return lifespan
 
 
-def serve(settings: Settings, say: Say, on_download: ReportDownload | None = None) -> None:
+def serve(settings: Settings, say: Say, on_download: ReportDownload | None = None, cluster: bool = False) -> None:
     """Serve until interrupted, and say where and with which model; raises EmotionError if it cannot listen there.
 
-    A model that is named and not here is downloaded first; `on_download(done_bytes, total_bytes)` follows that.
+    A model that is named and not here is downloaded first; `on_download(done_bytes, total_bytes)` follows that. With
+    `cluster` the replicas of a Ray cluster recognise.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     check_settings(settings)
@@ -125,13 +126,32 @@ def serve(settings: Settings, say: Say, on_download: ReportDownload | None = Non
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    recognizer, ending = (
-        Recognizer(settings=settings, take_over=settings.model == AUTO, on_download=on_download),
-        Ending(),
-    )
+    open_one = _open_cluster if cluster else _open_here
+    recognizer, ending = open_one(settings, say, on_download), Ending()
     with recognizer, _telling(recognizer, say):
         app = make_app(recognizer, lambda: say(f"Emotion2Vec+ Studio is on {address} (Ctrl+C ends it)"), ending)
         StudioServer(web_config(app, settings), recognizer, ending, say).run(sockets=[listener])
+
+
+def cluster_application(args: dict[str, Any]) -> Any:
+    """What `serve run config/ray-serve.yaml` deploys: page and API before the replicas; `args` are settings by name."""
+    from emotion.cluster import front_deployment
+
+    settings = load_settings(None, **args)
+    check_settings(settings)
+    return front_deployment(settings, make_app)
+
+
+def _open_here(settings: Settings, _: Say, on_download: ReportDownload | None) -> Recognizer:
+    return Recognizer(settings=settings, take_over=settings.model == AUTO, on_download=on_download)
+
+
+def _open_cluster(settings: Settings, say: Say, on_download: ReportDownload | None) -> Recognizer:
+    from emotion.cluster import start_cluster
+
+    fetch_named_model(settings, on_download)
+    say(f"cluster: {f'joining {settings.cluster_address}' if settings.cluster_address else 'starting on this machine'}")
+    return Recognizer(settings=settings, engine=start_cluster(settings))
 
 
 def web_config(app: FastAPI, settings: Settings) -> uvicorn.Config:

@@ -36,4 +36,4 @@ def serve(
     computed = {"runtime": runtime, "device": device, "precision": precision}
     settings = load_settings(config, profile, **chosen, **computed, insecure=insecure)
     with terminal.DownloadBar(settings.model) as report:
-        run(settings, terminal.say if settings.log_format == "text" else say_in_log, report)
+        run(settings, terminal.say if settings.log_format == "text" else say_in_log, report, cluster)
