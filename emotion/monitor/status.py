@@ -145,5 +145,9 @@ class StudioStatus:
 
 
 def _known(kind: type[T], record: Mapping[str, Any]) -> T:
-    """A dataclass from the parts of the record that it has."""
-    return kind(**{field.name: record[field.name] for field in fields(kind) if field.name in record})  # type: ignore[arg-type]
+    """A dataclass from the parts of the record that it has; raises TypeError for words in the place of numbers."""
+    known = {field.name: field for field in fields(kind) if field.name in record}  # type: ignore[arg-type]
+    for name, field in known.items():
+        if isinstance(record[name], str) != (field.type is str) or isinstance(record[name], list | dict):
+            raise TypeError(name)
+    return kind(**{name: record[name] for name in known})
