@@ -2,7 +2,10 @@ import asyncio
 import io
 import json
 import logging
+import re
 import time
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -12,10 +15,11 @@ from fastapi.responses import StreamingResponse
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from emotion.cache import PredictionCache
 from emotion.engine import BatchPredicted, ClipSettled, ClipTimes, Engine, EnginePlan
 from emotion.logs import set_up_logs
 from emotion.metrics import Metrics, Traffic
-from emotion.monitor import Gpu, MachineWatch, StudioWatch
+from emotion.monitor import Gpu, MachineWatch, StudioWatch, Usage
 from emotion.trace import request_id
 from tests.fakes import FakeModel, HeldModel, loud_clip, wait_for
 from tests.test_logs import quiet_logs
@@ -28,8 +32,8 @@ NAME = "Frau Meier, Kündigung.wav"
 class Studio:
     """An engine that is counted."""
 
-    def __init__(self, model=None, gpus=(), plan=None):
-        self.engine = Engine(model or FakeModel(), plan)
+    def __init__(self, model=None, gpus=(), plan=None, cache=None):
+        self.engine = Engine(model or FakeModel(), plan, cache)
         self.watch = StudioWatch(self.engine, machine=MachineWatch(ask_gpus=lambda: list(gpus)))
         self.metrics = Metrics(self.engine, self.watch)
 
@@ -356,3 +360,94 @@ def test_no_line_of_a_whole_request_holds_a_name_a_key_or_a_query(site, log):
 def test_the_level_of_the_test_above_would_catch_a_name(log):
     logging.getLogger("emotion.engine").info("about %s", NAME)
     assert NAME in json.dumps(log(), ensure_ascii=False)
+
+
+# The dashboard
+
+DASHBOARD = Path(__file__).parent.parent / "config" / "grafana-dashboard.json"
+# Words of PromQL that look like names: functions, aggregations and what follows them.
+PROMQL = {"sum", "avg", "max", "min", "by", "rate", "histogram_quantile", "le"}
+LABELS = {"job", "instance"}  # Prometheus adds them
+
+
+def panels():
+    return [panel for panel in json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"] if panel["type"] != "row"]
+
+
+def expressions():
+    return [target["expr"] for panel in panels() for target in panel["targets"]]
+
+
+def full_scrape(studio):
+    """The families of a scrape after everything happened once, on a machine with a card and a limit."""
+    counted = studio(gpus=[CARD], cache=PredictionCache(10**6))
+    for origin in ("computed", "memory"):
+        counted.metrics.clip_settled(ClipSettled("done", ClipTimes(5, 1, 20), 3.0, origin))
+    counted.metrics.clip_settled(ClipSettled("failed", ClipTimes(5, 0, 0), error="not_sound"))
+    counted.metrics.batch_predicted(BatchPredicted(1, 50, 9.0))
+    counted.metrics.requests.labels("/v1/analyses", "POST", "200").inc()
+    counted.metrics.request_time.labels("/v1/analyses", "POST").observe(0.1)
+    status = counted.watch.read()
+    limited = replace(status.machine, container=Usage(1, 2))
+    counted.watch.glance = lambda: replace(status, machine=limited)
+    return list(parse_text(counted.metrics.exposition()[0].decode()))
+
+
+def test_every_name_in_the_dashboard_is_in_a_scrape(studio):
+    samples = [sample for family in full_scrape(studio) for sample in family.samples]
+    names = {sample.name for sample in samples}
+    used = {name for expression in expressions() for name in re.findall(r"\bemotion_\w+", expression)}
+    assert len(used) > 25
+    assert used <= names, used - names
+
+
+def test_every_label_in_the_dashboard_is_one_of_its_metric(studio):
+    labels: dict[str, set[str]] = {}
+    for family in full_scrape(studio):
+        for sample in family.samples:
+            labels.setdefault(sample.name, set()).update(sample.labels)
+    for expression in expressions():
+        for name, matchers in re.findall(r"\b(emotion_\w+)\{([^}]*)\}", expression):
+            assert set(re.findall(r"(\w+)=", matchers)) <= labels[name] | LABELS, expression
+        grouped = {label.strip() for group in re.findall(r"by \(([^)]*)\)", expression) for label in group.split(",")}
+        own = set().union(*(labels[name] for name in re.findall(r"\bemotion_\w+", expression)))
+        assert grouped <= own | LABELS, expression
+
+
+def test_expressions_hold_nothing_but_metrics_labels_and_functions():
+    for expression in expressions():
+        bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]|by \([^)]*\)', " ", expression)
+        words = set(re.findall(r"[a-z_]\w*", bare))
+        assert {word for word in words if not word.startswith("emotion_")} <= PROMQL, expression
+        assert expression.count("(") == expression.count(")")
+        for kind, reach in re.findall(r"(\w+)\(emotion_\w+\{[^}]*\}(\[[^\]]*\])?", expression):
+            assert (kind == "rate") == bool(reach), expression
+
+
+def test_rates_are_of_counters_and_levels_are_of_gauges(studio):
+    kinds = {sample.name: family.type for family in full_scrape(studio) for sample in family.samples}
+    for expression in expressions():
+        rated = set(re.findall(r"rate\((emotion_\w+)", expression))
+        assert {kinds[name] for name in rated} <= {"counter", "histogram"}
+        assert {kinds[name] for name in set(re.findall(r"\bemotion_\w+", expression)) - rated} <= {"gauge"}
+
+
+def test_the_dashboard_shows_traffic_latency_engine_cache_and_machine_without_overlap():
+    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    rows = [panel["title"] for panel in dashboard["panels"] if panel["type"] == "row"]
+    assert rows == ["Traffic", "Latency", "Engine", "Cache", "Machine"]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not taken & cells, panel["title"]
+        assert place["x"] + place["w"] <= 24
+        taken |= cells
+
+
+def test_what_is_scraped_is_shown_somewhere(studio):
+    """A number that nobody looks at is only cost."""
+    families = {family.name for family in full_scrape(studio)}
+    shown = " ".join(expressions())
+    assert [name for name in sorted(families) if name.removesuffix("_info") not in shown] == []
