@@ -138,6 +138,31 @@ def test_standard_input_is_a_file(recordings):
     assert json.loads(done.stdout)["file"] == "standard input"
 
 
+def test_results_in_parquet_are_gone_on_with(call, recordings, tmp_path):
+    words = ("recognize", recordings, "--results", tmp_path / "out", "--model", "compact", "--embedding")
+    code, out, err = call(*words)
+    assert (code, out) == (0, "2 recordings in out\n")
+    assert "a second" in err
+    (recordings / "broken.wav").write_bytes(b"no sound at all" * 50)
+    code, out, err = call(*words, "--json")
+    record = json.loads(out)
+    assert code == 1
+    assert (record["recordings"], record["done_now"], record["failed"]) == (3, 1, 1)
+    assert "2 recordings already" in err
+    assert "1 recordings" not in err
+    code, _, err = call(*words, "--granularity", "frame")
+    assert code == 1
+    assert "granularity was utterance, and is now frame" in err
+    assert call(*words, "--granularity", "frame", "--overwrite")[0] == 1
+
+
+def test_words_that_do_not_go_together_are_refused(call, recordings, tmp_path):
+    for words in (("--cluster",), ("--overwrite",), ("--results", tmp_path / "out", "--format", "csv")):
+        code, _, err = call("recognize", recordings, *words)
+        assert code == 2
+        assert "--results" in err
+
+
 def test_an_empty_folder_is_said(call, tmp_path):
     code, _, err = call("recognize", tmp_path)
     assert code == 1

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,7 @@ _TRIES = 4
 def connected(settings: Settings) -> Iterator[None]:
     """A Ray cluster, or one of this machine's own, which goes with the command. Raises RayMissing, ClusterFailed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
     except ImportError:
@@ -92,25 +94,27 @@ def _summaries(blocks: Blocks, settings: Settings, results: Results) -> Iterator
     """What became of each block, as they are done."""
     import ray.data
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.print_on_execution_start = False
     # A block of ours must stay a block of Ray's, or one replica would get them all.
     context.target_max_block_size = 1
-    context.raise_original_map_exception = True
     source = _datasource(blocks)
     listed = ray.data.read_datasource(source, override_num_blocks=1, num_cpus=0)
-    done = listed.map_batches(
-        Replica,
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(
-            min_size=settings.cluster_min_replicas, max_size=settings.cluster_max_replicas
-        ),
-        num_cpus=settings.cluster_cpus,
-        num_gpus=settings.cluster_gpus,
-        max_task_retries=_TRIES - 1,
-        fn_constructor_kwargs={"settings": settings.model_dump(), "results": results},
-    )
+    with warnings.catch_warnings():
+        # Retries are to be set in another way from 2.64 on, which 2.60 does not have.
+        warnings.simplefilter("ignore")
+        done = listed.map_batches(
+            Replica,
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(
+                min_size=settings.cluster_min_replicas, max_size=settings.cluster_max_replicas
+            ),
+            num_cpus=settings.cluster_cpus,
+            num_gpus=settings.cluster_gpus,
+            max_task_retries=_TRIES - 1,
+            fn_constructor_kwargs={"settings": settings.model_dump(), "results": results},
+        )
     yield from done.iter_rows()
 
 

@@ -33,7 +33,7 @@ def entries_of(manifest: str) -> Iterator[tuple[str, str]]:
         try:
             for number, entry in read(file, name):
                 if not entry:
-                    raise ManifestInvalid(name, f"number {number} names no recording")
+                    raise ManifestInvalid(name, f"line {number} names no recording")
                 yield entry, beside(manifest, entry)
         except UnicodeDecodeError:
             raise ManifestInvalid(name, "it is not text in UTF-8") from None
@@ -68,21 +68,23 @@ def _text(file: BinaryIO) -> io.TextIOWrapper:
 
 def _plain_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
     del name
-    for number, line in enumerate(_text(file), 1):
-        if line.strip():
-            yield number, line.strip()
+    with _text(file) as text:
+        for number, line in enumerate(text, 1):
+            if line.strip():
+                yield number, line.strip()
 
 
 def _csv_rows(file: BinaryIO, name: str, delimiter: str = ",") -> Iterator[tuple[int, str]]:
-    rows = csv.reader(_text(file), delimiter=delimiter)
-    try:
-        heading = [word.strip().lower() for word in next(rows, [])]
-        column = heading.index(_column(heading, name))
-        for number, row in enumerate(rows, 2):
-            if row:
-                yield number, row[column].strip() if column < len(row) else ""
-    except csv.Error as error:
-        raise ManifestInvalid(name, f"it is no CSV in line {rows.line_num}, {error}") from None
+    with _text(file) as text:
+        rows = csv.reader(text, delimiter=delimiter)
+        try:
+            heading = [word.strip().lower() for word in next(rows, [])]
+            column = heading.index(_column(heading, name))
+            for row in rows:
+                if row:
+                    yield rows.line_num, row[column].strip() if column < len(row) else ""
+        except csv.Error as error:
+            raise ManifestInvalid(name, f"it is no CSV in line {rows.line_num}, {error}") from None
 
 
 def _tsv_rows(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
@@ -90,16 +92,20 @@ def _tsv_rows(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
 
 
 def _json_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(_text(file), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError:
-            raise ManifestInvalid(name, f"line {number} is no JSON object; each line must be one") from None
-        if not isinstance(record, dict):
-            raise ManifestInvalid(name, f"line {number} is no JSON object; each line must be one")
-        yield number, str(record.get(_column(list(record), name)) or "").strip()
+    with _text(file) as text:
+        for number, line in enumerate(text, 1):
+            if line.strip():
+                yield number, _json_entry(line, number, name)
+
+
+def _json_entry(line: str, number: int, name: str) -> str:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise ManifestInvalid(name, f"line {number} is no JSON object; each line must be one")
+    return str(record.get(_column(list(record), name)) or "").strip()
 
 
 def _parquet_rows(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:

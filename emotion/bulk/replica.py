@@ -22,11 +22,12 @@ class Replica:
     def __init__(self, settings: dict[str, Any], results: Results) -> None:
         self._results = results
         self._error = ""
+        self._recognizer: Recognizer | None = None
         try:
             self._recognizer = open_recognizer(settings)
-            card = self._recognizer.engine.card
             wish = Wish(results.state.granularity, results.state.embedding)
-            require_same(results.state, state_of(wish, card, self._recognizer.settings), results.name)
+            now = state_of(wish, self._recognizer.engine.card, self._recognizer.settings)
+            require_same(results.state, now, results.name)
             self._lane = Lane(self._recognizer, wish)
         except EmotionError as error:
             self._error = str(error)
@@ -42,6 +43,11 @@ class Replica:
                 error = str(wrong)
         facts = {**vars(done), "again": block.again, "error": error or block.error}
         return {key: [value] for key, value in facts.items()}
+
+    def close(self) -> None:
+        """End the threads; Ray ends the whole process instead."""
+        if self._recognizer is not None:
+            self._recognizer.close()
 
     def _part_of(self, block: Block) -> Sum:
         """Make the part of a block, unless a replica before this one made it and was ended then."""

@@ -85,17 +85,17 @@ def _on_cluster(
 
 def _say_begin(rows: int) -> None:
     if rows:
-        terminal.say(f"The results hold {rows:,} recordings already; these are not done again.")
+        terminal.say(f"The results hold {_count(rows)} already, which {'is' if rows == 1 else 'are'} not done again.")
 
 
 def _say_end(tally: "Tally", name: str, as_json: bool, stopped: bool) -> None:
     here = tally.here
     terminal.say(
-        f"{here.rows:,} recordings, {here.sound_s / 3600:.2f} h of sound in {tally.elapsed_s:.1f} s: "
+        f"{_count(here.rows)}, {here.sound_s / 3600:.2f} h of sound in {tally.elapsed_s:.1f} s: "
         f"{tally.per_s:.1f} a second, {tally.hours_per_hour:.0f} h of sound an hour"
     )
     if tally.failed:
-        terminal.say(f"{tally.failed:,} recordings of the results failed; their column error says why.")
+        terminal.say(f"{_count(tally.failed)} of the results failed; the column error says why.")
     if stopped:
         terminal.say("Stopped. What is done is kept; the same command goes on.")
     record = {
@@ -107,7 +107,11 @@ def _say_end(tally: "Tally", name: str, as_json: bool, stopped: bool) -> None:
         "elapsed_s": round(tally.elapsed_s, 3),
         "complete": not stopped,
     }
-    terminal.show(json.dumps(record) if as_json else f"{record['recordings']:,} recordings in {name}")
+    terminal.show(json.dumps(record) if as_json else f"{_count(here.rows + tally.before.rows)} in {name}")
+
+
+def _count(rows: int) -> str:
+    return "1 recording" if rows == 1 else f"{rows:,} recordings"
 
 
 @contextmanager
