@@ -1,9 +1,8 @@
 """The API on a real server and a real engine, over a model that can be held still."""
 
-import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -13,31 +12,35 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
+from emotion.access import Client
 from emotion.access.limits import Turns
 from emotion.access.middleware import Faults, RequestId
 from emotion.analysis import Analysis, Granularity, Options
 from emotion.api import add_api
 from emotion.audio import Clip, Source, wav_bytes
 from emotion.cache import PredictionCache
-from emotion.engine import Engine, EnginePlan, Progress
+from emotion.engine import Engine, Progress
 from emotion.monitor import StudioWatch
-from emotion.recognizer import ModelState
+from emotion.recognizer import ModelState, engine_plan
 from emotion.settings import Settings
 from tests.fakes import FakeModel, loud_clip
 
 LOUD = wav_bytes(loud_clip())
 WAV = {"Content-Type": "audio/wav"}
+LATER = {"Prefer": "respond-async", **WAV}
 
 
 class ApiRecognizer:
-    """What the API needs of a recogniser; `engine` is real."""
+    """What the API needs of a recogniser; its engine is real."""
 
     ahead = 8
 
-    def __init__(self, model: FakeModel, settings: Settings, cache: PredictionCache | None = None) -> None:
-        self.settings, self.model = settings, model
-        self.engine = Engine(model, EnginePlan(queue_size=settings.queue_size), cache)
-        self.state = ModelState(model.card, "auto", "ready")
+    def __init__(
+        self, model: FakeModel | None = None, settings: Settings | None = None, cache: PredictionCache | None = None
+    ) -> None:
+        self.settings, self.model = settings or Settings(), model or FakeModel()
+        self.engine = Engine(self.model, engine_plan(self.settings), cache)
+        self.state = ModelState(self.model.card, "auto", "ready")
 
     def submit(
         self,
@@ -61,32 +64,24 @@ class ByHeader:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        from emotion.access import Client
-
-        named = dict(scope.get("headers", [])).get(b"x-client")
-        if named:
-            scope.setdefault("state", {})["client"] = Client.named(named.decode())
+        name = dict(scope.get("headers", [])).get(b"x-client")
+        if name:
+            scope.setdefault("state", {})["client"] = Client.named(name.decode())
         await self._app(scope, receive, send)
 
 
-def make_app(recognizer: ApiRecognizer, **limits: Any) -> FastAPI:
-    """The API between its doors, without a page."""
+def api_app(recognizer: ApiRecognizer, **limits: Any) -> FastAPI:
+    """The API between its doors, without a page; the engine ends with it."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> Any:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        recognizer.engine.close()
+        recognizer.engine.close(finish=False)
 
-    app = FastAPI(lifespan=lifespan, middleware=[Middleware(RequestId), Middleware(Faults), Middleware(ByHeader)])
-    app = FastAPI(
-        lifespan=lifespan,
-        middleware=[Middleware(RequestId), Middleware(Faults), Middleware(ByHeader)],
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-    )
-    watch = StudioWatch(recognizer.engine)
-    add_api(app, recognizer, watch, Turns(recognizer.settings.jobs_per_client), **limits)  # type: ignore[arg-type]
+    doors = [Middleware(RequestId), Middleware(Faults), Middleware(ByHeader)]
+    app = FastAPI(lifespan=lifespan, middleware=doors, docs_url=None, redoc_url=None, openapi_url=None)
+    watch, turns = StudioWatch(recognizer.engine), Turns(recognizer.settings.jobs_per_client)
+    add_api(app, recognizer, watch, turns, **limits)  # type: ignore[arg-type]
     return app
 
 
@@ -105,9 +100,7 @@ def served(app: FastAPI) -> Iterator[str]:
 
 
 @contextmanager
-def asking(app: FastAPI) -> Iterator[httpx.Client]:
-    """A client of an application that is served."""
-    with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
+def asking(recognizer: ApiRecognizer, **limits: Any) -> Iterator[httpx.Client]:
+    """A client of the API of a recogniser."""
+    with served(api_app(recognizer, **limits)) as address, httpx.Client(base_url=address, timeout=30) as client:
         yield client
-        with contextlib.suppress(AttributeError):
-            app.state.model.let_go()

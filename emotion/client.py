@@ -1,0 +1,298 @@
+"""A client of the HTTP API: recordings in, records out, without a model on this machine.
+
+    with Client("http://127.0.0.1:7860", key="...") as client:
+        record = client.analyse("call.m4a", granularity="frame")
+        print(record["emotion"], record["confidence"])
+
+Needs httpx only; what the server says no to is a `Refused`.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, Self, TypedDict, cast
+
+import httpx
+
+from emotion.errors import EmotionError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_JOB, _DONE = 202, 200
+_LATER = (429, 503)
+_LONGEST_PAUSE_S = 30.0
+_UPLOAD_TYPE = "application/octet-stream"
+
+
+class Segment(TypedDict):
+    """A stretch of one emotion; times in seconds."""
+
+    start: float
+    end: float
+    emotion: str
+    confidence: float
+
+
+class Frame(Segment):
+    """One frame of 20 ms."""
+
+    index: int
+    scores: dict[str, float]
+
+
+class Embedding(TypedDict):
+    """Numbers as `embedding_of` reads them, or where to fetch them."""
+
+    dtype: str
+    shape: list[int]
+    base64: NotRequired[str]
+    file: NotRequired[str]
+
+
+class Record(TypedDict):
+    """The analysis of one recording: the content of result.json."""
+
+    schema: int
+    emotion: str
+    confidence: float
+    scores: dict[str, float]
+    granularity: str
+    timestamp: str
+    file: str
+    duration_s: float
+    margin: float
+    uncertain: bool
+    silent: bool
+    overall_from: str
+    cached: bool
+    model: dict[str, str]
+    frame_rate_hz: int
+    num_frames: int
+    timings_ms: dict[str, float]
+    frames: NotRequired[list[Frame]]
+    frames_file: NotRequired[str]
+    segments: NotRequired[list[Segment]]
+    embedding: NotRequired[Embedding]
+    files: NotRequired[dict[str, str]]
+
+
+class Progress(TypedDict):
+    """How far a recording is; `wait_s` is about how long those before it take."""
+
+    stage: str
+    position: int
+    windows_done: int
+    windows: int
+    wait_s: float | None
+    duration_s: float | None
+
+
+class Job(TypedDict):
+    """An analysis that is in work."""
+
+    id: str
+    name: str
+    status: Literal["queued", "decoding", "recognising", "done", "failed", "cancelled"]
+    created: str
+    progress: Progress
+    links: dict[str, str]
+
+
+class Refused(EmotionError):
+    """What the server refused; `status` is that of HTTP, `problem` what it said, `retry_s` when it may go better."""
+
+    code = "refused"
+
+    def __init__(self, status: int, problem: Mapping[str, Any], retry_s: float | None = None) -> None:
+        super().__init__(str(problem.get("detail") or f"The server answered with status {status}."), status=status)
+        self.code = str(problem.get("code") or self.code)
+        self.status, self.problem, self.retry_s = status, dict(problem), retry_s
+
+
+class ServerAway(EmotionError):
+    """Nobody answers at the address, or the answer broke off."""
+
+    code = "server_away"
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url} does not answer ({reason}). Check the address, and that the server runs.", url=url)
+
+
+class Client:
+    """Asks one server; use it as a context, or call `close`. Several threads may share it.
+
+    `key` is sent with every request. Where the server says that it is busy, a request is tried again when the server
+    says so, for `patience_s` in all. `timeout_s` is how long an answer may keep one waiting.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:7860",
+        key: str | None = None,
+        *,
+        patience_s: float = 60.0,
+        timeout_s: float = 300.0,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._url, self._patience_s = url, patience_s
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(timeout_s, connect=10.0))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connections."""
+        self._http.close()
+
+    def analyse(
+        self,
+        recording: Path | str | bytes,
+        *,
+        granularity: Literal["utterance", "frame"] = "utterance",
+        embedding: Literal["none", "npy", "base64"] = "none",
+        exports: Iterable[str] = (),
+        name: str | None = None,
+        on_progress: Callable[[Job], None] | None = None,
+    ) -> Record:
+        """The record of a file or of its bytes; waits until it is done, however long it is.
+
+        With `on_progress` the recording is a job from the start, and each look at it is told. Raises Refused and
+        ServerAway.
+        """
+        query = {"granularity": granularity, "embedding": embedding, "exports": list(exports), "name": name}
+        answer = self._upload(recording, query, wants_job=on_progress is not None)
+        return cast(Record, answer.json()) if answer.status_code == _DONE else self.wait(answer.json(), on_progress)
+
+    def submit(
+        self,
+        recording: Path | str | bytes,
+        *,
+        granularity: Literal["utterance", "frame"] = "utterance",
+        embedding: Literal["none", "npy", "base64"] = "none",
+        exports: Iterable[str] = (),
+        name: str | None = None,
+    ) -> Job:
+        """Begin an analysis and return at once; `wait` has its record."""
+        query = {"granularity": granularity, "embedding": embedding, "exports": list(exports), "name": name}
+        return cast(Job, self._upload(recording, query, wants_job=True).json())
+
+    def wait(self, job: Job, on_progress: Callable[[Job], None] | None = None) -> Record:
+        """The record of a job when it is done; asks as often as the server says."""
+        while True:
+            answer = self._ask("GET", f"/v1/analyses/{job['id']}")
+            if answer.status_code != _JOB:
+                return cast(Record, answer.json())
+            job = cast(Job, answer.json())
+            if on_progress is not None:
+                on_progress(job)
+            time.sleep(_retry_s(answer) or 1.0)
+
+    def forget(self, job: Job) -> None:
+        """Cancel a job, and delete what the server keeps of it."""
+        self._ask("DELETE", f"/v1/analyses/{job['id']}")
+
+    def fetch(self, record: Record, name: str, target: Path | str) -> Path:
+        """Write a file of a record, one of `record["files"]`, to a path or into a folder; its path."""
+        path = Path(target)
+        path = path / Path(name).name if path.is_dir() else path
+        address = record.get("files", {}).get(name)
+        if address is None:
+            raise Refused(404, {"detail": f"The record has no file {name!r}.", "code": "file_not_found"})
+        # Without what a proxy may have put before it, which the address of this client has too.
+        address = address[address.index("/v1/") :]
+        path.write_bytes(self._ask("GET", address).content)
+        return path
+
+    def labels(self) -> list[dict[str, Any]]:
+        """The emotions that the model of the server can tell."""
+        return cast("list[dict[str, Any]]", self._ask("GET", "/v1/labels").json()["labels"])
+
+    def models(self) -> dict[str, Any]:
+        """Which model answers, and which are on the server."""
+        return cast("dict[str, Any]", self._ask("GET", "/v1/models").json())
+
+    def status(self) -> dict[str, Any]:
+        """How machine, engine and queue of the server do."""
+        return cast("dict[str, Any]", self._ask("GET", "/v1/status").json())
+
+    def _upload(self, recording: Path | str | bytes, query: dict[str, Any], *, wants_job: bool) -> httpx.Response:
+        headers = {"Content-Type": _UPLOAD_TYPE} | ({"Prefer": "respond-async"} if wants_job else {})
+        if isinstance(recording, bytes):
+            return self._ask("POST", "/v1/analyses", query, headers, recording)
+        path = Path(recording)
+        if not path.is_file():
+            raise EmotionError(f"There is no file called {path.name!r}. Check the name.")
+        return self._ask("POST", "/v1/analyses", {**query, "name": query["name"] or path.name}, headers, path)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Path | None = None,
+    ) -> httpx.Response:
+        """One request, again and again while the server asks for patience; raises Refused for any other refusal."""
+        give_up_s = time.monotonic() + self._patience_s
+        wanted = {key: value for key, value in (query or {}).items() if value is not None}
+        while True:
+            answer = self._ask_once(method, path, wanted, headers, body)
+            if answer.status_code < 300:
+                return answer
+            refused = _refused(answer)
+            pause_s = refused.retry_s
+            if answer.status_code not in _LATER or pause_s is None or time.monotonic() + pause_s > give_up_s:
+                raise refused
+            time.sleep(pause_s)
+
+    def _ask_once(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        headers: Mapping[str, str] | None,
+        body: bytes | Path | None,
+    ) -> httpx.Response:
+        with ExitStack() as opened:
+            # A file is sent as it is read, and so never in memory as a whole.
+            content = opened.enter_context(body.open("rb")) if isinstance(body, Path) else body
+            try:
+                return self._http.request(method, path, params=query, headers=headers, content=content)
+            except httpx.HTTPError as error:
+                raise ServerAway(self._url, type(error).__name__) from error
+
+
+def embedding_of(record: Record) -> "NDArray[np.float32]":
+    """The embedding of a record that was asked for with `embedding="base64"`, [D] or [T, D]; needs numpy."""
+    import base64
+
+    import numpy as np
+
+    embedding = record.get("embedding", cast(Embedding, {}))
+    if "base64" not in embedding:
+        raise EmotionError("This record holds no embedding. Ask for it with embedding='base64'.")
+    numbers: NDArray[np.float32] = np.frombuffer(base64.b64decode(embedding["base64"]), embedding["dtype"])
+    return numbers.reshape(embedding["shape"])
+
+
+def _refused(answer: httpx.Response) -> Refused:
+    try:
+        problem = answer.json()
+    except ValueError:  # a proxy in between has its own words
+        problem = {}
+    return Refused(answer.status_code, problem if isinstance(problem, dict) else {}, _retry_s(answer))
+
+
+def _retry_s(answer: httpx.Response) -> float | None:
+    """What Retry-After says, in seconds; None where it says nothing, or a date."""
+    given = answer.headers.get("retry-after", "")
+    return min(float(given), _LONGEST_PAUSE_S) if given.isascii() and given.isdecimal() else None
