@@ -19,6 +19,8 @@ from emotion.trace import NO_REQUEST, request_id
 HOUSE = "emotion"
 _GIVEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id", "taskName"}
 _MARK = "_emotion_logs"
+# Their messages speak of types and attributes, not of what was uploaded; without them a fault could hardly be found.
+_OF_THE_CODE = (TypeError, AttributeError, NameError, IndexError, ZeroDivisionError, RecursionError, MemoryError)
 Format = Literal["text", "json"]
 
 
@@ -96,14 +98,14 @@ class TextLines(logging.Formatter):
 
 
 def exception_lines(error: BaseException, names_are_said: bool) -> Iterator[str]:
-    """Where it was raised and what it is, the cause first; its message only if names may be said."""
+    """Where it was raised and what it is, the cause first; its message only if it holds no name, or they are said."""
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if before is not None:
         yield from exception_lines(before, names_are_said)
         yield "which led to:"
     yield from _places(error.__traceback__)
     kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
-    yield f"{kind}: {error}" if names_are_said else kind
+    yield f"{kind}: {error}" if names_are_said or type(error) in _OF_THE_CODE else kind
 
 
 def _places(trace: TracebackType | None) -> Iterator[str]:

@@ -83,7 +83,7 @@ def test_one_look_tells_machine_engine_and_advice(call):
         "Card: 80%, 60 °C",
         "20 of 64 places",
         "100 done",
-        "decode 9.0 · queue 0.5 · inference 200.0 ms",
+        "decode 9.0 · queue 0.5 · inference 200 ms",
         "Inference at work  90%",
         "2 decode, 4 network",
         "3 hits, 9 misses, 7 kept",
@@ -103,7 +103,7 @@ def test_no_line_is_wider_than_the_terminal_and_all_fit_on_one_of_24(call, colum
 def test_the_same_in_chinese(call):
     with studio(told(BUSY, [FULL_QUEUE])) as address:
         _, out, _ = call(address, "--once", locale="zh_CN.UTF-8")
-    for said in ("处理器", "已运行 2 h 13 min", "解码 9.0 · 排队 0.5 · 推理 200.0 毫秒", "队列已占 60/64"):
+    for said in ("处理器", "已运行 2 h 13 min", "解码 9.0 · 排队 0.5 · 推理 200 毫秒", "队列已占 60/64"):
         assert said in out
 
 

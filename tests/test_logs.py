@@ -116,6 +116,15 @@ def test_an_exception_says_where_and_what_it_is_and_no_name(logs_of, log_format)
     assert "which led to:" in said
 
 
+def test_a_fault_of_the_code_says_its_message(logs_of):
+    stream = logs_of()
+    try:
+        len(3)
+    except TypeError:
+        logging.getLogger("emotion.ui").exception("unexpected")
+    assert "TypeError: object of type 'int' has no len()" in stream.getvalue()
+
+
 def test_at_debug_an_exception_says_its_message(logs_of):
     stream = logs_of("debug")
     log_failure()

@@ -159,7 +159,7 @@ class View:
         said = self._said("no_stages")
         if median is not None:
             times = {"decode": median.decode_ms, "queue": median.queue_ms, "inference": median.inference_ms}
-            said = self._said("stages_of", **{name: f"{time_ms:.1f}" for name, time_ms in times.items()})
+            said = self._said("stages_of", **{name: _number(time_ms) for name, time_ms in times.items()})
         yield self._said("stages"), said, None
         for name, share in (("busy", engine.shares.busy), ("starved", engine.shares.starved)):
             yield self._said(name), f"{share:.0%}", share
@@ -192,6 +192,10 @@ def uptime(time_s: float) -> str:
     if whole_s < _DAY_S:
         return f"{whole_s // _HOUR_S} h {whole_s % _HOUR_S // _MINUTE_S} min"
     return f"{whole_s // _DAY_S} d {whole_s % _DAY_S // _HOUR_S} h"
+
+
+def _number(time_ms: float) -> str:
+    return f"{time_ms:.1f}" if time_ms < 100 else f"{time_ms:.0f}"
 
 
 def _bar(share: float) -> ProgressBar:
