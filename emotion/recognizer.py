@@ -22,6 +22,7 @@ from emotion.model import ModelCard, SpeechModel
 from emotion.model.choice import has_nvidia_driver
 from emotion.model.opening import Wish, open_model
 from emotion.monitor import plan_threads, usable_cores
+from emotion.outputs.mirror import mirror_of
 from emotion.settings import Settings, load_settings
 from emotion.windows import Plan
 
@@ -70,6 +71,7 @@ class Recognizer:
     ) -> None:
         self.settings = settings or load_settings(model=model, **flags)
         self._closing = threading.Event()
+        self._end_mirror = mirror_of(self.settings.outputs, self.settings.results_url)
         self.engine: SpeechEngine
         if engine is not None:
             self.engine = engine
@@ -157,9 +159,10 @@ class Recognizer:
         self.engine.warm_up()
 
     def close(self, finish: bool = True) -> None:
-        """Finish accepted work, or cancel it, and end the threads."""
+        """Finish accepted work, or cancel it, end the threads, and wait a while for copies of runs."""
         self._closing.set()
         self.engine.close(finish)
+        self._end_mirror()
 
     def _take_over(self, engine: Engine) -> None:
         """Put the large model in the built-in one's place, or keep the reason why that could not be."""

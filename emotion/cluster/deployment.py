@@ -11,6 +11,7 @@ from emotion.cluster.link import ServeLink
 from emotion.cluster.local import ClusterUnreachable, join_cluster, ray_itself, ray_serve
 from emotion.cluster.plan import ClusterPlan, replica_settings
 from emotion.cluster.replica import Replica
+from emotion.logs import set_up_logs
 from emotion.recognizer import Recognizer
 from emotion.settings import Settings
 
@@ -64,6 +65,7 @@ class _Front:
     def __init__(self, values: Mapping[str, Any], make_app: MakeApp, handle: Any) -> None:
         os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
         self._settings, self._make_app = Settings(**values), make_app
+        set_up_logs(self._settings.log_level, self._settings.log_format)
         engine = ClusterEngine(ServeLink(handle), ClusterPlan.of(self._settings))
         self._recognizer = Recognizer(settings=self._settings, engine=engine)
 

@@ -51,7 +51,7 @@ def join_cluster(settings: Settings, cores: int | None = None) -> bool:
             f"{type(error).__name__}. Check cluster_address, and that all machines have the same version of Ray."
         ) from error
     # Ray prints what it notices straight to the terminal; what matters of it, the engine says in the log.
-    ray._private.worker.global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+    ray._private.worker.print_to_stdstream = _keep_quiet
     return is_own
 
 
@@ -86,6 +86,10 @@ def keep_to_this_machine() -> None:
         return listen(server, address.replace("[::]", "127.0.0.1"))
 
     replica.add_port_to_grpc_server = listen_here
+
+
+def _keep_quiet(*_: object, **__: object) -> None:
+    """Stands for what Ray prints."""
 
 
 def _search_path() -> str:

@@ -6,9 +6,9 @@
     History(Path("outputs")).runs(search="call", limit=20)
 
 `run` writes the folders and result.json, `exports` the formats of other programs, `folders` makes a folder appear
-whole or not at all, `names` makes its name safe, `locks` says that it is being written. `history` finds and opens what
-was written: `places` checks names, `entries` reads what a list shows, `stored` a whole analysis, `archive` packs a
-run, `retention` deletes.
+whole or not at all, `names` makes its name safe, `locks` says that it is being written, `mirror` writes it to a second
+place. `history` finds and opens what was written: `places` checks names, `entries` reads what a list shows, `stored` a
+whole analysis, `archive` packs a run, `retention` deletes.
 """
 
 from emotion.outputs.exports import EXPORT_FORMATS, ExportFormat, write_export

@@ -19,6 +19,7 @@ from emotion.model import FloatArray
 from emotion.outputs.exports import ExportFormat, csv_line, known_formats, write_export
 from emotion.outputs.folders import disk_errors, partial_folder, publish, push_to_disk, remove_stale_once
 from emotion.outputs.locks import WriteLock
+from emotion.outputs.mirror import run_finished
 from emotion.outputs.names import numbered, printable, run_name, safe_name
 
 AUDIO_FILE = "processed_audio.wav"
@@ -59,8 +60,10 @@ def write_run(outputs: Path, analysis: Analysis, exports: Sequence[str] = (), ke
     formats = known_formats(exports)
     remove_stale_once(outputs)
     with partial_folder(outputs, _needed_bytes(analysis)) as partial:
-        files = _write_clip(partial, analysis, formats, keep_audio)
-        return _moved(files, publish(partial, outputs, numbered(run_name(analysis.timestamp))))
+        written = _write_clip(partial, analysis, formats, keep_audio)
+        files = _moved(written, publish(partial, outputs, numbered(run_name(analysis.timestamp))))
+    run_finished(files.folder)
+    return files
 
 
 class BatchRun:
@@ -113,7 +116,10 @@ class BatchRun:
             with disk_errors(self._outputs, needed_bytes=0):
                 push_to_disk([self.summary])
         finally:
+            was_open = self._lock.release.alive
             self._lock.release()
+        if was_open:
+            run_finished(self.folder)
         return self.summary
 
     def _free_names(self, clip_name: str) -> Iterator[str]:
