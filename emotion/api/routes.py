@@ -16,7 +16,7 @@ from emotion.api.events import Events
 from emotion.api.jobs import MOST_KEPT, Jobs
 from emotion.api.kept import Kept
 from emotion.api.problems import Elsewhere, ProblemRoute
-from emotion.api.stream import Streams
+from emotion.api.stream import MOST_STREAMS, Streams
 from emotion.monitor import StudioWatch
 from emotion.recognizer import Recognizer
 
@@ -27,11 +27,13 @@ def add_api(
     watch: StudioWatch,
     turns: Turns | None = None,
     most_kept: int = MOST_KEPT,
+    most_streams: int = MOST_STREAMS,
 ) -> None:
     """Answer below `/v1`, and at `/healthz`, `/readyz`, `/openapi.json` and `/docs`.
 
     To be called before the page is mounted, which takes every other address. What the API has begun ends with the
-    application. `turns` counts the recordings of each client that are in work, here and on the page.
+    application. `turns` counts the recordings of each client that are in work, here and on the page;
+    `most_kept` finished analyses and `most_streams` streams are there at a time.
     """
     turns = turns or Turns(recognizer.settings.jobs_per_client)
     jobs = Jobs(recognizer, turns, most_kept)
@@ -44,7 +46,7 @@ def add_api(
     router = APIRouter(route_class=ProblemRoute, lifespan=lifespan)
     _add_analyses(router, recognizer, jobs)
     _add_about(router, About(recognizer, watch))
-    router.add_api_websocket_route("/v1/stream", Streams(recognizer, jobs, turns).enter)
+    router.add_api_websocket_route("/v1/stream", Streams(recognizer, jobs, turns, most_streams).enter)
     description = Description(router.routes, recognizer.settings)
     app.include_router(router)
     for path in ("/v1/{rest:path}", "/healthz", "/readyz"):
