@@ -25,6 +25,7 @@ def call(capsys, monkeypatch):
     """Runs the command in a terminal of so many columns and gives exit code, standard output and standard error."""
 
     def run(*words, columns=80, locale="C.UTF-8"):
+        monkeypatch.setattr("emotion.cli.monitor._FIRST_LOOK_S", 0)
         monkeypatch.setenv("COLUMNS", str(columns))
         monkeypatch.setenv("LC_ALL", locale)
         with pytest.raises(SystemExit) as ending:

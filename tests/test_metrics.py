@@ -451,3 +451,12 @@ def test_what_is_scraped_is_shown_somewhere(studio):
     families = {family.name for family in full_scrape(studio)}
     shown = " ".join(expressions())
     assert [name for name in sorted(families) if name.removesuffix("_info") not in shown] == []
+
+
+RUNNING = (Path(__file__).parent.parent / "docs" / "running.md").read_text(encoding="utf-8")
+
+
+def test_the_manual_names_every_metric_and_no_other(studio):
+    families = {family.name: family.type for family in full_scrape(studio)}
+    real = {f"{name}_total" if kind == "counter" else name for name, kind in families.items()}
+    assert set(re.findall(r"\bemotion_[a-z_]+", RUNNING)) == real

@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 from emotion.access.keys import Keyring
 from emotion.access.limits import RateLimiter
+from emotion.access.origins import LOOPBACK, known_origins
 from emotion.checkup.finding import Finding
 from emotion.errors import SettingsInvalid, command_line
 from emotion.settings import Settings
 
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _REDIS_PORT = 6379
 _ANSWER_S = 1.0
 
@@ -34,21 +34,23 @@ def access(settings: Settings) -> Iterator[Finding]:
     """Who can reach the server, and what they are asked for."""
     try:
         asks = Keyring.of(settings).asks
+        known_origins(settings, asks)
     except SettingsInvalid as error:
-        yield Finding("access", str(error), "failure", command_line("keys new NAME"))
+        yield Finding("access", str(error), "failure", _mended(error))
         return
-    is_open = settings.host not in _LOOPBACK
+    is_open = settings.host not in LOOPBACK
     if is_open and not asks:
         yield _open_door(settings)
     elif is_open:
         remedy = 'Keep host = "127.0.0.1", and put config/nginx.conf with a certificate in front of it.'
         yield Finding("access", f"keys travel in clear to {settings.host}", "warning", remedy)
-    elif asks and not settings.allowed_hosts:
-        remedy = 'Set allowed_hosts to the name by which the proxy asks, as in allowed_hosts = "emotion.example.org".'
-        text = "keys are set, but only names of this machine are answered"
-        yield Finding("access", text, "warning", remedy)
     else:
         yield Finding("access", "a key or a login is asked for" if asks else "only this machine, without a key")
+
+
+def _mended(error: SettingsInvalid) -> str:
+    is_origin = error.details.get("key") == "cors_origins"
+    return 'cors_origins = "https://example.org"' if is_origin else command_line("keys new NAME")
 
 
 def _open_door(settings: Settings) -> Finding:
@@ -78,7 +80,7 @@ def _limit(settings: Settings) -> Iterator[Finding]:
 
 def keeping(settings: Settings) -> Iterator[Finding]:
     """Runs of strangers that nobody deletes fill the disk."""
-    serves_others = bool(settings.api_keys or settings.page_logins) or settings.host not in _LOOPBACK
+    serves_others = bool(settings.api_keys or settings.page_logins) or settings.host not in LOOPBACK
     if serves_others and not settings.keep_days and not settings.keep_gb:
         text = "runs stay for ever, and clients make more of them"
         yield Finding("keeping", text, "warning", "keep_days = 30.0, and keep_gb = 50.0")

@@ -21,7 +21,7 @@ from emotion.settings import Settings
 _LARGE_BYTES = 2_700_000_000
 _FEW_BYTES = 1_000_000_000
 # Every client takes one, and every recording in work some.
-_FEW_FILES, _ENOUGH_FILES = 1_024, 65_536
+_FEW_FILES, _ENOUGH_FILES = 1_024, 8_192
 _CHUNK = 4 * 2**20
 _WRITE_S, _MOST_WRITTEN_BYTES = 0.7, 128 * 2**20
 _SLOW_DISK_BYTES_PER_S = 20e6
