@@ -1,14 +1,23 @@
 import io
 import json
 import logging
+import os
+import re
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
+import httpx
 import pytest
 
+from emotion.audio import wav_bytes
 from emotion.errors import ClipEmpty
 from emotion.logs import say, set_up_logs
 from emotion.trace import request
+from tests.fakes import loud_clip
 
 NAME = "Frau Meier, Kündigung.wav"
 
@@ -180,3 +189,55 @@ def test_what_is_no_json_value_is_written_as_text(logs_of):
     stream = logs_of(log_format="json")
     logging.getLogger("emotion").info("odd", extra={"odd": {1, 2}.__class__})
     assert lines(stream)[0]["odd"] == "<class 'set'>"
+
+
+# The whole program
+
+
+@pytest.fixture
+def started(tmp_path):
+    """The server as a person starts it, with logs as JSON; gives its address and what ends it and returns its lines."""
+    words = ["serve", "--model", "compact", "--port", "0", "--offline"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emotion", *words],
+        cwd=Path(__file__).parent.parent,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "EMOTION_LOG_FORMAT": "json", "EMOTION_OUTPUTS": str(tmp_path)},
+    )
+    said: list[str] = []
+    for line in process.stderr:
+        said.append(line)
+        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+            break
+    else:
+        pytest.fail("it did not start: " + "".join(said))
+
+    def end():
+        process.send_signal(signal.SIGINT)
+        return [*said, *process.communicate(timeout=60)[1].splitlines()]
+
+    yield found.group(), end
+    process.kill()
+    process.communicate()
+
+
+def test_no_line_of_the_program_holds_a_name_a_key_or_a_query(started):
+    address, end = started
+    secret = {"headers": {"Authorization": "Bearer s3cret", "Cookie": "session=s3cret"}}
+    sound = wav_bytes(loud_clip())
+    with httpx.Client(base_url=address, timeout=60) as client:
+        good = client.post("/v1/analyses", files={"file": (NAME, sound)}, **secret)
+        bad = client.post("/v1/analyses", files={"file": (NAME, b"no sound" * 99)}, **secret)
+        client.get(f"/{NAME}", params={"key": "s3cret"}, **secret)
+        run = client.get("/gradio_api/file=/tmp/" + NAME, **secret)
+    assert (good.status_code, bad.status_code) == (200, 415)
+    assert run.status_code in (403, 404)
+    told = [json.loads(line) for line in end()]
+    text = json.dumps(told, ensure_ascii=False)
+    assert not [word for word in ("Meier", "digung", "s3cret") if word in text]
+    steps = [line for line in told if line["request_id"] == good.headers["x-request-id"]]
+    assert [line["logger"] for line in steps][-1] == "emotion.requests"
+    assert {"emotion.engine", "emotion.requests"} <= {line["logger"] for line in steps}
+    assert all(line["elapsed_ms"] >= 0 for line in steps)
+    assert bad.json()["request_id"] in {line["request_id"] for line in told if line.get("status") == 415}

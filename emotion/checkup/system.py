@@ -140,7 +140,7 @@ def port(host: str, number: int) -> Finding:
         with socket.create_server((host, number), family=family):
             return Finding("port", f"{host}:{number} is free")
     except OSError as error:
-        code, reason = error.errno, error.strerror or "unknown"
+        code, reason = error.errno or 0, os.strerror(error.errno or 0)
     if code == errno.EADDRINUSE and is_ours(host, number):
         return Finding("port", f"{host}:{number}: a server of this program answers there")
     is_port = code in (errno.EADDRINUSE, errno.EACCES)
