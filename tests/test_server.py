@@ -1,5 +1,6 @@
 import asyncio
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -351,6 +352,56 @@ def test_many_small_pieces_are_no_head_without_an_end():
     body = b"".join(b"1\r\nx\r\n" for _ in range(50_000)) + b"0\r\n\r\n"
     head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert echo(head + body).endswith(b"read")
+
+
+# The files for running it for real
+
+
+def test_systemd_and_docker_wait_longer_than_accepted_work_may_take():
+    unit = (HOUSE / "config" / "emotion.service").read_text()
+    patience_s = int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[1])
+    assert patience_s >= Settings().shutdown_s + 10
+    assert f"--stop-timeout {patience_s}" in (HOUSE / "Dockerfile").read_text()
+
+
+def test_nginx_lets_through_what_the_server_takes_and_keeps_connections_for_less_time():
+    proxy = (HOUSE / "config" / "nginx.conf").read_text()
+    largest_bytes = int(re.search(r"client_max_body_size (\d+)m;", proxy)[1]) * 2**20
+    assert Settings().max_body_bytes <= largest_bytes < 1.1 * Settings().max_body_bytes
+    keep_s = int(re.search(r"keepalive_timeout (\d+)s;", proxy)[1])
+    assert keep_s < web_config(FastAPI(), Settings()).timeout_keep_alive
+    assert f"server 127.0.0.1:{Settings().port};" in proxy
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not here")
+def test_nginx_takes_its_file(tmp_path):
+    folders = "".join(
+        f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (tmp_path / "nginx.conf").write_text(
+        f"pid {tmp_path}/pid; error_log stderr; events {{}}\n"
+        f"http {{ access_log off; {folders} include {HOUSE}/config/nginx.conf; }}"
+    )
+    tried = subprocess.run(["nginx", "-t", "-c", tmp_path / "nginx.conf"], capture_output=True, text=True, check=False)
+    assert tried.returncode == 0, tried.stderr
+
+
+def test_the_image_copies_what_is_there_and_what_is_ignored_by_none_of_it():
+    wanted = {name for line in _lines("Dockerfile", "COPY ") if "--from" not in line for name in line.split()[:-1]}
+    ignored = (HOUSE / ".dockerignore").read_text().splitlines()
+    assert all((HOUSE / name).exists() for name in wanted)
+    assert {f"!{name.removeprefix('./')}" for name in wanted} == {line for line in ignored if line.startswith("!")}
+
+
+def test_every_variable_of_the_files_is_a_setting():
+    known = {f"EMOTION_{name.upper()}" for name in Settings.model_fields}
+    for name in ("Dockerfile", "config/emotion.service"):
+        assert set(re.findall(r"EMOTION_[A-Z_]+", (HOUSE / name).read_text())) <= known
+
+
+def _lines(name: str, beginning: str) -> list[str]:
+    lines = (HOUSE / name).read_text().splitlines()
+    return [line.removeprefix(beginning) for line in lines if line.startswith(beginning)]
 
 
 # Words for the terminal
