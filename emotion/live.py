@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -135,7 +136,8 @@ class LiveSession:
             self._ending = Future()
             self._ending.set_running_or_notify_cancel()
             # A thread of its own: three hours of sound take minutes, which would block a shared pool.
-            threading.Thread(target=self._finish, args=(self.wish,), name="live").start()
+            finish = partial(copy_context().run, self._finish, self.wish)  # with the request, for the logs
+            threading.Thread(target=finish, name="live").start()
         return self._ending
 
     def leave(self) -> "Future[ClipFiles] | None":

@@ -139,7 +139,7 @@ def serve_page(recognizer: FakeRecognizer) -> Iterator[str]:
 
 def reader_of(recognizer: FakeRecognizer, session: str = "session", owner: str = "") -> Reader:
     """Somebody who looks at the page, in English."""
-    return Reader(session, owner or "address:test", Places(recognizer.settings.outputs).of(owner), Words("en"))
+    return Reader(session, owner or "address:test", "-", Places(recognizer.settings.outputs).of(owner), Words("en"))
 
 
 def lay_out_desk(recognizer: FakeRecognizer) -> Desk:

@@ -23,7 +23,7 @@ NO_SOUND = b"no sound at all" * 50
 @pytest.fixture
 def recognizer(tmp_path):
     """A recogniser whose model says angry of loud sound and sad of quiet sound."""
-    with Recognizer("compact", outputs=tmp_path / "outputs", queue_size=8) as recognizer:
+    with Recognizer("compact", outputs=tmp_path / "outputs", queue_size=8, cache="off") as recognizer:
         recognizer.engine.use(FakeModel())
         yield recognizer
 
@@ -262,7 +262,7 @@ def test_two_batches_leave_room_for_a_person_with_one_recording(recognizer, held
 
 
 def test_only_as_many_go_in_as_keep_the_engine_busy(tmp_path):
-    with Recognizer("compact", outputs=tmp_path / "outputs", queue_size=64) as recognizer:
+    with Recognizer("compact", outputs=tmp_path / "outputs", queue_size=64, cache="off") as recognizer:
         model = HeldModel()
         recognizer.engine.use(model)
         batch = Batch(recognizer, many(60))

@@ -69,6 +69,13 @@ class History:
             raise RunNotFound
         return self._now(read.run)
 
+    def has_clip(self, folder: str) -> bool:
+        """Whether a clip is there, without reading it."""
+        try:
+            return any(clip.folder == folder for clip in self.run(folder.partition("/")[0]).clips)
+        except RunNotFound:
+            return False
+
     def open_clip(self, folder: str) -> ClipFiles:
         """The files of a clip and its analysis as on the day it was made; raises RunNotFound.
 

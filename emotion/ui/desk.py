@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from emotion import trace
 from emotion.access import Client, Turns, client_of
 from emotion.monitor import StudioWatch
 from emotion.recognizer import Recognizer
@@ -53,12 +54,17 @@ class Desk:
 
     def reader(self, request: gr.Request) -> Reader:
         """Who looks, and all that is theirs."""
-        name = client_of(scope_of(request)).name
-        return Reader(request.session_hash or "", name, self.place(request), self.words(request))
+        session, request_id = request.session_hash or "", request_id_of(request)
+        return Reader(session, self.client(request).name, request_id, self.place(request), self.words(request))
 
     def client(self, request: gr.Request) -> Client:
         """Who the reader is."""
         return client_of(scope_of(request))
+
+
+def request_id_of(request: gr.Request) -> str:
+    """The id of a reader's request, for the logs; events that queue run outside of it."""
+    return str(scope_of(request).get("state", {}).get("request_id", trace.NO_REQUEST))
 
 
 def scope_of(request: gr.Request) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def _add_endpoint(desk: Desk) -> None:
         request: gr.Request, file: str, granularity: Granularity = "utterance", embedding: bool = False
     ) -> dict[str, Any]:
         try:
-            return await desk.runs.record(Wish(file, granularity, embedding), desk.client(request).name)
+            return await desk.runs.record(Wish(file, granularity, embedding), desk.reader(request))
         except EmotionError as error:
             raise gr.Error(error.message, print_exception=False) from None
         except Exception as error:

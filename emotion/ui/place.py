@@ -27,10 +27,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Reader:
-    """Who looks at one page: its session, the name by which recordings in work are counted, and the texts."""
+    """Who looks at one page: its session, the name by which recordings in work are counted, the request that asks, and
+    the texts.
+    """
 
     session: str
     name: str
+    request_id: str
     place: Place
     words: Words
 

@@ -69,7 +69,7 @@ class Runs:
             yield notice_view("hint", "no_recording", reader.words)
             return
         try:
-            future = self._submit(wish, reader.name)
+            future = self._submit(wish, reader)
         except EmotionError as error:
             yield error_view(error, reader.words)
             return
@@ -82,22 +82,22 @@ class Runs:
             if self._futures.get(reader.session) is future:
                 del self._futures[reader.session]
 
-    async def record(self, wish: Wish, name: str) -> dict[str, Any]:
-        """The record of result.json for the program of this name, with the embedding as lists; nothing is
-        written.
+    async def record(self, wish: Wish, reader: Reader) -> dict[str, Any]:
+        """The record of result.json for a program, with the embedding as lists; nothing is written.
 
         Raises an EmotionError that says what is wrong.
         """
-        analysis = await asyncio.wrap_future(self._submit(wish, name))
+        analysis = await asyncio.wrap_future(self._submit(wish, reader))
         record = await asyncio.to_thread(analysis.record)
         record.pop("frames_file", None)  # there is no folder that could hold it
         if analysis.embedding is not None:
             record["embedding"] = analysis.embedding.tolist()
         return record
 
-    def _submit(self, wish: Wish, name: str) -> "Future[Analysis]":
+    def _submit(self, wish: Wish, reader: Reader) -> "Future[Analysis]":
         path = Path(wish.recording or "")
-        return InTurn(self.recognizer, self._turns, name).submit(path, wish.granularity, wish.embedding, path.name)
+        in_turn = InTurn(self.recognizer, self._turns, reader.name, reader.request_id)
+        return in_turn.submit(path, wish.granularity, wish.embedding, path.name)
 
     async def _steps(self, future: "Future[Analysis]", wish: Wish, reader: Reader) -> AsyncIterator[View]:
         words, started_s = reader.words, time.perf_counter()

@@ -52,5 +52,5 @@ def _browser_texts(words: Words, settings: Settings) -> dict[str, str]:
 
 def _footer(words: Words, settings: Settings) -> str:
     privacy = words("intro.privacy", kept=kept_for(settings, words))
-    api = f'<a href="?view=api">{words("intro.api")}</a>'
+    api = f'<a href="docs">{words("intro.api")}</a>'
     return f"<footer><p>{privacy}</p><p>{words('intro.licences')}</p><p>{api}</p></footer>"

@@ -67,10 +67,14 @@
   }
   function refused(answer) {
     if (new URL(answer.url, location.href).origin !== location.origin) return;
-    if (answer.status === 401) say(words().signed_out, words().sign_in, again);
+    if (answer.status === 401) {
+      say(words().signed_out, words().sign_in, again);
+      box.dataset.refused = answer.status;
+    }
     if (answer.status === 429) {
       const seconds = Number(answer.headers.get("Retry-After")) || 1;
       say(words().too_many.replace("{seconds}", seconds), words().close, close);
+      box.dataset.refused = answer.status;
     }
   }
 

@@ -87,7 +87,7 @@ class Answers:
                 view = self._view(open_clip, place, words)
             except EmotionError:  # it was deleted since
                 look = replace(look, open_clip="")
-        if not _is_kept(look.open_clip, place):
+        if not place.history.has_clip(look.open_clip):
             look, view = replace(look, open_clip=""), _no_view(words)
         return history_render.tools(look, words), *self._listed(look, place, words), *view
 
@@ -187,14 +187,6 @@ class Answers:
             history_render.whole_run(run, zipped, words),
             clip_view.log_of(files, words),
         )
-
-
-def _is_kept(folder: str, place: Place) -> bool:
-    """Whether a clip is still there, without reading it."""
-    try:
-        return any(clip.folder == folder for clip in place.history.run(folder.partition("/")[0]).clips)
-    except EmotionError:
-        return False
 
 
 def _no_view(words: Words, error: EmotionError | None = None) -> tuple[Any, ...]:

@@ -137,14 +137,17 @@ def _wire_runs(parts: Parts, desk: Desk, uploads: Uploads) -> None:
 
 
 def _wire_open_clip(parts: Parts, desk: Desk) -> None:
-    """Show the clip that another tab opened."""
+    """Show the clip that another tab opened, and no longer the one that it deleted."""
     outputs = [*parts.clip.outputs, parts.log, parts.shown]
 
     def follow(folder: str, shown: str, request: gr.Request) -> tuple[Any, ...]:
+        place, words = desk.place(request), desk.words(request)
+        if not folder and shown and not place.history.has_clip(shown):
+            return render.empty_card(words), None, "", "", ""
         if folder in ("", shown):
             return tuple(gr.skip() for _ in outputs)
         try:
-            return *show_clip(folder, desk, desk.place(request), desk.words(request)), folder
+            return *show_clip(folder, desk, place, words), folder
         except EmotionError:  # deleted since: what is shown stays
             return tuple(gr.skip() for _ in outputs)
 
