@@ -44,9 +44,7 @@ def test_a_run_is_written_to_a_store_with_result_json_at_the_end(tmp_path, memor
     store, root, url = memory
     order = []
     put = type(store).put_file
-    monkeypatch.setattr(
-        type(store), "put_file", lambda self, path, place, **words: (order.append(place), put(self, path, place))
-    )
+    monkeypatch.setattr(type(store), "put_file", lambda self, path, to: (order.append(to), put(self, path, to)))
     mirror = Mirror(tmp_path, url)
     folder = write_run(tmp_path, analyze(loud_clip())).folder
     mirror.close()
@@ -90,7 +88,7 @@ def test_a_store_that_fails_is_tried_again_and_leaves_no_half_run(tmp_path, monk
     store = type(fsspec.filesystem("file"))
     put, tries = store.put_file, count()
 
-    def fails_twice(self, path, place, **words):
+    def fails_twice(self, path, place):
         if path.endswith("result.json") and next(tries) < 2:
             raise OSError(28, "no space", "/a/secret/path")
         return put(self, path, place)
@@ -98,7 +96,7 @@ def test_a_store_that_fails_is_tried_again_and_leaves_no_half_run(tmp_path, monk
     monkeypatch.setattr(store, "put_file", fails_twice)
     with caplog.at_level(logging.WARNING):
         folder = write_run(outputs, analyze(loud_clip())).folder
-        wait_for(lambda: (second / folder.name / "result.json").is_file())
+        wait_for((second / folder.name / "result.json").is_file)
     mirror.close()
     assert [path.name for path in second.iterdir()] == [folder.name]
     assert [record.getMessage() for record in caplog.records] == [

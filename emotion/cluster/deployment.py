@@ -10,13 +10,12 @@ from emotion.cluster.engine import ClusterEngine
 from emotion.cluster.link import ServeLink
 from emotion.cluster.local import ClusterUnreachable, join_cluster, ray_itself, ray_serve
 from emotion.cluster.plan import ClusterPlan, replica_settings
-from emotion.cluster.replica import Replica
+from emotion.cluster.replica import ModelReplica
 from emotion.logs import set_up_logs
 from emotion.recognizer import Recognizer
 from emotion.settings import Settings
 
 APPLICATION = "emotion"
-MODEL = "ModelReplica"
 MakeApp = Callable[[Recognizer], Any]
 # Ray Serve may ask while a decoder holds the interpreter.
 _HEALTH_PERIOD_S = 10
@@ -75,8 +74,8 @@ class _Front:
 
 def _model_deployment(settings: Settings, plan: ClusterPlan, stays_here: bool) -> Any:
     deployment = ray_serve().deployment(
-        Replica,
-        name=MODEL,
+        ModelReplica,
+        name=ModelReplica.__name__,
         max_ongoing_requests=plan.ongoing,
         max_queued_requests=plan.queue_size,
         autoscaling_config=plan.autoscaling,

@@ -29,23 +29,13 @@ _STUCK_S = 300.0
 
 
 class Replica:
-    """What Ray Serve starts; it takes recordings when its model has run once.
+    """Answers the front with what its recogniser says."""
 
-    `values` are the settings, as `replica_settings` makes them; `stays_here` says that only this machine may reach it.
-    """
-
-    def __init__(self, values: Mapping[str, Any], stays_here: bool = False) -> None:
-        if stays_here:
-            keep_to_this_machine()
-        settings = Settings(**values)
-        set_up_logs(settings.log_level, settings.log_format)
-        self._recognizer = Recognizer(settings=settings)
+    def __init__(self, recognizer: Recognizer) -> None:
+        self._recognizer = recognizer
         self._identity = secrets.token_hex(8)
         self._pulse = _Pulse()
         self.engine.listen(self._pulse)
-        # A model that cannot work ends the replica before anybody waits for it.
-        self.engine.submit(_second_of_noise()).result()
-        self.engine.warm_up()
 
     @property
     def engine(self) -> SpeechEngine:
@@ -76,6 +66,7 @@ class Replica:
         engine = self.engine
         return Report(
             self._identity,
+            engine.queue_length,
             engine.card,
             engine.decode_threads,
             engine.batch_frames,
@@ -114,6 +105,23 @@ class Replica:
             last = progress
         # The outcome is read from `future`; asyncio would call it forgotten here.
         waiting.cancelled() or waiting.exception()
+
+
+class ModelReplica(Replica):
+    """What Ray Serve starts; it takes recordings when its model has run once.
+
+    `values` are the settings, as `replica_settings` makes them; `stays_here` says that only this machine may reach it.
+    """
+
+    def __init__(self, values: Mapping[str, Any], stays_here: bool = False) -> None:
+        if stays_here:
+            keep_to_this_machine()
+        settings = Settings(**values)
+        set_up_logs(settings.log_level, settings.log_format)
+        super().__init__(Recognizer(settings=settings))
+        # A model that cannot work ends the replica before anybody waits for it.
+        self.engine.submit(_second_of_noise()).result()
+        self.engine.warm_up()
 
 
 class _Pulse:

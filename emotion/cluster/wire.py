@@ -80,9 +80,10 @@ Message = Told | Answer | Piece | Refused | NotHere
 
 @dataclass(frozen=True)
 class Report:
-    """One replica at one moment; `batches` are those since its last report."""
+    """One replica at one moment, with its recordings in work; `batches` are those since its last report."""
 
     replica: str
+    in_work: int
     card: ModelCard
     decode_threads: int
     batch_frames: int
