@@ -172,6 +172,14 @@ def test_results_of_another_wish_or_model_are_refused_with_what_differs(recogniz
     assert set(table(tmp_path / "out").column("model").to_pylist()) == {"other"}
 
 
+def test_results_of_another_version_are_refused(recognizer, calls, tmp_path):
+    work(recognizer, tmp_path / "out", calls)
+    state = tmp_path / "out" / "_state.json"
+    state.write_text(state.read_text().replace('"schema": 1', '"schema": 0'))
+    with pytest.raises(ResultsDiffer, match="layout was 0, and is now 1"):
+        work(recognizer, tmp_path / "out", calls)
+
+
 def test_failed_recordings_are_tried_again_only_when_asked(recognizer, calls, tmp_path):
     work(recognizer, tmp_path / "out", calls)
     write_wav(loud_clip(0.2), calls / "broken.wav")

@@ -97,7 +97,7 @@ class Results:
         if overwrite:
             for name in self.parts():
                 self._store.remove(name)
-        elif found is not None and (differences := _differences(found, _plain(state))):
+        elif found is not None and (differences := _differences(found, {**_plain(state), "schema": _SCHEMA})):
             raise ResultsDiffer(self.name, differences)
         self._state = state
         self._write_state(None if overwrite else found)
@@ -212,6 +212,7 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
 def _flat(state: dict[str, Any]) -> dict[str, Any]:
     model = state.get("model") or {}
     return {
+        "layout": state.get("schema"),
         "granularity": state.get("granularity"),
         "embedding": state.get("embedding"),
         "model": model.get("name"),

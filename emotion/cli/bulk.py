@@ -80,7 +80,11 @@ def _on_cluster(
         state = state_on_cluster(wish, settings)
         before = results.begin(state, call.overwrite, call.retry_failed)
         _say_begin(before.rows)
-        return recognise_on_cluster(settings, results, listing, before, watch)
+        try:
+            return recognise_on_cluster(settings, results, listing, before, watch)
+        except KeyboardInterrupt:
+            terminal.say("Stopped. What is written is kept; the same command goes on.")
+            raise
 
 
 def _say_begin(rows: int) -> None:
