@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -35,7 +35,7 @@ def evaluate(
     from emotion.settings import load_settings
 
     labelled = read_labelled(source, SOUND_SUFFIXES)
-    chosen = {"model": model, "hub": hub, "offline": offline, "runtime": runtime, "device": device}
+    chosen: dict[str, Any] = {"model": model, "hub": hub, "offline": offline, "runtime": runtime, "device": device}
     settings = load_settings(config, **chosen, precision=precision)
     with (
         terminal.DownloadBar(settings.model) as report,

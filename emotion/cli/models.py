@@ -1,7 +1,7 @@
 """`emotion models`: which there are, where they lie, download and verify; `precision` has quantise and compare."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -108,7 +108,7 @@ def _compare(analysis: "Analysis") -> None:
         raise typer.Exit(1)
 
 
-def _settings(config: Path | None, **flags: object) -> "Settings":
+def _settings(config: Path | None, **flags: Any) -> "Settings":
     from emotion.settings import load_settings
 
     return load_settings(config, **flags)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -75,7 +75,7 @@ def compare(
     from emotion.comparison import compare as judge
     from emotion.settings import load_settings
 
-    common = {"model": model, "offline": True, "device": device}
+    common: dict[str, Any] = {"model": model, "offline": True, "device": device}
     chosen = _named(load_settings(config, **common, precision=precision, runtime=runtime))
     other = _named(load_settings(config, **common, precision=against, runtime=against_runtime or runtime))
     sources = _find_recordings(files)[:limit]

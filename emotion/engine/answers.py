@@ -76,7 +76,7 @@ class Answers:
         code = error.code if isinstance(error, EmotionError) else "unexpected"
         for failing in (job, *followers):
             if failing.resolve(partial(failing.future.set_exception, error), "failed"):
-                log_stage(failing, "inference", f"failed: {code}")
+                log_stage(failing, "inference" if failing.clip else "decode", f"failed: {code}")
                 self._tell(failing, ClipSettled("failed", failing.times, failing.duration_s, error=code))
 
     def pass_on(self, leader: Job) -> Job | None:

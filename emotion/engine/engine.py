@@ -166,6 +166,7 @@ class Engine:
             # Before the lock goes, since the pool takes nothing more once `close` has had it.
             self._decoders.submit(self._decode, job)
             self._change.notify_all()  # the inference thread, which from now on is not idle but starved
+        log_stage(job, "queue", "accepted")
         return job.future
 
     def progress(self, future: "Future[Analysis]") -> Progress:

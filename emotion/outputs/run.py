@@ -1,5 +1,6 @@
 """Runs: one timestamped folder per clip, or one per batch with a sub-folder per clip and a summary."""
 
+import logging
 import os
 import shutil
 import time
@@ -22,6 +23,7 @@ from emotion.outputs.locks import WriteLock
 from emotion.outputs.mirror import run_finished
 from emotion.outputs.names import numbered, printable, run_name, safe_name
 
+_LOG = logging.getLogger(__name__)
 AUDIO_FILE = "processed_audio.wav"
 RESULT_FILE = "result.json"
 _BLOCK_NUMBERS = 8_000_000
@@ -166,6 +168,7 @@ def _write_clip(folder: Path, analysis: Analysis, formats: Sequence[ExportFormat
         analysis = analysis.with_timing("write", (time.perf_counter() - started_s) * 1000)
         file.write(json_entries({"timings_ms": analysis.timings_ms}) + b"\n}\n")
     push_to_disk(folder.iterdir())
+    _LOG.info("written", extra={"stage": "write", "elapsed_ms": analysis.timings_ms["write"]})
     return ClipFiles(folder, result, audio, embedding, frames, exports, analysis)
 
 
