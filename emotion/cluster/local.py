@@ -36,6 +36,8 @@ def join_cluster(settings: Settings, cores: int | None = None) -> bool:
     ray = ray_itself()
     if ray.is_initialized():
         return False
+    if is_own:
+        _tell_of_guard(ray)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     own = {
         "num_cpus": cores or usable_cores().logical,
@@ -86,6 +88,12 @@ def keep_to_this_machine() -> None:
         return listen(server, address.replace("[::]", "127.0.0.1"))
 
     replica.add_port_to_grpc_server = listen_here
+
+
+def _tell_of_guard(ray: Any) -> None:
+    """Have a Ray that was imported before read it again."""
+    ray._raylet.Config.initialize("")
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def _keep_quiet(*_: object, **__: object) -> None:
