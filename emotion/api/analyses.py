@@ -13,7 +13,7 @@ from emotion.api import replies
 from emotion.api.bodies import Upload, Uploads
 from emotion.api.jobs import Job, Jobs
 from emotion.api.wishes import AnalysisQuery, Wish, prefers_async
-from emotion.errors import EmotionError, EngineBusy, TooManyRequests
+from emotion.errors import EmotionError, EngineBusy, JobNotFound, TooManyRequests
 from emotion.recognizer import Recognizer
 
 # How often it is asked whether a recording is decoded, and so how long it is.
@@ -111,7 +111,10 @@ class _Call:
             return replies.refused(entry.upload.name, entry.error or RuntimeError("a recording was not answered"))
         if entry.job.error is not None:
             self._jobs.forget(entry.job)
-        return await replies.entry(self._jobs, entry.job)
+        try:
+            return await replies.entry(self._jobs, entry.job)
+        except JobNotFound as error:  # its time was over before the answer was out
+            return replies.refused(entry.upload.name, error)
 
     def _begin(self, uploads: Uploads, upload: Upload) -> Job:
         job = self._jobs.begin(upload, self._wish, self._client, self._root)

@@ -45,6 +45,11 @@ class Answer:
     size_bytes: int = 0
 
     @property
+    def held_bytes(self) -> int:
+        """What lies in memory."""
+        return len(self.record) if isinstance(self.record, bytes) else 0
+
+    @property
     def paths(self) -> list[Path]:
         """What to delete with the answer."""
         return [path for path in (self.folder, self.record) if isinstance(path, Path)]

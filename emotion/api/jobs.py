@@ -1,8 +1,6 @@
 """The analyses that the API has begun: each belongs to one client, and is kept for a while after its end."""
 
 import asyncio
-import contextlib
-import logging
 import secrets
 import shutil
 import tempfile
@@ -21,7 +19,6 @@ from emotion.engine import Progress, Stage
 from emotion.errors import EngineClosed, JobNotFound
 from emotion.recognizer import Recognizer
 
-_LOG = logging.getLogger(__name__)
 Status = Literal["queued", "decoding", "recognising", "done", "failed", "cancelled"]
 _STATUS: dict[Stage, Status] = {
     "waiting": "queued",
@@ -35,6 +32,8 @@ _STATUS: dict[Stage, Status] = {
 # Finished ones beyond these go before their time, the oldest of the client that keeps most first.
 MOST_KEPT = 4_096
 MOST_KEPT_BYTES = 4_000_000_000
+MOST_HELD_BYTES = 64_000_000
+_ID_BYTES = 16
 _NOTHING_YET = Progress("waiting", 0, 0, 0)
 
 
@@ -75,7 +74,8 @@ class Jobs:
         self._most_kept = most_kept
         self._jobs: dict[str, Job] = {}
         self._ended: dict[str, dict[str, Job]] = {}  # by client, each in the order of their ends
-        self._num_ended = self._kept_bytes = 0
+        self._identities = _Identities()
+        self._num_ended = self._kept_bytes = self._held_bytes = 0
         self._root: Path | None = None
         self._closed = False
 
@@ -109,7 +109,7 @@ class Jobs:
         except BaseException:
             self._turns.release(client)
             raise
-        identity = secrets.token_hex(16)
+        identity = self._identities.next()
         path = f"{root}/v1/analyses/{identity}"
         created = datetime.now().strftime(TIMESTAMP_FORMAT)
         job = Job(identity, client, upload.name, wish, created, path, future)
@@ -168,8 +168,10 @@ class Jobs:
             self._num_ended -= 1
             if not self._ended[job.client]:
                 del self._ended[job.client]
+            if job.answer is not None:
+                self._kept_bytes -= job.answer.size_bytes
+                self._held_bytes -= job.answer.held_bytes
         if job.answer is not None:
-            self._kept_bytes -= job.answer.size_bytes
             _delete(job.answer)
 
     async def close(self) -> None:
@@ -210,18 +212,45 @@ class Jobs:
     def _keep(self, job: Job) -> None:
         self._ended.setdefault(job.client, {})[job.identity] = job
         self._num_ended += 1
-        self._kept_bytes += 0 if job.answer is None else job.answer.size_bytes
+        if job.answer is not None:
+            self._kept_bytes += job.answer.size_bytes
+            self._held_bytes += job.answer.held_bytes
         job.task = None
         job.timer = asyncio.get_running_loop().call_later(self._recognizer.settings.job_keep_s, self.forget, job)
-        while self._num_ended > self._most_kept or (self._kept_bytes > MOST_KEPT_BYTES and self._num_ended > 1):
+        while self._is_too_much():
             most = max(self._ended.values(), key=len)
             self.forget(next(iter(most.values())))
 
+    def _is_too_much(self) -> bool:
+        if self._num_ended <= 1:  # what was just made can be fetched at least once
+            return False
+        too_large = self._kept_bytes > MOST_KEPT_BYTES or self._held_bytes > MOST_HELD_BYTES
+        return too_large or self._num_ended > self._most_kept
+
+
+class _Identities:
+    """Names that nobody can guess: 32 hexadecimal digits."""
+
+    def __init__(self) -> None:
+        self._random = b""
+
+    def next(self) -> str:
+        # Some at a time: asking the system lets go of Python's lock, and a busy decoder keeps it for milliseconds.
+        if not self._random:
+            self._random = secrets.token_bytes(256 * _ID_BYTES)
+        identity, self._random = self._random[:_ID_BYTES].hex(), self._random[_ID_BYTES:]
+        return identity
+
 
 def _delete(answer: Answer) -> None:
-    for path in answer.paths:
+    """Delete its files on a thread: gigabytes take a while."""
+    if answer.paths:
+        asyncio.get_running_loop().run_in_executor(None, _delete_paths, answer.paths)
+
+
+def _delete_paths(paths: list[Path]) -> None:
+    for path in paths:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            with contextlib.suppress(OSError):
-                path.unlink()
+            path.unlink(missing_ok=True)

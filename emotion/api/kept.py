@@ -69,7 +69,7 @@ class Kept:
             raise FileNotThere
         path = job.answer.files.get(name)
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-        if path is not None:
+        if path is not None and path.is_file():
             media_type = _MEDIA_TYPES.get(path.suffix, "text/plain; charset=utf-8")
             return FileResponse(path, headers=headers, media_type=media_type, filename=name)
         if name != RESULT_FILE:
