@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     cluster_cpus: float = Field(1.0, ge=0, description="processors that a replica takes")
     cluster_gpus: float = Field(0.0, ge=0, description="graphics cards that a replica takes; 0.25: four share one")
     bulk_part_rows: int = Field(500, ge=1, description="recordings in a Parquet file of bulk results")
-    bulk_part_s: float = Field(60.0, gt=0, description="seconds after which such a file is written, however few it holds")
+    bulk_part_s: float = Field(60.0, gt=0, description="seconds after which such a file is written all the same")
     results_url: str = Field("", description="where runs are also written, for fsspec: s3://bucket/outputs, or a path")
 
     @classmethod

@@ -14,11 +14,11 @@ from starlette.websockets import WebSocketDisconnect
 
 from emotion import errors, trace
 from emotion.access import Turns, problem_of
-from emotion.access.ending import Ending, EndingDoor
 from emotion.access.limits import RateLimiter
 from emotion.access.middleware import BodyLimit, Faults, KnownHosts, RateLimit, RequestId, host_name
 from emotion.access.origins import known_hosts, known_origins
 from emotion.errors import EngineBusy, EngineClosed, SettingsInvalid, TooManyRequests
+from emotion.server.ending import Ending, EndingDoor
 from emotion.settings import Settings
 from tests.fakes import wait_for
 from tests.guarded_app import application, ask, count_body

@@ -18,7 +18,7 @@ def config(monkeypatch, tmp_path):
             listener.close()
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
-    monkeypatch.setattr("emotion.server.make_app", lambda *_: FastAPI())
+    monkeypatch.setattr("emotion.server.serving.make_app", lambda *_: FastAPI())
     serve(Settings(port=0, model="compact", outputs=tmp_path), lambda _: None)
     return started[0]
 

@@ -18,12 +18,11 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 
-from emotion.access import wire
 from emotion.access.keys import hash_key, new_key
 from emotion.audio import Clip, write_wav
 from emotion.errors import EmotionError, HubUnreachable, SettingsInvalid
 from emotion.recognizer import ModelState
-from emotion.server import check_settings, describe, make_app, serve, web_config
+from emotion.server import check_settings, describe, make_app, serve, web_config, wire
 from emotion.settings import Settings
 from tests.fakes import FakeModel, tone, wait_for
 from tests.page_server import FakeRecognizer, quiet_pandas

@@ -9,8 +9,8 @@ from types import FrameType
 
 import uvicorn
 
-from emotion.access.ending import Ending
 from emotion.recognizer import Recognizer
+from emotion.server.ending import Ending
 
 _LOOK_AT_WORK_S = 0.05
 # What is written and sent when the last recording is done.
