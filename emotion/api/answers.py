@@ -29,7 +29,7 @@ _QUICK_NUMBERS = 20_000
 ARRAY_TYPE = "<f4"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What is kept of an analysis: its record, in memory or in a file, and its files by name.
 

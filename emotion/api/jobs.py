@@ -5,7 +5,8 @@ import secrets
 import shutil
 import tempfile
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from contextvars import Context
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -30,14 +31,14 @@ _STATUS: dict[Stage, Status] = {
     "cancelled": "cancelled",
 }
 # Finished ones beyond these go before their time, the oldest of the client that keeps most first.
-MOST_KEPT = 4_096
+MOST_KEPT = 2_048
 MOST_KEPT_BYTES = 4_000_000_000
 MOST_HELD_BYTES = 64_000_000
 _ID_BYTES = 16
 _NOTHING_YET = Progress("waiting", 0, 0, 0)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Job:
     """One recording of one client, from its acceptance until it is forgotten.
 
@@ -56,7 +57,7 @@ class Job:
     error: Exception | None = None
     was_cancelled: bool = False
     last: Progress = _NOTHING_YET
-    timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+    ended_s: float = 0.0
 
     @property
     def is_over(self) -> bool:
@@ -76,16 +77,15 @@ class Jobs:
         self._ended: dict[str, dict[str, Job]] = {}  # by client, each in the order of their ends
         self._identities = _Identities()
         self._num_ended = self._kept_bytes = self._held_bytes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._root: Path | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    @property
-    def num_jobs(self) -> int:
-        """Jobs in work, and finished ones that are kept."""
-        return len(self._jobs)
-
     def folder(self) -> Path:
-        """A folder for what is too large for memory; it goes when the program ends."""
+        """A folder for what is too large for memory; it goes when the program ends. Raises EngineClosed after that."""
+        if self._closed:
+            raise EngineClosed
         if self._root is None:
             self._root = Path(tempfile.mkdtemp(prefix="emotion-api-"))
         return self._root
@@ -115,6 +115,8 @@ class Jobs:
         job = Job(identity, client, upload.name, wish, created, path, future)
         self._jobs[identity] = job
         job.task = asyncio.get_running_loop().create_task(self._follow(job, upload))
+        self._tasks.add(job.task)
+        job.task.add_done_callback(self._tasks.discard)
         return job
 
     def find(self, identity: str, client: str) -> Job:
@@ -162,8 +164,6 @@ class Jobs:
             return
         if job.future is not None:
             job.future.cancel()
-        if job.timer is not None:
-            job.timer.cancel()
         if self._ended.get(job.client, {}).pop(job.identity, None) is not None:
             self._num_ended -= 1
             if not self._ended[job.client]:
@@ -177,11 +177,12 @@ class Jobs:
     async def close(self) -> None:
         """Cancel what is in work, and leave nothing on the disk."""
         self._closed = True
-        tasks = [job.task for job in self._jobs.values() if job.task is not None and not job.is_over]
+        if self._timer is not None:
+            self._timer.cancel()
         for job in list(self._jobs.values()):
             self.forget(job)
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._tasks:  # also of jobs that were forgotten, which may still be writing
+            await asyncio.wait(self._tasks)
         if self._root is not None:
             await asyncio.to_thread(shutil.rmtree, self._root, ignore_errors=True)
             self._root = None
@@ -216,10 +217,29 @@ class Jobs:
             self._kept_bytes += job.answer.size_bytes
             self._held_bytes += job.answer.held_bytes
         job.task = None
-        job.timer = asyncio.get_running_loop().call_later(self._recognizer.settings.job_keep_s, self.forget, job)
+        job.ended_s = asyncio.get_running_loop().time()
+        self._await_oldest()
         while self._is_too_much():
             most = max(self._ended.values(), key=len)
             self.forget(next(iter(most.values())))
+
+    def _await_oldest(self) -> None:
+        """Have one timer run, for the job that ended first of all."""
+        oldest = min((next(iter(jobs.values())).ended_s for jobs in self._ended.values()), default=None)
+        if self._timer is None and oldest is not None:
+            due_s = oldest + self._recognizer.settings.job_keep_s
+            # Without the context of the request at hand, which would live as long as the timer.
+            self._timer = asyncio.get_running_loop().call_at(due_s, self._forget_old, context=Context())
+
+    def _forget_old(self) -> None:
+        self._timer = None
+        due_s = asyncio.get_running_loop().time() - self._recognizer.settings.job_keep_s
+        for jobs in list(self._ended.values()):
+            for job in list(jobs.values()):
+                if job.ended_s > due_s:
+                    break
+                self.forget(job)
+        self._await_oldest()
 
     def _is_too_much(self) -> bool:
         if self._num_ended <= 1:  # what was just made can be fetched at least once
