@@ -26,13 +26,22 @@ from emotion.settings import Settings
 
 _CORS: dict[str, Any] = {
     "allow_methods": ["GET", "POST", "DELETE"],
-    "allow_headers": ["Authorization", "Content-Type", "Prefer", "X-API-Key", "X-Request-ID"],
+    "allow_headers": [
+        "Authorization",
+        "Cache-Control",
+        "Content-Disposition",
+        "Content-Type",
+        "Prefer",
+        "X-API-Key",
+        "X-Request-ID",
+    ],
     "expose_headers": [
         "Cache-Status",
         "Content-Location",
         "Location",
         "Preference-Applied",
         "Retry-After",
+        "Server-Timing",
         "X-Request-ID",
     ],
 }
