@@ -3,8 +3,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from emotion.monitor import Advice
-from emotion.ui.tabs import system
+from emotion.monitor import Advice, StudioWatch
 from tests.browser import browser_marks, choose, recognise
 from tests.fakes import wait_for
 
@@ -104,7 +103,7 @@ def test_advice_shows_where_there_is_some(opened, monkeypatch):
     show_tab(page)
     expect(page.locator(".advice")).to_have_text("Nothing stands out: there is nothing to change.")
     found = (Advice("swap_in_use", {"swap_bytes": 3 * 10**9, "process_bytes": 10**9}),)
-    monkeypatch.setattr(system.StudioWatch, "advice", lambda _watch: found)
+    monkeypatch.setattr(StudioWatch, "advice", lambda _watch: found)
     expect(page.locator(".advice")).to_contain_text("Memory is short: 3.00 GB of it lie on the disk")
 
 
