@@ -155,11 +155,11 @@ def test_backpressure_arrives_at_a_client_as_503_with_retry_after(engine, settin
     from emotion.server import make_app
 
     narrow = ClusterEngine(ServeLink(engine._link._handle), replace(plan, queue_size=1))
-    held = narrow.submit(noise(600.0))
     try:
-        wait_for(lambda: narrow.progress(held).stage == "recognising", PATIENCE_S)
         app = asyncio.run(_made(lambda: make_app(Recognizer(settings=settings, engine=narrow))))
         client = TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1))
+        held = narrow.submit(noise(900.0))
+        wait_for(lambda: narrow.progress(held).stage == "recognising", PATIENCE_S)
         refused = client.post("/v1/analyses", files={"file": ("call.wav", noise(1.0))})
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
