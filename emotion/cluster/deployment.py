@@ -1,6 +1,5 @@
 """What is deployed on Ray Serve: the replicas of the model, and for a cluster of its own the front too."""
 
-import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -90,7 +89,6 @@ def _model_deployment(settings: Settings, plan: ClusterPlan, stays_here: bool) -
 
 def _deploy(settings: Settings, plan: ClusterPlan, is_own: bool) -> Any:
     serve = ray_serve()
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
         serve.start(proxy_location="Disabled", logging_config=_QUIET)
         return serve.run(_model_deployment(settings, plan, is_own), name=APPLICATION, route_prefix=None)

@@ -67,9 +67,10 @@ def ray_itself() -> Any:
 
 
 def ray_serve() -> Any:
-    """The module `ray.serve`, whose types are not complete."""
+    """The module `ray.serve`, whose types are not complete, told to be quiet."""
     from ray import serve
 
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     return serve
 
 
