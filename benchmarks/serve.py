@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,10 +59,53 @@ class Failed(Exception):
     """A request was not answered as it should be."""
 
 
-class Side(Protocol):
-    """How one request is made."""
+@dataclass(frozen=True)
+class Reply:
+    """Status, headers in small letters, and body of an answer."""
 
-    async def ask(self, client: httpx.AsyncClient, name: str, content: bytes, load: Load) -> None: ...
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Connection:
+    """One kept connection with as little of a client as HTTP allows: a real one would take the processor of the server,
+    on which both run here.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._host, _, port = url.removeprefix("http://").partition(":")
+        self._port = int(port)
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def post(self, target: str, content: bytes) -> Reply:
+        if self._reader is None or self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=1 << 24)
+        head = (
+            f"POST {target} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
+            f"Content-Type: application/octet-stream\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        self._writer.write(head.encode() + content)
+        await self._writer.drain()
+        lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:] if line)}
+        body = await self._reader.readexactly(int(headers["content-length"]))
+        return Reply(int(lines[0].split()[1]), headers, body)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class Side(Protocol):
+    """How one client of a server asks."""
+
+    def command(self, folder: str, port: int) -> list[str]: ...
+
+    def client(self, url: str) -> contextlib.AbstractAsyncContextManager[Any]: ...
+
+    async def ask(self, client: Any, name: str, content: bytes, load: Load) -> None: ...
 
 
 class Ours:
@@ -71,20 +114,24 @@ class Ours:
     def command(self, folder: str, port: int) -> list[str]:
         return [sys.executable, "-m", "emotion", "serve", "--offline", "--model", folder, "--port", str(port)]
 
-    async def ask(self, client: httpx.AsyncClient, name: str, content: bytes, load: Load) -> None:
+    @contextlib.asynccontextmanager
+    async def client(self, url: str) -> AsyncIterator[Connection]:
+        with contextlib.closing(Connection(url)) as connection:
+            yield connection
+
+    async def ask(self, client: Connection, name: str, content: bytes, load: Load) -> None:
         while True:
             started_s = time.perf_counter()
-            headers = {"Content-Type": "application/octet-stream"}
-            answer = await client.post("/v1/analyses", params={"name": name}, content=content, headers=headers)
-            if answer.status_code != 503:
+            answer = await client.post(f"/v1/analyses?name={name}", content)
+            if answer.status != 503:
                 break
             load.waits += 1
-            await asyncio.sleep(float(answer.headers["Retry-After"]))
-        if answer.status_code != 200:
-            raise Failed(f"{answer.status_code} {answer.text[:200]}")
-        record = answer.json()
-        stages_ms = sum(record["timings_ms"][stage] for stage in ("decode", "queue", "inference"))
-        load.web_ms.append((time.perf_counter() - started_s) * 1000 - stages_ms)
+            await asyncio.sleep(float(answer.headers["retry-after"]))
+        elapsed_ms = (time.perf_counter() - started_s) * 1000
+        if answer.status != 200:
+            raise Failed(f"{answer.status} {answer.body[:200]!r}")
+        record = json.loads(answer.body)
+        load.web_ms.append(elapsed_ms - sum(record["timings_ms"][stage] for stage in ("decode", "queue", "inference")))
         load.hits += record["cached"]
 
 
@@ -93,6 +140,9 @@ class Usual:
 
     def command(self, folder: str, port: int) -> list[str]:
         return [sys.executable, str(bench.HOUSE / "benchmarks" / "usual_page.py"), folder, str(port)]
+
+    def client(self, url: str) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=url, timeout=PATIENCE_S)
 
     async def ask(self, client: httpx.AsyncClient, name: str, content: bytes, load: Load) -> None:
         del load
@@ -187,24 +237,23 @@ async def meet(
 ) -> Load:
     """So many clients, who share the recordings among them."""
     load, waiting = Load(clients), list(reversed(sounds))
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 
-    async def act(client: httpx.AsyncClient) -> None:
-        while waiting:
-            name, content = waiting.pop()
-            started_s = time.perf_counter()
-            try:
-                await side.ask(client, name, content, load)
-            except (Failed, httpx.HTTPError) as error:
-                load.errors.append(f"{type(error).__name__} {error}")
-            else:
-                load.latencies_s.append(time.perf_counter() - started_s)
+    async def act() -> None:
+        async with side.client(url) as client:
+            while waiting:
+                name, content = waiting.pop()
+                started_s = time.perf_counter()
+                try:
+                    await side.ask(client, name, content, load)
+                except (Failed, httpx.HTTPError, OSError, asyncio.IncompleteReadError) as error:
+                    load.errors.append(f"{type(error).__name__} {error}")
+                else:
+                    load.latencies_s.append(time.perf_counter() - started_s)
 
     with watched(process) as peak:
-        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, limits=limits) as client:
-            started_s = time.perf_counter()
-            await asyncio.gather(*(act(client) for _ in range(clients)))
-            load.elapsed_s = time.perf_counter() - started_s
+        started_s = time.perf_counter()
+        await asyncio.gather(*(act() for _ in range(clients)))
+        load.elapsed_s = time.perf_counter() - started_s
     load.peak_bytes = peak()
     return load
 
