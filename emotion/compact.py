@@ -20,7 +20,6 @@ from emotion.audio import SAMPLE_RATE_HZ
 from emotion.labels import EMOTIONS
 from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, num_frames
 
-COMPACT_NAME = "compact"
 LABELS: tuple[str, ...] = tuple(emotion.key for emotion in EMOTIONS)
 WEIGHTS_FILE = Path(__file__).parent / "weights" / "compact.safetensors"
 CONFIG_FILE = WEIGHTS_FILE.with_suffix(".json")

@@ -18,7 +18,7 @@ from emotion.cache import PredictionCache, open_cache
 from emotion.checkpoint import example_clip, find_checkpoint, is_present
 from emotion.engine import Engine, EnginePlan, Progress, SpeechEngine
 from emotion.errors import CheckpointBroken, EmotionError, HubUnreachable, ModelNotFound
-from emotion.model import ModelCard, SpeechModel
+from emotion.model import BUILT_IN, ModelCard, SpeechModel
 from emotion.model.choice import has_nvidia_driver
 from emotion.model.opening import Wish, open_model
 from emotion.monitor import plan_threads, usable_cores
@@ -27,7 +27,6 @@ from emotion.settings import Settings, load_settings
 from emotion.windows import Plan
 
 AUTO = "auto"
-BUILT_IN = "compact"
 LARGE = "emotion2vec_plus_large"
 ReportDownload = Callable[[int, int], None]
 Phase = Literal["ready", "asking", "downloading", "loading", "built_in"]
@@ -268,10 +267,11 @@ def _first_model(settings: Settings, on_download: ReportDownload | None) -> tupl
 def _open(name: str, settings: Settings) -> SpeechModel:
     checkpoint = None if name == BUILT_IN else find_checkpoint(name, settings.cache_dir)
     on_gpu = settings.device != "cpu" and has_nvidia_driver()
-    threads = plan_threads(usable_cores(), on_gpu, inference=settings.inference_threads).inference
+    # The built-in model that stands in for another has no choice of its own.
     stand_in = name == BUILT_IN != settings.model
+    wanted = 0 if stand_in else settings.inference_threads
+    threads = plan_threads(usable_cores(), on_gpu, inference=wanted, is_small=name == BUILT_IN).inference
     wish = Wish(
-        # The built-in model that stands in for another has no choice of its own.
         runtime="auto" if stand_in else settings.runtime,
         device=settings.device,
         precision="auto" if stand_in else settings.precision,

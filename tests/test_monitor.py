@@ -721,3 +721,9 @@ def test_advice_of_a_newer_server_is_told_by_its_code():
 
 def _many(status):
     return status, [status] * 4
+
+
+def test_a_small_network_gets_one_thread_unless_told_otherwise(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert plan_threads(Cores(8, 8), on_gpu=False, is_small=True) == Threads(decode=4, inference=1)
+    assert plan_threads(Cores(8, 8), on_gpu=False, inference=2, is_small=True).inference == 2

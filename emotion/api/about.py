@@ -12,8 +12,9 @@ from emotion.api.replies import JSON
 from emotion.checkpoint import LICENCE, list_models
 from emotion.errors import EngineClosed
 from emotion.labels import EMOTIONS, emotion_of
+from emotion.model import BUILT_IN
 from emotion.monitor import StudioWatch
-from emotion.recognizer import BUILT_IN, Recognizer
+from emotion.recognizer import Recognizer
 
 BUILT_IN_LICENCE = "CC BY-NC-SA 4.0"
 

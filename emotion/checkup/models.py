@@ -6,9 +6,9 @@ from pathlib import Path
 from emotion.checkpoint import KNOWN_MODELS, find_checkpoint, hub_answers, is_present, known_model
 from emotion.checkup.finding import Finding
 from emotion.errors import EmotionError, command_line
+from emotion.model import BUILT_IN
 from emotion.settings import Settings
 
-_BUILT_IN = "compact"
 _LARGE = "emotion2vec_plus_large"
 _OWN_FILES = ("model.pt", "config.yaml", "tokens.txt")
 
@@ -32,7 +32,7 @@ def built_in() -> Finding:
         remedy = "Install the program again: its file emotion/weights/compact.safetensors is damaged."
         return Finding("model", "the built-in one cannot be opened", "failure", remedy)
     size_mb = WEIGHTS_FILE.stat().st_size / 1e6
-    return Finding("model", f"{_BUILT_IN}: {size_mb:.1f} MB, opened, {_short(weights_sha256())}")
+    return Finding("model", f"{BUILT_IN}: {size_mb:.1f} MB, opened, {_short(weights_sha256())}")
 
 
 def downloaded(name: str, cache_dir: Path) -> Finding:
@@ -56,7 +56,7 @@ def downloaded(name: str, cache_dir: Path) -> Finding:
 def chosen(settings: Settings) -> Finding:
     """Which one the settings come to."""
     name = settings.model
-    if name == _BUILT_IN:
+    if name == BUILT_IN:
         return Finding("model", "the built-in one answers, as was chosen")
     if name == "auto":
         if is_present(_LARGE, settings.cache_dir):

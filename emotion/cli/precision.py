@@ -188,7 +188,7 @@ def _named(settings: "Settings") -> "Settings":
 
 def _checkpoint_of(settings: "Settings") -> "Checkpoint":
     from emotion.checkpoint import find_checkpoint
-    from emotion.recognizer import BUILT_IN
+    from emotion.model import BUILT_IN
 
     if settings.model == BUILT_IN:
         raise EmotionError("The built-in model computes in fp32 only and has no int8. Name another model.")

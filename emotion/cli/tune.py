@@ -48,7 +48,8 @@ def tune(
 def _find(settings: "Settings") -> "Checkpoint | None":
     """The model that a start with these settings would answer with, None for the built-in one."""
     from emotion.checkpoint import find_checkpoint, is_present
-    from emotion.recognizer import AUTO, BUILT_IN, LARGE
+    from emotion.model import BUILT_IN
+    from emotion.recognizer import AUTO, LARGE
 
     name = LARGE if settings.model == AUTO and is_present(LARGE, settings.cache_dir) else settings.model
     return None if name in (AUTO, BUILT_IN) else find_checkpoint(name, settings.cache_dir)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from emotion.audio import DecodeLimits
-from emotion.recognizer import AUTO, BUILT_IN, LARGE, decode_limits
+from emotion.model import BUILT_IN
+from emotion.recognizer import AUTO, LARGE, decode_limits
 from emotion.settings import Settings
 
 # A replica holds as many recordings as keep its engine busy: more could not move to a new replica any more.

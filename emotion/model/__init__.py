@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 
+BUILT_IN = "compact"
+"""The name of the model that comes with the package."""
+
 FRAME_RATE_HZ = 50
 FRAME_STEP_SAMPLES = 320
 # The convolutions' receptive field (config.yaml, feature_encoder_spec): a shorter waveform yields no frame.

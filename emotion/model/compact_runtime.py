@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from emotion.compact import COMPACT_NAME, Compact, load_compact, measured_accuracy, weights_sha256
+from emotion.compact import Compact, load_compact, measured_accuracy, weights_sha256
 from emotion.errors import ModelError
-from emotion.model import Accuracy, CpuModel, FloatArray, ModelCard, Prediction
+from emotion.model import BUILT_IN, Accuracy, CpuModel, FloatArray, ModelCard, Prediction
 from emotion.model.torch_runtime import usable_device
 
 
@@ -48,7 +48,7 @@ def open_compact_model(device: str, precision: str) -> CompactModel:
     network = load_compact()
     biases = network.head.bias.tolist()
     card = ModelCard(
-        name=COMPACT_NAME,
+        name=BUILT_IN,
         fingerprint=weights_sha256(),
         runtime="torch",
         device=device,

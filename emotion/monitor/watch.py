@@ -5,6 +5,7 @@ import time
 from collections import deque
 
 from emotion.engine import SpeechEngine, StageTimes
+from emotion.model import BUILT_IN
 from emotion.monitor.advice import Advice, advise
 from emotion.monitor.hardware import plan_threads, usable_cores
 from emotion.monitor.machine import MachineWatch
@@ -78,14 +79,15 @@ class StudioWatch:
 
     def _engine_status(self, times: StageTimes, period_s: float) -> EngineStatus:
         engine = self._engine
-        on_gpu = engine.card.device != "cpu"
+        on_gpu, is_small = engine.card.device != "cpu", engine.card.name == BUILT_IN
+        threads = plan_threads(self._cores, on_gpu, inference=self._wanted_threads, is_small=is_small)
         return EngineStatus(
             queue_length=engine.queue_length,
             queue_size=engine.queue_size,
             clips_done=engine.clips_done,
             batch_frames=engine.batch_frames,
             decode_threads=engine.decode_threads,
-            inference_threads=plan_threads(self._cores, on_gpu, inference=self._wanted_threads).inference,
+            inference_threads=threads.inference,
             recent=engine.recent,
             shares=StageShares.between(self._times, times, period_s, engine.decode_threads),
         )

@@ -8,8 +8,8 @@ from emotion.analysis import Analysis
 from emotion.engine import Progress
 from emotion.errors import command_line
 from emotion.labels import EMOTIONS, Emotion, clock, emotion_of
-from emotion.model import ModelCard
-from emotion.recognizer import BUILT_IN, ModelState
+from emotion.model import BUILT_IN, ModelCard
+from emotion.recognizer import ModelState
 from emotion.ui.words import Words, percent, size
 
 GET_LARGE = command_line("models download emotion2vec_plus_large")

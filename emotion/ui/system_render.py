@@ -8,9 +8,8 @@ from emotion.cache import CacheStats
 from emotion.checkpoint.known import LICENCE, LICENCE_URL, known_model
 from emotion.errors import command_line
 from emotion.labels import emotion_of
-from emotion.model import ModelCard
+from emotion.model import BUILT_IN, ModelCard
 from emotion.monitor import Advice, EngineStatus, Gpu, MachineStatus, StudioStatus, Usage, said_of
-from emotion.recognizer import BUILT_IN
 from emotion.ui.words import Words, percent, size
 
 TREND_S = 120.0
