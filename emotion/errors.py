@@ -1,5 +1,6 @@
 """The one family of errors: each message says what happened and what to do, and names no path of the machine."""
 
+import math
 from pathlib import Path
 
 
@@ -228,12 +229,16 @@ class RunIsOpen(EmotionError):
 
 
 class EngineBusy(EmotionError):
+    """The queue is full; `retry_s` is about when a quarter of it will have passed, a minute at most."""
+
     code = "engine_busy"
 
-    def __init__(self, queue_length: int) -> None:
+    def __init__(self, queue_length: int, retry_s: float | None = None) -> None:
+        seconds = 3 if retry_s is None else min(max(math.ceil(retry_s), 1), 60)
         super().__init__(
-            f"{queue_length} recordings are waiting already, which is the limit. Try again in a few seconds.",
+            f"{queue_length} recordings are waiting already, which is the limit. Try again in {seconds} s.",
             queue_length=queue_length,
+            retry_s=seconds,
         )
 
 

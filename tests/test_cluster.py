@@ -237,7 +237,7 @@ def test_a_full_queue_refuses_at_once(open_cluster):
     futures = [engine.submit(loud_clip()), engine.submit(loud_clip())]
     with pytest.raises(EngineBusy) as caught:
         engine.submit(loud_clip())
-    assert caught.value.details == {"queue_length": 2}
+    assert caught.value.details == {"queue_length": 2, "retry_s": 3}
     model.let_go()
     assert [future.result(PATIENCE_S).emotion.key for future in futures] == ["angry", "angry"]
     assert engine.queue_length == 0

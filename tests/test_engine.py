@@ -418,3 +418,16 @@ def _wav_bytes(clip: Clip) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, clip.samples, 16_000, format="WAV")
     return buffer.getvalue()
+
+
+def test_a_full_queue_says_when_a_quarter_of_it_will_have_passed(held):
+    engine, model = held
+    model.let_go()
+    engine.submit(loud_clip()).result(PATIENCE_S)
+    assert engine.recent
+    while model.may_go_on.acquire(blocking=False):
+        pass
+    for _ in range(3):
+        engine.submit(loud_clip())
+    with pytest.raises(EngineBusy, match=r"Try again in \d+ s"):
+        engine.submit(loud_clip())

@@ -357,6 +357,7 @@ def test_requests_that_are_open_are_counted_and_streams_without_an_end_are_cut()
         (errors.ClipEmpty("a"), 422, None),
         (TooManyRequests(2.2), 429, 3),
         (EngineBusy(3), 503, 3),
+        (EngineBusy(3, 4.2), 503, 5),
         (EngineClosed(), 503, 15),
         (errors.LiveFull(8), 503, 60),
         (errors.OutOfMemory("cpu"), 503, 10),

@@ -171,7 +171,7 @@ def test_every_error_of_the_family_has_words():
         (ClipTooLarge(200_000_000), "larger than 200 MB", "超过 200 MB"),
         (ClipTooLong(10_800.0), "longer than 3:00:00.0", "超过 3:00:00.0"),
         (DiskFull(1_945_000_000), "1.95 GB are needed", "需要 1.95 GB"),
-        (EngineBusy(64), "64 recordings are waiting", "64 段录音在排队"),
+        (EngineBusy(64), "64 recordings are waiting already, which is the limit. Try again in 3 s.", "64 段录音在排队"),
     ],
 )
 def test_an_error_is_a_sentence_with_its_numbers(error, english, chinese):

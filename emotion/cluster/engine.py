@@ -30,6 +30,7 @@ _T = TypeVar("_T")
 _RECENT_CLIPS = 20
 # A recording that ends the process which decodes it must not end all of them.
 _TRIES = 3
+_QUARTER = 4
 _RETRY_S = 0.2
 # Bytes of recordings that are read here and not yet answered.
 _HELD_BYTES = 512_000_000
@@ -135,7 +136,7 @@ class ClusterEngine:
             if self._closed:
                 raise EngineClosed
             if len(self._errands) >= self._plan.queue_size:
-                raise EngineBusy(len(self._errands))
+                raise EngineBusy(len(self._errands), self._about_s(self._plan.queue_size // _QUARTER))
             self._errands[errand.future] = errand
             errand.future.add_done_callback(self._forget)
             errand.work = self._in_loop(self._run(errand))
@@ -218,7 +219,7 @@ class ClusterEngine:
                     elif isinstance(message, NotHere):
                         raise ReplicaLost("it takes no more")
         except ReplicasFull:
-            raise EngineBusy(self.queue_length) from None
+            raise EngineBusy(self.queue_length, self._about_s(self.queue_length // _QUARTER)) from None
         if gathering is None or not gathering.is_whole:
             raise ReplicaLost("its answer ended early")
         return gathering.analysis()

@@ -28,6 +28,7 @@ from emotion.windows import Plan
 _LOG = logging.getLogger(__name__)
 # Decoded clips wait in memory: so many seconds of sound (38 MB) may run ahead of inference, whatever their number.
 _AHEAD_S = 600.0
+_QUARTER = 4
 # Enough to keep the decode pool busy and to fill a batch; more would only hold recordings in memory.
 _AHEAD = 8
 _AHEAD_OF_BATCHES = 32
@@ -160,7 +161,7 @@ class Engine:
             if self._closed:
                 raise EngineClosed
             if len(self._jobs) >= self._plan.queue_size:
-                raise EngineBusy(len(self._jobs))
+                raise EngineBusy(len(self._jobs), self._about_s(self._plan.queue_size // _QUARTER))
             self._jobs[job.future] = job
             job.future.add_done_callback(self._forget)
             # Before the lock goes, since the pool takes nothing more once `close` has had it.
