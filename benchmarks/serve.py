@@ -171,7 +171,7 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=["ours", "usual"], help="one side alone")
     parser.add_argument("--built-in", action="store_true", help="ours with the built-in model and clips of 3 s")
-    parser.add_argument("--queue", type=int, default=64, help="queue_size of ours")
+    parser.add_argument("--queue", type=int, default=128, help="queue_size of ours")
     parser.add_argument("--soak", type=int, default=0, help="so many requests to the built-in model, and memory")
     wanted = parser.parse_args()
     os.environ["EMOTION_CACHE"] = (

@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     )
     batch_wait_ms: float = Field(5.0, ge=0, description="how long a batch may wait for more recordings")
     free_after_s: float = Field(60.0, ge=0, description="idle time after which cached memory is given back")
-    queue_size: int = Field(64, gt=0, description="recordings that may wait; one more is refused at once")
+    queue_size: int = Field(128, gt=0, description="recordings that may wait; one more is refused at once")
     outputs: Path = Field(Path("outputs"), description="folder of the runs")
     keep_audio: bool = Field(True, description="keep the recording in the run")
     keep_days: float = Field(0.0, ge=0, allow_inf_nan=False, description="days after which a run goes; 0: never")

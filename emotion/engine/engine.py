@@ -41,7 +41,7 @@ class EnginePlan:
     analysis: Plan = field(default_factory=Plan)
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     decode_threads: int = 2
-    queue_size: int = 64
+    queue_size: int = 128
     batch_frames: int = 0
     batch_wait_ms: float = 5.0
     free_after_s: float = 60.0
