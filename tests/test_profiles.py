@@ -66,7 +66,7 @@ def test_profiles_for_many_bound_what_one_client_takes():
 
 def test_the_environment_names_a_profile_and_a_flag_stands_over_it(monkeypatch):
     monkeypatch.setenv("EMOTION_PROFILE", "production")
-    assert load_settings().queue_size == 128
+    assert load_settings().queue_size == 256
     assert load_settings(queue_size=5).queue_size == 5
 
 
