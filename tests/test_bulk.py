@@ -26,10 +26,9 @@ from emotion.bulk import (
 )
 from emotion.bulk.blocks import Block, Blocks
 from emotion.bulk.cluster import connected
-from emotion.bulk.errors import RayMissing
 from emotion.bulk.parts import part_name
 from emotion.bulk.replica import Replica, open_on_replica
-from emotion.errors import EmotionError
+from emotion.errors import EmotionError, SettingsInvalid
 from emotion.recognizer import Recognizer
 from emotion.settings import load_settings
 from tests.fakes import QUIET, FakeModel, HeldModel, loud_clip, tone, turning_clip, wait_for
@@ -385,5 +384,5 @@ def test_a_model_that_no_replica_can_open_is_said_in_words():
 
 def test_a_cluster_without_ray_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RayMissing, match=r"emotion2vec-studio\[ray\]"), connected(load_settings()):
+    with pytest.raises(SettingsInvalid, match=r"emotion2vec-studio\[ray\]"), connected(load_settings()):
         pass

@@ -1,7 +1,6 @@
 """Bulk work on a Ray cluster: paths stream out, each block of them becomes one part, written where it was made."""
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from emotion.bulk.blocks import Blocks
-from emotion.bulk.errors import ClusterFailed, RayMissing
+from emotion.bulk.errors import ClusterFailed
 from emotion.bulk.listing import Listing
 from emotion.bulk.parts import Sum
 from emotion.bulk.replica import Replica, open_on_replica
@@ -18,33 +17,24 @@ from emotion.bulk.tally import Count, Tally, Watch
 from emotion.model import ModelCard
 from emotion.settings import Settings
 
-# On this machine Ray keeps only lists of paths; its own default would take a third of the memory.
-_STORE_BYTES = 256_000_000
 # A recording that ends the process that reads it is tried again so often, on other replicas; then all ends.
 _TRIES = 4
 
 
 @contextmanager
 def connected(settings: Settings) -> Iterator[None]:
-    """A Ray cluster, or one of this machine's own, which goes with the command. Raises RayMissing, ClusterFailed."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
-        import ray
-    except ImportError:
-        raise RayMissing from None
-    own: dict[str, Any] = {}
-    if not settings.cluster_address:
-        own = {"object_store_memory": _STORE_BYTES, "include_dashboard": False}
-    try:
-        ray.init(address=settings.cluster_address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
-    except Exception as error:  # Ray has no family of errors for this
-        raise ClusterFailed(f"Ray does not start, or does not answer: {_first_line(error)}") from error
+    """A Ray cluster, or one of this machine's own, which goes with the command.
+
+    Raises what `join_cluster` raises, and ClusterFailed where the replicas do not fit.
+    """
+    from emotion.cluster.local import join_cluster, ray_itself
+
+    join_cluster(settings)
     try:
         _require_room(settings)
         yield
     finally:
-        ray.shutdown()
+        ray_itself().shutdown()
 
 
 def state_on_cluster(wish: Wish, settings: Settings) -> State:

@@ -103,13 +103,6 @@ class BulkStopped(EmotionError):
         )
 
 
-class RayMissing(EmotionError):
-    code = "ray_missing"
-
-    def __init__(self) -> None:
-        super().__init__('--cluster needs Ray, which is not installed: pip install "emotion2vec-studio[ray]"')
-
-
 class ClusterFailed(EmotionError):
     """Ray gave up; parts that are written stay."""
 

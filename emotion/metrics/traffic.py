@@ -103,7 +103,10 @@ class _Exchange:
         if self._outer_app is not None and self._scope.get("app") is not self._outer_app:
             return PAGE
         path = getattr(self._scope.get("route"), "path", None)
-        return path if isinstance(path, str) else UNMATCHED
+        if isinstance(path, str):
+            return path
+        # The page stands behind a guard of its own, which hands it another scope.
+        return PAGE if 0 < self._status < 400 else UNMATCHED
 
     @property
     def _method(self) -> str:
