@@ -1,7 +1,7 @@
 # Emotion2Vec+ Studio in a container.
 #
-#   build:  docker build -t emotion2vec-studio .
-#           with a graphics card: docker build --build-arg TORCH_INDEX=https://pypi.org/simple -t emotion2vec-studio .
+#   build:  docker build --build-arg TORCH_INDEX=ADDRESS -t emotion2vec-studio .
+#           where ADDRESS is PyTorch's index of CPU builds; with a graphics card leave --build-arg away
 #   key:    docker run --rm emotion2vec-studio keys new anna
 #   run:    docker run -p 7860:7860 -e EMOTION_API_KEYS='anna:...' -v models:/models -v outputs:/outputs \
 #               --stop-timeout 45 emotion2vec-studio
@@ -12,14 +12,14 @@
 # The full image has a compiler, for the few packages that come as source; the one that runs has none.
 FROM python:3.11 AS packages
 
-# Where torch comes from. The index of CPU builds saves several GB of CUDA.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Where else to look for torch. The index of CPU builds saves several GB of CUDA.
+ARG TORCH_INDEX=
 
 # Packages change less often than the program, so they are a layer of their own.
 COPY requirements.txt ./
 RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --extra-index-url "$TORCH_INDEX" \
-        -r requirements.txt
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check \
+        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt
 
 
 FROM python:3.11-slim
