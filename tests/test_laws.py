@@ -19,7 +19,7 @@ ROOMS = [
     {"outputs"},
     {"monitor", "metrics", "evaluation", "comparison", "similar"},
     {"recognizer", "tuning"},
-    {"live", "batch", "cluster", "access"},
+    {"live", "live_wire", "batch", "cluster", "access"},
     {"bulk"},
     {"checkup"},
     {"ui"},

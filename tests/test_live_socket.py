@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from emotion import live_wire
 from emotion.access import Turns
 from emotion.access.gate import AccessGate
 from emotion.access.keys import Keyring, hash_key
@@ -17,9 +18,10 @@ from emotion.analysis import Options
 from emotion.engine import EnginePlan
 from emotion.labels import EMOTIONS
 from emotion.live import LiveWish
+from emotion.live_wire import wait_s
 from emotion.settings import Settings
 from emotion.ui import live_socket
-from emotion.ui.live_socket import add_live_route, live_value, wait_s
+from emotion.ui.live_socket import add_live_route, live_value
 from emotion.ui.words import Words, texts
 from tests.fakes import tone, turning_clip, wait_for
 from tests.page_server import FakeRecognizer
@@ -92,7 +94,7 @@ def runs(recognizer) -> list[str]:
 def test_sound_in_moments_out_and_a_run_at_the_end(client, recognizer):
     with talking(client) as socket:
         moment, *_, last = converse(socket, np.concatenate([tone(0.5), np.zeros(32_000)]))
-        assert moment["key"] == "angry"
+        assert moment["emotion"] == "angry"
         assert moment["time_s"] == 0.5
         assert moment["scores"]["angry"] == moment["confidence"] > 0.5
         assert not moment["is_silent"]
@@ -170,7 +172,7 @@ def test_the_browser_learns_what_a_model_that_takes_over_can_tell(client, recogn
 def test_who_falls_silent_for_good_is_gone(client, recognizer, monkeypatch):
     with talking(client) as socket:
         send(socket, tone(2.0))
-        monkeypatch.setattr(live_socket, "IDLE_S", 0.05)
+        monkeypatch.setattr(live_wire, "IDLE_S", 0.05)
         send(socket, tone(0.1))
         messages = iter(socket.receive_json, None)
         with pytest.raises(WebSocketDisconnect):
@@ -233,7 +235,7 @@ def test_errors_come_in_the_language_of_the_reader(client):
 def test_a_piece_that_is_too_large_ends_the_session_and_keeps_what_was_heard(client, recognizer):
     with talking(client) as socket:
         send(socket, tone(1.5))
-        socket.send_bytes(bytes(live_socket.MAX_SOUND_BYTES + 1))
+        socket.send_bytes(bytes(live_wire.MAX_SOUND_BYTES + 1))
         assert last_word(socket) == {"error": texts()["error"]["live_refused"]["en"]}
     assert len(runs(recognizer)) == 1
 
@@ -293,7 +295,7 @@ def test_the_longest_recording_ends_by_itself_and_is_kept(tmp_path):
 def test_who_sends_faster_than_anybody_speaks_has_to_wait(client, monkeypatch):
     assert wait_s(heard_s=30.0, elapsed_s=1.0) == 0
     assert wait_s(heard_s=130.0, elapsed_s=10.0) == 90
-    monkeypatch.setattr(live_socket, "AHEAD_S", 0.2)
+    monkeypatch.setattr(live_wire, "AHEAD_S", 0.2)
     with talking(client) as socket:
         send(socket, tone(0.6))
         socket.send_json({"stop": True})

@@ -16,7 +16,8 @@ from emotion.api.events import Events
 from emotion.api.jobs import MOST_KEPT, Jobs
 from emotion.api.kept import Kept
 from emotion.api.problems import Elsewhere, ProblemRoute
-from emotion.api.stream import MOST_STREAMS, Streams
+from emotion.api.stream import Streams
+from emotion.live_wire import MOST_SESSIONS
 from emotion.monitor import StudioWatch
 from emotion.recognizer import Recognizer
 
@@ -27,7 +28,7 @@ def add_api(
     watch: StudioWatch,
     turns: Turns | None = None,
     most_kept: int = MOST_KEPT,
-    most_streams: int = MOST_STREAMS,
+    most_streams: int = MOST_SESSIONS,
 ) -> None:
     """Answer below `/v1`, and at `/healthz`, `/readyz`, `/openapi.json` and `/docs`.
 

@@ -8,11 +8,11 @@ with the record or `failed` with the problem.
 import asyncio
 import logging
 import secrets
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 import orjson
-from fastapi import WebSocket, WebSocketDisconnect
+from fastapi import WebSocket
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emotion.access import client_of, problem_of
@@ -25,23 +25,15 @@ from emotion.api.problems import invalid
 from emotion.api.wishes import AnalysisQuery, Wish
 from emotion.audio import shown_name
 from emotion.errors import EngineBusy, LiveFull, RequestInvalid, TooManyRequests
-from emotion.live import LiveMoment, LiveSession, LiveWish
+from emotion.live import LiveSession, LiveWish
+from emotion.live_wire import BUSY, MAX_SOUND_BYTES, MOST_SESSIONS, REFUSED, Gone, LiveWire, moment_record, wait_s
 from emotion.recognizer import Recognizer
 
 _LOG = logging.getLogger(__name__)
-# More than a second of the highest rate.
-MAX_SOUND_BYTES = 512 * 1024
-MAX_TEXT_BYTES = 1024
-# Who sends a file faster than it is spoken has to wait; an upload is quicker.
-AHEAD_S = 30.0
-IDLE_S = 30.0
-MOST_STREAMS = 8
-_MOMENTS_WAITING = 32
 _PROGRESS_S = 0.5
 # The sound cannot be sent again, so it waits for its place in a full queue.
 _RETRY_S = 0.25
 _PATIENCE_S = 600.0
-_REFUSED, _BUSY = 1008, 1013
 
 
 class StreamQuery(AnalysisQuery):
@@ -58,14 +50,10 @@ class StreamWord(BaseModel):
     stop: bool
 
 
-class _Gone(Exception):
-    """The client left, or fell silent for good."""
-
-
 class Streams:
     """Lets clients stream, and not too many at a time."""
 
-    def __init__(self, recognizer: Recognizer, jobs: Jobs, turns: Turns, most: int = MOST_STREAMS) -> None:
+    def __init__(self, recognizer: Recognizer, jobs: Jobs, turns: Turns, most: int = MOST_SESSIONS) -> None:
         self._recognizer, self._jobs, self._turns = recognizer, jobs, turns
         self._most, self._open = most, 0
 
@@ -87,15 +75,15 @@ class _Stream:
 
     def __init__(self, websocket: WebSocket, recognizer: Recognizer, jobs: Jobs, turns: Turns) -> None:
         self._websocket, self._recognizer, self._jobs, self._turns = websocket, recognizer, jobs, turns
+        self._wire = LiveWire(websocket, _too_large)
         self._client = client_of(websocket.scope).name
         self._loop = asyncio.get_running_loop()
-        self._moments: asyncio.Queue[LiveMoment] = asyncio.Queue(_MOMENTS_WAITING)
 
     async def refuse(self, error: Exception) -> None:
         """Say why there is no result, and close."""
         problem = problem_of(error)
-        await self._say({"type": "failed", "problem": problem.body})
-        await self._close(_BUSY if "Retry-After" in problem.headers else _REFUSED)
+        await self._wire.say({"type": "failed", "problem": problem.body})
+        await self._wire.close(BUSY if "Retry-After" in problem.headers else REFUSED)
 
     async def hold(self) -> None:
         """Listen until the end; what goes wrong is said to the client, as far as it still hears."""
@@ -104,14 +92,14 @@ class _Stream:
             with self._turns.turn(self._client):
                 upload = await self._record(query)
             await self._finish(upload, Wish.of(query, self._websocket.headers))
-        except _Gone:
-            await self._close()
+        except Gone:
+            await self._wire.close()
         except Exception as error:
             if problem_of(error).status == 500:
                 _LOG.error("a stream failed unexpectedly", exc_info=error)
             await self.refuse(error)
         else:
-            await self._close()
+            await self._wire.close()
 
     def _query(self) -> StreamQuery:
         """Raises RequestInvalid."""
@@ -130,10 +118,10 @@ class _Stream:
             sound = PcmFile(path, query.rate_hz, settings.max_file_bytes)
             opened.callback(sound.discard)
             # It only gives the moments; what is analysed at the end is the sound as it came.
-            session = LiveSession(self._recognizer, query.rate_hz, self._take, LiveWish(keep_audio=False))
+            session = LiveSession(self._recognizer, query.rate_hz, self._wire.take, LiveWish(keep_audio=False))
             opened.callback(session.leave)
             opened.callback(asyncio.create_task(self._tell()).cancel)
-            await self._say({"type": "ready", "every_s": settings.live_every_s})
+            await self._wire.say({"type": "ready", "every_s": settings.live_every_s})
             await self._listen(session, sound)
             return Upload(shown_name(b"", query.name or "stream.wav"), await asyncio.to_thread(sound.finish))
 
@@ -146,23 +134,23 @@ class _Stream:
 
         started_s = self._loop.time()
         while not session.is_full and not sound.is_full:
-            message = await self._receive()
+            message = await self._wire.receive()
             if isinstance(message, str):
                 if _parsed(message).stop:
                     return
                 continue
             await asyncio.to_thread(feed, message)
-            await asyncio.sleep(max(session.heard_s - (self._loop.time() - started_s) - AHEAD_S, 0.0))
+            await asyncio.sleep(wait_s(session.heard_s, self._loop.time() - started_s))
 
     async def _finish(self, upload: Upload, wish: Wish) -> None:
         job = await self._begin_patiently(upload, wish)
         while job.task is not None:
-            await self._say({"type": "progress", "job": self._jobs.record(job)})
+            await self._wire.say({"type": "progress", "job": self._jobs.record(job)})
             await asyncio.wait({job.task}, timeout=_PROGRESS_S)
         if job.answer is None:
             raise job.error or RuntimeError("a stream ended without an outcome")
         record = await replies.record_of(job.answer)
-        await self._send(b'{"type":"done","location":' + orjson.dumps(job.path) + b',"record":' + record + b"}")
+        await self._wire.send(b'{"type":"done","location":' + orjson.dumps(job.path) + b',"record":' + record + b"}")
 
     async def _begin_patiently(self, upload: Upload, wish: Wish) -> Job:
         give_up_s = self._loop.time() + _PATIENCE_S
@@ -179,57 +167,13 @@ class _Stream:
             upload.discard()
             raise
 
-    # Messages
-
-    def _take(self, moment: LiveMoment) -> None:
-        """Called from whatever thread knows a moment."""
-        with suppress(RuntimeError):  # the loop may be closed when the program ends
-            self._loop.call_soon_threadsafe(self._queue, moment)
-
-    def _queue(self, moment: LiveMoment) -> None:
-        if not self._moments.full():  # a client that does not take its moments loses some
-            self._moments.put_nowait(moment)
-
     async def _tell(self) -> None:
         while True:
-            await self._say(moment_record(await self._moments.get()))
-
-    async def _receive(self) -> str | bytes:
-        try:
-            message = await asyncio.wait_for(self._websocket.receive(), IDLE_S)
-        except TimeoutError:
-            raise _Gone from None
-        if message["type"] == "websocket.disconnect":
-            raise _Gone
-        sound, text = message.get("bytes"), message.get("text") or ""
-        if len(sound or b"") > MAX_SOUND_BYTES or len(text) > MAX_TEXT_BYTES:
-            raise RequestInvalid(f"A piece of sound has at most {MAX_SOUND_BYTES} bytes. Send smaller ones.")
-        return text if sound is None else bytes(sound)
-
-    async def _say(self, message: dict[str, Any]) -> None:
-        await self._send(orjson.dumps(message))
-
-    async def _send(self, json: bytes) -> None:
-        with suppress(WebSocketDisconnect, RuntimeError):  # the client may be gone, which `_receive` learns
-            await self._websocket.send_text(json.decode())
-
-    async def _close(self, code: int = 1000) -> None:
-        with suppress(WebSocketDisconnect, RuntimeError):
-            await self._websocket.close(code)
+            await self._wire.say({"type": "moment", **moment_record(await self._wire.next_moment())})
 
 
-def moment_record(moment: LiveMoment) -> dict[str, Any]:
-    """A moment as plain JSON values; without scores where there was silence."""
-    return {
-        "type": "moment",
-        "time_s": round(moment.time_s, 3),
-        "emotion": None if moment.emotion is None else moment.emotion.key,
-        "confidence": round(moment.confidence, 6),
-        "scores": moment.scores and {label: round(score, 6) for label, score in moment.scores.items()},
-        "is_silent": moment.is_silent,
-        "interval_s": round(moment.interval_s, 3),
-        "level_db": round(moment.level_db, 1),
-    }
+def _too_large() -> RequestInvalid:
+    return RequestInvalid(f"A piece of sound has at most {MAX_SOUND_BYTES} bytes. Send smaller ones.")
 
 
 def _parsed(text: str) -> StreamWord:

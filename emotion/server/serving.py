@@ -68,7 +68,7 @@ def _open_cluster(settings: Settings, say: Say, on_download: ReportDownload | No
 
 def web_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """How the web server treats connections; who asks, and how, is what `trusted_proxies` say it is."""
-    from emotion.ui.live_socket import MAX_SOUND_BYTES
+    from emotion.live_wire import MAX_SOUND_BYTES
 
     return uvicorn.Config(
         app,

@@ -7,20 +7,19 @@ Out, as JSON: `{"ready": true, ...}`, moments, `{"labels": [...]}` when another 
 
 import asyncio
 import logging
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.datastructures import Headers
 
 from emotion.access import Turns, client_of
+from emotion.access.gate import is_foreign
 from emotion.analysis import Granularity
 from emotion.errors import EmotionError, LiveFull, LiveRefused, TooManyRequests
 from emotion.labels import EMOTIONS, Language, emotion_of
-from emotion.live import LiveMoment, LiveSession, LiveWish
+from emotion.live import LiveSession, LiveWish
+from emotion.live_wire import BUSY, MOST_SESSIONS, REFUSED, Gone, LiveWire, moment_record, wait_s
 from emotion.model import ModelCard
 from emotion.outputs import ExportFormat
 from emotion.recognizer import Recognizer
@@ -29,18 +28,7 @@ from emotion.ui.words import Words, language_of
 
 log = logging.getLogger(__name__)
 PATH = "/live"
-# More than a second of the highest rate; the page sends a tenth of a second at a time.
-MAX_SOUND_BYTES = 512 * 1024
-MAX_TEXT_BYTES = 4 * 1024
-# A page that was held up sends what it kept at once. Who sends a file faster than it is spoken has to wait.
-AHEAD_S = 30.0
-# A microphone never pauses: who is quiet for so long is a laptop that went to sleep.
-IDLE_S = 30.0
-# A session costs a window every half second and 115 MB of disk an hour.
-MOST_SESSIONS = 8
 _SHARE_EVERY_S = 1.0
-_MOMENTS_WAITING = 32
-_REFUSED, _BUSY = 1008, 1013
 Message = TypeVar("Message", bound=BaseModel)
 
 
@@ -92,10 +80,6 @@ def live_value(recognizer: Recognizer, words: Words, wish: LiveWish) -> dict[str
     }
 
 
-class _Gone(Exception):
-    """The browser left, or fell silent for good."""
-
-
 class _Door:
     """Lets the page's own web sockets in, and not too many."""
 
@@ -104,8 +88,9 @@ class _Door:
         self._most, self._open = most_sessions, 0
 
     async def enter(self, websocket: WebSocket) -> None:
-        if not _is_own_page(websocket.headers):
-            await websocket.close(_REFUSED)
+        # Scripts of other web sites may use the API where it is so set, but never the page's own sockets.
+        if is_foreign(websocket.headers):
+            await websocket.close(REFUSED)
             return
         await websocket.accept()
         conversation = _Conversation(websocket, self._recognizer)
@@ -127,34 +112,33 @@ class _Conversation:
     """One web socket from its first message to its last."""
 
     def __init__(self, websocket: WebSocket, recognizer: Recognizer) -> None:
-        self._websocket, self._recognizer = websocket, recognizer
+        self._recognizer, self._wire = recognizer, LiveWire(websocket, LiveRefused)
         accepted = websocket.headers.get("accept-language", "")
         self._words = Words(language_of(accepted, recognizer.settings.language))
         self._loop = asyncio.get_running_loop()
-        self._moments: asyncio.Queue[LiveMoment] = asyncio.Queue(_MOMENTS_WAITING)
         self._outputs: Path = recognizer.settings.outputs / owner_of(websocket.scope)
 
     async def refuse(self, error: EmotionError) -> None:
-        await self._say({"error": self._words.error(error)})
-        await self._close(_BUSY)
+        await self._wire.say({"error": self._words.error(error)})
+        await self._wire.close(BUSY)
 
     async def hold(self) -> None:
         """Listen until the end; what goes wrong is said to the browser, as far as it still hears."""
         try:
             hello = await self._greet()
-            session = LiveSession(self._recognizer, hello.rate_hz, self._take, hello.live(), self._outputs)
+            session = LiveSession(self._recognizer, hello.rate_hz, self._wire.take, hello.live(), self._outputs)
             await self._converse(session, hello)
-        except _Gone:
+        except Gone:
             pass
         except Exception as error:  # the reader gets a sentence, whatever went wrong
             if not isinstance(error, EmotionError):
                 log.error("a live session failed unexpectedly", exc_info=error)
-            await self._say({"error": self._words.error(error)})
+            await self._wire.say({"error": self._words.error(error)})
         finally:
-            await self._close()
+            await self._wire.close()
 
     async def _greet(self) -> Hello:
-        message = await self._receive()
+        message = await self._wire.receive()
         if not isinstance(message, str):
             raise LiveRefused
         hello = _parsed(Hello, message)
@@ -165,7 +149,7 @@ class _Conversation:
     async def _converse(self, session: LiveSession, hello: Hello) -> None:
         card = self._recognizer.state.card
         every_s = self._recognizer.settings.live_every_s
-        await self._say({"ready": True, "every_s": every_s, "labels": _labels(card, self._words)})
+        await self._wire.say({"ready": True, "every_s": every_s, "labels": _labels(card, self._words)})
         telling = asyncio.create_task(self._tell(card))
         try:
             await self._listen(session, hello)
@@ -180,7 +164,7 @@ class _Conversation:
         """Feed the session, and tell it what is wished, until it is stopped or full."""
         started_s = self._loop.time()
         while not session.is_full:
-            message = await self._receive()
+            message = await self._wire.receive()
             if isinstance(message, str):
                 change = _parsed(Change, message)
                 wish = wish.model_copy(update=change.model_dump(exclude_unset=True, exclude={"stop"}))
@@ -194,9 +178,9 @@ class _Conversation:
     async def _finish(self, session: LiveSession) -> None:
         is_full, ending = session.is_full, asyncio.wrap_future(session.stop())
         while not ending.done():
-            await self._say({"finishing": round(session.finished_share, 3)})
+            await self._wire.say({"finishing": round(session.finished_share, 3)})
             await asyncio.wait({ending}, timeout=_SHARE_EVERY_S)
-        await self._say({"run": ending.result().folder.name, "is_full": is_full})
+        await self._wire.say({"run": ending.result().folder.name, "is_full": is_full})
 
     async def _leave(self, session: LiveSession) -> None:
         """Wait until what is kept of a session is written: it counts as open, and a program that ends waits for it."""
@@ -209,63 +193,13 @@ class _Conversation:
         if error is not None:
             log.warning("a live session could not be kept: %s", error)
 
-    # Messages
-
-    def _take(self, moment: LiveMoment) -> None:
-        """Called from whatever thread knows a moment."""
-        with suppress(RuntimeError):  # the loop may be closed when the program ends
-            self._loop.call_soon_threadsafe(self._queue, moment)
-
-    def _queue(self, moment: LiveMoment) -> None:
-        if not self._moments.full():  # a browser that does not take its moments loses some
-            self._moments.put_nowait(moment)
-
     async def _tell(self, card: ModelCard) -> None:
         while True:
-            moment = await self._moments.get()
+            moment = await self._wire.next_moment()
             if card is not self._recognizer.state.card:
                 card = self._recognizer.state.card
-                await self._say({"labels": _labels(card, self._words)})
-            await self._say(moment_record(moment))
-
-    async def _receive(self) -> str | bytes:
-        try:
-            message = await asyncio.wait_for(self._websocket.receive(), IDLE_S)
-        except TimeoutError:
-            raise _Gone from None
-        if message["type"] == "websocket.disconnect":
-            raise _Gone
-        sound, text = message.get("bytes"), message.get("text") or ""
-        if len(sound or b"") > MAX_SOUND_BYTES or len(text) > MAX_TEXT_BYTES:
-            raise LiveRefused
-        return text if sound is None else bytes(sound)
-
-    async def _say(self, message: dict[str, Any]) -> None:
-        with suppress(WebSocketDisconnect, RuntimeError):  # the browser may be gone, which `_receive` learns
-            await self._websocket.send_json(message)
-
-    async def _close(self, code: int = 1000) -> None:
-        with suppress(WebSocketDisconnect, RuntimeError):
-            await self._websocket.close(code)
-
-
-def wait_s(heard_s: float, elapsed_s: float) -> float:
-    """How long who has sent so much sound in so much time has to wait."""
-    return max(heard_s - elapsed_s - AHEAD_S, 0.0)
-
-
-def moment_record(moment: LiveMoment) -> dict[str, Any]:
-    """A moment as plain JSON values."""
-    scores = moment.scores and {label: round(score, 6) for label, score in moment.scores.items()}
-    return {
-        "time_s": round(moment.time_s, 3),
-        "scores": scores,
-        "key": None if moment.emotion is None else moment.emotion.key,
-        "confidence": round(moment.confidence, 6),
-        "is_silent": moment.is_silent,
-        "interval_s": round(moment.interval_s, 3),
-        "level_db": round(moment.level_db, 1),
-    }
+                await self._wire.say({"labels": _labels(card, self._words)})
+            await self._wire.say(moment_record(moment))
 
 
 def _labels(card: ModelCard, words: Words) -> list[dict[str, Any]]:
@@ -291,19 +225,3 @@ def _parsed(kind: type[Message], text: str) -> Message:
         return kind.model_validate_json(text)
     except ValidationError:
         raise LiveRefused from None
-
-
-def _is_own_page(headers: Headers) -> bool:
-    """Whether the web socket comes from a page of this server, or from a program, which names no origin.
-
-    Browsers let any page open a web socket to any server and send the reader's cookies along; what they do not let a
-    page do is to lie in Origin, or to set X-Forwarded-Host, by which a proxy says how the reader calls this server.
-    """
-    origin = headers.get("origin")
-    if origin is None:
-        return True
-    with suppress(ValueError):  # of an address that is none
-        host = urlsplit(origin).netloc.lower()
-        hosts = [headers.get("host", ""), *headers.get("x-forwarded-host", "").split(",")]
-        return bool(host) and host in {name.strip().lower() for name in hosts}
-    return False

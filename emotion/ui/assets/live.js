@@ -281,7 +281,7 @@ function showMoment(moment) {
   while (moments.length && moments[0].time_s < moment.time_s - SPANS_S[1] - 10) moments.shift();
   card.classList.toggle("heard", Boolean(moment.scores));
   if (moment.scores) {
-    const label = value.labels.find((each) => each.key === moment.key);
+    const label = value.labels.find((each) => each.key === moment.emotion);
     const [emoji, ...name] = label.headline.split(" ");
     showHeadline(name.join(" "), emoji);
     showHint(filled(value.words.confidence, { percent: percent(moment.confidence) }));
