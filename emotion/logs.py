@@ -37,11 +37,16 @@ def set_up_logs(level: str = "info", log_format: Format = "text", stream: TextIO
     stream_handler.addFilter(RequestId())
     setattr(stream_handler, _MARK, True)
     root = logging.getLogger()
-    for other in [other for other in root.handlers if hasattr(other, _MARK)]:
+    for other in filter(is_ours, list(root.handlers)):
         root.removeHandler(other)
     root.addHandler(stream_handler)
     root.setLevel(max(wanted, logging.WARNING))
     logging.getLogger(HOUSE).setLevel(wanted)
+
+
+def is_ours(handler: logging.Handler) -> bool:
+    """Whether a handler was made by `set_up_logs`."""
+    return hasattr(handler, _MARK)
 
 
 def say(line: str) -> None:

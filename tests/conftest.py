@@ -1,10 +1,13 @@
 """Every test runs in a clean environment: no settings of the person's, no cache of theirs, no network but loopback."""
 
+import logging
 import os
 import socket
 from pathlib import Path
 
 import pytest
+
+from emotion.logs import is_ours
 
 pytest_plugins = ["tests.browser"]
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -18,6 +21,18 @@ def clean_environment(monkeypatch, tmp_path_factory):
     monkeypatch.setattr("emotion.settings.local_config_path", lambda: tmp_path_factory.getbasetemp() / "local.toml")
     monkeypatch.setenv("EMOTION_MODEL_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
+
+
+@pytest.fixture(autouse=True)
+def own_logs():
+    """What a test sets up to be logged, as a server does, ends with it."""
+    root, house = logging.getLogger(), logging.getLogger("emotion")
+    handlers, levels = list(root.handlers), (root.level, house.level)
+    yield
+    # pytest puts its own there while a test runs, and takes them away itself.
+    root.handlers[:] = [handler for handler in root.handlers if handler in handlers or not is_ours(handler)]
+    root.setLevel(levels[0])
+    house.setLevel(levels[1])
 
 
 @pytest.fixture(autouse=True, scope="session")

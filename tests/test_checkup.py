@@ -385,4 +385,4 @@ def test_findings_as_json(capsys):
 
 def test_a_profile_is_examined(capsys, monkeypatch):
     monkeypatch.setattr("emotion.checkup.examine", lambda settings: iter([Finding("queue", str(settings.queue_size))]))
-    assert "128" in called(capsys, "--profile", "production")[1]
+    assert "256" in called(capsys, "--profile", "production")[1]

@@ -10,7 +10,7 @@ import pytest
 from emotion.audio import wav_bytes
 from emotion.client import Client, Refused, ServerAway, embedding_of
 from emotion.errors import EmotionError
-from emotion.settings import Settings
+from emotion.settings import Settings, load_settings
 from tests.api_server import LOUD, ApiRecognizer, api_app, served
 from tests.fakes import HeldModel, loud_clip, turning_clip, wait_for
 
@@ -159,7 +159,7 @@ def test_nobody_there_and_no_file_are_said(tmp_path):
 def test_labels_models_and_status(client):
     assert client.labels()[0]["key"] == "angry"
     assert client.models()["answering"]["name"] == "fake"
-    assert client.status()["engine"]["queue_size"] == 64
+    assert client.status()["engine"]["queue_size"] == load_settings().queue_size
 
 
 def test_the_client_needs_neither_torch_nor_gradio_nor_numpy():
