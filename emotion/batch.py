@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from emotion import trace
 from emotion.analysis import Analysis, Granularity
 from emotion.audio import Archive, ArchiveLimits, Source, is_archive, read_archive, shown_name
 from emotion.engine import Progress
@@ -203,7 +204,7 @@ class Batch:
         """
         ended: Future[None] = Future()
         ended.set_running_or_notify_cancel()
-        threading.Thread(target=self._work, args=(ended,), name="batch").start()
+        trace.thread("batch", self._work, ended).start()
         return ended
 
     def run(self, follow: Follow | None = None) -> Generator[Outcome]:

@@ -1,17 +1,16 @@
 """A live microphone: sound goes in piece by piece, the emotion of the last seconds comes out, the end is a run."""
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from emotion import trace
 from emotion.analysis import Analysis, Granularity
 from emotion.audio import SAMPLE_RATE_HZ, Clip, StreamRecorder
 from emotion.errors import EngineBusy
@@ -136,8 +135,7 @@ class LiveSession:
             self._ending = Future()
             self._ending.set_running_or_notify_cancel()
             # A thread of its own: three hours of sound take minutes, which would block a shared pool.
-            finish = partial(copy_context().run, self._finish, self.wish)  # with the request, for the logs
-            threading.Thread(target=finish, name="live").start()
+            trace.thread("live", self._finish, self.wish).start()
         return self._ending
 
     def leave(self) -> "Future[ClipFiles] | None":

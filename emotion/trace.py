@@ -1,7 +1,9 @@
 """Which request the work at hand belongs to, for logs; threads share no context, so it is handed on."""
 
+import contextvars
 import secrets
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -17,6 +19,11 @@ def request_id() -> str:
 def new_request_id() -> str:
     """An id of 16 hexadecimal digits that no two requests share."""
     return secrets.token_hex(8)
+
+
+def thread(name: str, target: Callable[..., object], *arguments: object) -> threading.Thread:
+    """A thread whose work belongs to the request at hand; it is not started."""
+    return threading.Thread(target=contextvars.copy_context().run, args=(target, *arguments), name=name)
 
 
 @contextmanager

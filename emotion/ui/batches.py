@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from emotion import trace
 from emotion.access import Turns
 from emotion.batch import Batch, BatchView, BatchWish
 from emotion.recognizer import Recognizer
@@ -81,7 +82,9 @@ class Batches:
         except BaseException:
             self._uploads.forget(reader.place.owner, token)
             raise
-        followed = Followed(token, reader.place, batch, batch.start(), {reader.session: Look()})
+        with trace.request(reader.request_id):
+            ended = batch.start()
+        followed = Followed(token, reader.place, batch, ended, {reader.session: Look()})
         followed.ended.add_done_callback(lambda _: self._uploads.forget(reader.place.owner, token))
         self._keep(followed)
         return followed

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emotion import trace
 from emotion.access import Turns
 from emotion.analysis import Analysis, Granularity
 from emotion.errors import EmotionError
@@ -108,7 +109,7 @@ class Runs:
             yield notice_view("cancelled", "cancelled", words)
             return
         try:
-            writing = asyncio.ensure_future(asyncio.to_thread(_write, reader.place.outputs, future.result(), wish))
+            writing = asyncio.ensure_future(asyncio.to_thread(_write, reader, future.result(), wish))
             if not await _soon(writing):
                 yield View(render.progress_bar(words("progress.writing"), None), busy, running=True)
             files = await writing
@@ -129,8 +130,9 @@ class Runs:
         waiting.cancelled() or waiting.exception()
 
 
-def _write(outputs: Path, analysis: Analysis, wish: Wish) -> ClipFiles:
-    return write_run(outputs, analysis, wish.exports, wish.keep_audio)
+def _write(reader: Reader, analysis: Analysis, wish: Wish) -> ClipFiles:
+    with trace.request(reader.request_id):
+        return write_run(reader.place.outputs, analysis, wish.exports, wish.keep_audio)
 
 
 async def _soon(waiting: asyncio.Future[Any]) -> bool:
