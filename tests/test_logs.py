@@ -99,7 +99,7 @@ def test_below_the_level_nothing_is_written(logs_of):
 
 def test_what_others_say_below_a_warning_is_never_written(logs_of):
     stream = logs_of("debug", "json")
-    for name in ("websockets.server", "httpx", "uvicorn.error"):
+    for name in ("websockets.server", "httpx", "httpcore"):
         logging.getLogger(name).debug("> Authorization: Bearer secret")
         logging.getLogger(name).info("GET https://host/?key=secret")
         logging.getLogger(name).warning("of note")
