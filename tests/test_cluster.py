@@ -194,13 +194,14 @@ def test_a_replica_that_is_ending_sends_the_recording_on(open_cluster):
     assert open_cluster(link).submit(loud_clip()).result(PATIENCE_S).model.name == "second"
 
 
-def test_a_recording_that_ends_every_replica_is_given_up_after_three(open_cluster):
+def test_a_recording_that_ends_every_replica_is_given_up_after_four(open_cluster, monkeypatch):
+    monkeypatch.setattr("emotion.cluster.engine._WAITS_S", (0.0, 0.0, 0.0))
     link = LocalLink(FakeModel(), FakeModel())
-    link.faults = [ReplicaLost("killed"), lost(), ReplicaLost("killed"), None]
+    link.faults = [ReplicaLost("killed"), lost(), ReplicaLost("killed"), lost(), None]
     engine = open_cluster(link)
     with pytest.raises(ReplicasLost):
         engine.submit(loud_clip()).result(PATIENCE_S)
-    assert len(link.asked) == 3
+    assert len(link.asked) == 4
     assert engine.submit(loud_clip()).result(PATIENCE_S).emotion.key == "angry"
 
 

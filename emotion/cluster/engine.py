@@ -29,9 +29,9 @@ _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _RECENT_CLIPS = 20
 # A recording that ends the process which decodes it must not end all of them.
-_TRIES = 3
 _QUARTER = 4
-_RETRY_S = 0.2
+# The waits grow, since the cluster takes a moment to notice that a replica is gone, and seconds to start another.
+_WAITS_S = (0.2, 1.0, 5.0)
 # Bytes of recordings that are read here and not yet answered.
 _HELD_BYTES = 512_000_000
 
@@ -39,8 +39,8 @@ _HELD_BYTES = 512_000_000
 class ClusterEngine:
     """Sends recordings to replicas; everything else is as with `Engine`, and so are the numbers.
 
-    A replica that ends in the middle of its work costs time: the recording goes to another one, at most twice. `link`
-    is closed with the engine. Making one waits until a replica answers.
+    A replica that ends in the middle of its work costs time: the recording goes to another one, three times at most.
+    `link` is closed with the engine. Making one waits until a replica answers.
     """
 
     def __init__(self, link: ReplicaLink, plan: ClusterPlan | None = None) -> None:
@@ -194,14 +194,17 @@ class ClusterEngine:
 
     async def _recognise(self, errand: Errand) -> Analysis:
         async with carried(errand, self._link.shares_files, self._plan.limits, self._budget) as ask:
-            for _ in range(_TRIES):
+            for wait_s in _WAITS_S:
                 try:
                     return await self._ask(errand, ask)
                 except ReplicaLost as lost:
                     _LOG.warning("a replica was lost (%s), another one is asked", lost)
                     errand.start_again()
-                    await asyncio.sleep(_RETRY_S)
-        raise ReplicasLost
+                    await asyncio.sleep(wait_s)
+            try:
+                return await self._ask(errand, ask)
+            except ReplicaLost:
+                raise ReplicasLost from None
 
     async def _ask(self, errand: Errand, ask: Ask) -> Analysis:
         gathering: Gathering | None = None
