@@ -69,8 +69,8 @@ class LiveSession:
     model has answered it, so a slow machine answers less often and never falls behind; a full queue lets one beat go.
     Silence costs no inference. `feed`, `stop` and `leave` belong to one thread at a time; `on_moment` is called on that
     thread or on the one of inference and should return at once. At `max_clip_s` of the settings nothing more is taken,
-    and `is_full` says so. `wish` may be changed until the end. The run goes to `outputs`, by
-    default to the folder of the settings.
+    and `is_full` says so. `wish` may be changed until the end. The run goes to `outputs`, by default
+    to the folder of the settings.
     """
 
     def __init__(

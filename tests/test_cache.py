@@ -232,6 +232,17 @@ def test_what_fails_fails_for_all_of_equal_sound_and_is_not_kept():
         assert len(model.batches) == 2
 
 
+def test_a_cache_that_breaks_fails_the_recording_and_leaves_nobody_waiting(engine, monkeypatch):
+    def broken(*_):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("emotion.engine.answers.prediction_key", broken)
+    assert isinstance(engine.submit(loud_clip()).exception(PATIENCE_S), OSError)
+    monkeypatch.undo()
+    assert engine.submit(loud_clip()).result(PATIENCE_S).emotion.key == "angry"
+    assert engine.queue_length == 0
+
+
 def test_a_long_recording_hits_too_with_all_its_windows():
     plan, model = EnginePlan(analysis=Plan(exact_limit_s=1.0, window_s=3.0, context_s=0.5)), FakeModel()
     with Engine(model, plan, PredictionCache(1e6)) as engine:

@@ -242,7 +242,12 @@ class Engine:
                 self._ahead.pop(job, None)
                 self._change.notify_all()
             return
-        if self._answers.are_known(job, self._model):
+        try:
+            is_known = self._answers.are_known(job, self._model)
+        except Exception as error:  # of a disk that cannot be read, say: nobody waits for ever
+            self._answers.fail(job, error)
+            return
+        if is_known:
             return
         with self._change:
             self._ready.put(job)
