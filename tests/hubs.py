@@ -13,11 +13,15 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class FakeHub:
-    """Files by name of one model; `stall_after` makes the first transfer of model.pt stop after so many bytes."""
+    """Files by name of one model; `stall_after` makes the first transfer of model.pt stop after so many bytes.
+
+    One that knows no ranges answers with the whole file, as some proxies between do.
+    """
 
     model_id: str
     files: dict[str, bytes]
     stall_after: int | None = None
+    knows_ranges: bool = True
     ranges: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
@@ -85,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(self.hub.files[name], with_body, name)
 
     def _send(self, body: bytes, with_body: bool, name: str = "") -> None:
-        wanted = self.headers.get("Range") if with_body else None
+        wanted = self.headers.get("Range") if with_body and self.hub.knows_ranges else None
         start = int(wanted.removeprefix("bytes=").split("-")[0]) if wanted else 0
         if wanted:
             self.hub.ranges.append(wanted)

@@ -442,8 +442,11 @@ def test_a_download_that_was_stopped_goes_on_where_it_ended(
 ) -> None:
     first_bite = 12_000_000
 
+    counts: list[int] = []
+
     def stop(done_bytes: int, _total: int) -> None:
-        if done_bytes > 10_000_000:
+        counts.append(done_bytes)
+        if done_bytes > 10_000_000 and counts[-2:] == [done_bytes] * 2:  # nothing more comes
             raise Stopped
 
     with FakeHub(MODEL_ID, files, stall_after=first_bite) as fake:
@@ -568,6 +571,19 @@ def test_a_part_that_is_whole_or_too_long_is_not_continued(
         assert len(fake.paths) == asked
     assert part.read_bytes() == files["tokens.txt"]
     assert meter.done_bytes == 2 * size
+
+
+def test_a_hub_that_begins_again_is_written_and_counted_from_the_start(
+    files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter, part, body = fetch.Meter(), tmp_path / "model.part", files["tokens.txt"]
+    part.write_bytes(body[:7])
+    with FakeHub(MODEL_ID, files, knows_ranges=False) as fake:
+        use(fake, monkeypatch)
+        fetch._continue_hf_file(f"{fake.url}/{MODEL_ID}/resolve/main/tokens.txt", part, len(body), meter)
+
+    assert part.read_bytes() == body
+    assert meter.done_bytes == len(body)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ has one JSON object per line: `{"done": bytes, "total": bytes}` twice a second, 
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -15,9 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emotion.checkpoint.convert import is_full_disk
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # of collections.abc from Python 3.12 on
 
 REPORT_EVERY_S = 0.5
 END_DONE, END_ABSENT, END_AWAY, END_FULL, END_DAMAGED = "done", "absent", "away", "full", "damaged"
@@ -50,8 +54,8 @@ class Meter:
         self.total_bytes = 0
         self._stop = threading.Event()
 
-    def add(self, num_bytes: float | None) -> None:
-        self.done_bytes += int(num_bytes or 0)
+    def add(self, num_bytes: int) -> None:
+        self.done_bytes += num_bytes
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
@@ -144,26 +148,39 @@ def _continue_hf_file(url: str, part: Path, size: int, meter: Meter) -> None:
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers, tqdm  # type: ignore[attr-defined]
 
-    class Count(tqdm):
-        """A bar that is never drawn."""
+    class Undrawn(tqdm):
+        """No bar: what has arrived is counted where it is written."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
-            meter.add(kwargs.get("initial"))
-
-        def update(self, n: float | None = 1) -> bool | None:
-            meter.add(n)
-            return None
 
     part.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("ab") as file:
-        if file.tell() > size:
-            file.seek(0)
-            file.truncate()
-        if file.tell() == size:
-            meter.add(size)
-            return
-        http_get(url, file, resume_size=file.tell(), headers=build_hf_headers(), expected_size=size, tqdm_class=Count)
+    if part.exists() and part.stat().st_size > size:
+        part.unlink()
+    with io.BufferedWriter(_CountedFile(part, meter)) as file:
+        here = file.tell()
+        if here < size:
+            http_get(url, file, resume_size=here, headers=build_hf_headers(), expected_size=size, tqdm_class=Undrawn)
+
+
+class _CountedFile(io.FileIO):
+    """A file that grows at its end, of which the meter counts what is on the disk and nothing that is yet to be."""
+
+    def __init__(self, path: Path, meter: Meter) -> None:
+        super().__init__(path, "a")
+        self._meter = meter
+        meter.add(self.tell())
+
+    def write(self, data: "Buffer") -> int:
+        num_bytes = super().write(data)
+        self._meter.add(num_bytes)
+        return num_bytes
+
+    def truncate(self, size: int | None = None) -> int:
+        before = os.fstat(self.fileno()).st_size
+        after = super().truncate(size)
+        self._meter.add(after - before)
+        return after
 
 
 def _require_room(request: Request, meter: Meter) -> None:
