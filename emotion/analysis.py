@@ -25,11 +25,15 @@ TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 @dataclass(frozen=True)
 class Options:
-    """What one person wants of one clip; without `cache` it is neither looked up nor kept for the next one."""
+    """What one person wants of one clip; without `cache` it is neither looked up nor kept for the next one.
+
+    What is kept of one `owner` answers no other: that a sound was heard before is nobody else's business.
+    """
 
     granularity: Granularity = "utterance"
     embedding: bool = False
     cache: bool = True
+    owner: str = ""
 
     @property
     def keeps_frames(self) -> bool:

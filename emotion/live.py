@@ -70,7 +70,7 @@ class LiveSession:
     Silence costs no inference. `feed`, `stop` and `leave` belong to one thread at a time; `on_moment` is called on that
     thread or on the one of inference and should return at once. At `max_clip_s` of the settings nothing more is taken,
     and `is_full` says so. `wish` may be changed until the end. The run goes to `outputs`, by default
-    to the folder of the settings.
+    to the folder of the settings; `owner` is as in `Recognizer.submit`.
     """
 
     def __init__(
@@ -80,11 +80,12 @@ class LiveSession:
         on_moment: Callable[[LiveMoment], None],
         wish: LiveWish | None = None,
         outputs: Path | None = None,
+        owner: str = "",
     ) -> None:
         settings = recognizer.settings
         self.wish = wish or LiveWish()
         self._recognizer, self._on_moment = recognizer, on_moment
-        self._outputs = outputs or settings.outputs
+        self._outputs, self._owner = outputs or settings.outputs, owner
         self._recorder = StreamRecorder(rate_hz, settings.max_clip_s)
         self._window_s, self._every_s = max(settings.live_window_s, MIN_SOUND_S), settings.live_every_s
         self._name = datetime.now().strftime("live_%Y%m%d_%H%M%S.wav")
@@ -234,7 +235,7 @@ class LiveSession:
         give_up_s = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                return self._recognizer.submit(clip, wish.granularity, wish.embedding)
+                return self._recognizer.submit(clip, wish.granularity, wish.embedding, owner=self._owner)
             except EngineBusy:
                 if time.monotonic() > give_up_s:
                     raise

@@ -110,12 +110,15 @@ class Recognizer:
         name: str | None = None,
         *,
         cache: bool = True,
+        owner: str = "",
     ) -> Future[Analysis]:
         """Queue a path, the bytes of a file or a clip; raises EngineBusy at once when the queue is full.
 
-        Without `cache` it is computed although the same sound was before, and not kept for the next one.
+        Without `cache` it is computed although the same sound was before, and not kept for the next one. Only what was
+        computed for the same `owner` answers, unless the setting `cache_shared` says that all have one cache.
         """
-        return self.engine.submit(source, Options(granularity, embedding, cache), name)
+        owner = "" if self.settings.cache_shared else owner
+        return self.engine.submit(source, Options(granularity, embedding, cache, owner), name)
 
     def submit_all(
         self, sources: Iterable[Source | Clip], granularity: Granularity = "utterance", embedding: bool = False

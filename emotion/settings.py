@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     )
     cache_mb: float = Field(256.0, gt=0, description="size of the cache in memory, in MB")
     cache_gb: float = Field(2.0, gt=0, description="size of the cache on disk, in GB")
+    cache_shared: bool = Field(
+        False, description="one cache for all clients, who may then learn that somebody sent the same sound before"
+    )
     cache_hours: float = Field(168.0, gt=0, description="hours that disk and Redis keep an analysis")
 
     # Live microphone

@@ -50,8 +50,9 @@ class ApiRecognizer:
         name: str | None = None,
         *,
         cache: bool = True,
+        owner: str = "",
     ) -> Future[Analysis]:
-        return self.engine.submit(source, Options(granularity, embedding, cache), name)
+        return self.engine.submit(source, Options(granularity, embedding, cache, owner), name)
 
     def progress(self, future: Future[Analysis]) -> Progress:
         return self.engine.progress(future)

@@ -97,8 +97,9 @@ class FakeRecognizer:
         name: str | None = None,
         *,
         cache: bool = True,
+        owner: str = "",
     ) -> Future[Analysis]:
-        self.latest = self.engine.submit(source, Options(granularity, embedding, cache), name)
+        self.latest = self.engine.submit(source, Options(granularity, embedding, cache, owner), name)
         return self.latest
 
     def progress(self, future: Future[Analysis]) -> Progress:

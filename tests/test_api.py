@@ -136,6 +136,16 @@ def test_the_same_sound_is_a_hit_and_no_store_asks_the_model_again():
     assert first.json()["scores"] == second.json()["scores"]
 
 
+def test_nobody_learns_from_the_cache_that_another_client_sent_the_same_sound():
+    recognizer = ApiRecognizer(cache=PredictionCache(1e8))
+    with asking(recognizer) as client:
+        answers = [
+            client.post("/v1/analyses", content=LOUD, headers=WAV | {"X-Client": name})
+            for name in ("maria", "jonas", "maria")
+        ]
+    assert [answer.json()["cached"] for answer in answers] == [False, False, True]
+
+
 @pytest.mark.parametrize("granularity", ["utterance", "frame"])
 def test_an_embedding_comes_as_text_or_as_a_file_with_the_same_numbers(ask, recognizer, granularity):
     expected = recognizer.submit(TURNING, granularity, embedding=True).result(10).embedding

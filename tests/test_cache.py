@@ -143,6 +143,21 @@ def test_whoever_wants_no_cache_is_computed_and_leaves_nothing(engine, model):
     assert len(model.lengths) == 3
 
 
+def test_what_is_kept_of_one_owner_answers_no_other(engine, model):
+    mine = [engine.submit(turning_clip(), Options(owner="clients/maria")).result(PATIENCE_S) for _ in range(2)]
+    theirs = engine.submit(turning_clip(), Options(owner="clients/jonas")).result(PATIENCE_S)
+    assert [analysis.cached for analysis in (*mine, theirs)] == [False, True, False]
+    assert len(model.lengths) == 2
+
+
+def test_an_owner_does_not_wait_for_the_equal_recording_of_another(held):
+    engine, model = held
+    futures = [engine.submit(turning_clip(), Options(owner=owner)) for owner in ("clients/maria", "clients/jonas")]
+    model.let_go()
+    assert not any(future.result(PATIENCE_S).cached for future in futures)
+    assert len(model.lengths) == 2
+
+
 def test_another_model_computes_anew(engine):
     engine.submit(loud_clip()).result(PATIENCE_S)
     second = FakeModel("second")
@@ -275,6 +290,7 @@ def test_the_key_is_of_sound_model_and_cutting_alone(model):
         prediction_key(clip, replace(model.card, precision="bf16"), plan),
         prediction_key(clip, model.card, replace(plan, exact_limit_s=1)),
         prediction_key(clip, model.card, replace(plan, context_s=1)),
+        prediction_key(clip, model.card, plan, "clients/maria"),
     ]
     assert len({key, *others}) == len(others) + 1
 

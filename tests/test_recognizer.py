@@ -56,6 +56,15 @@ def test_many_sources_come_back_in_order_without_filling_the_queue():
     assert names == [f"{n}.wav" for n in range(12)]
 
 
+@pytest.mark.parametrize(("shared", "hits"), [(False, False), (True, True)])
+def test_owners_have_one_cache_only_where_the_settings_say_so(shared, hits):
+    with Recognizer("compact", cache="memory", cache_shared=shared) as recognizer:
+        first, second = (
+            recognizer.submit(turning_clip(), owner=owner).result(20) for owner in ("clients/maria", "clients/jonas")
+        )
+    assert (first.cached, second.cached) == (False, hits)
+
+
 def test_a_named_model_that_is_not_here_stops_and_never_falls_back():
     with pytest.raises(ModelNotFound, match="models download emotion2vec_plus_large"):
         Recognizer("emotion2vec_plus_large", offline=True)

@@ -20,6 +20,11 @@ class Client:
     name: str
     folder: str | None = None
 
+    @property
+    def owner(self) -> str:
+        """What keeps apart what belongs to clients; empty where nobody is asked who they are, and all share it."""
+        return self.folder or ""
+
     @classmethod
     def named(cls, name: str) -> "Client":
         """The client of a key or a login; a key and a login of one name are one client."""

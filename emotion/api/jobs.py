@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from emotion.access import Client
 from emotion.access.limits import Turns
 from emotion.analysis import TIMESTAMP_FORMAT, Analysis
 from emotion.api.answers import Answer, answer_of
@@ -94,25 +95,30 @@ class Jobs:
         """Whether a job was not forgotten."""
         return job.identity in self._jobs
 
-    def begin(self, upload: Upload, wish: Wish, client: str, root: str = "") -> Job:
+    def begin(self, upload: Upload, wish: Wish, client: Client, root: str = "") -> Job:
         """Hand a recording to the engine; `root` is what a proxy puts before addresses.
 
         From now on the upload is discarded here. Raises EngineBusy, EngineClosed and TooManyRequests.
         """
         if self._closed:
             raise EngineClosed
-        self._turns.acquire(client)
+        self._turns.acquire(client.name)
         try:
             future = self._recognizer.submit(
-                upload.source, wish.granularity, wish.embedding != "none", upload.name, cache=wish.cache
+                upload.source,
+                wish.granularity,
+                wish.embedding != "none",
+                upload.name,
+                cache=wish.cache,
+                owner=client.owner,
             )
         except BaseException:
-            self._turns.release(client)
+            self._turns.release(client.name)
             raise
         identity = self._identities.next()
         path = f"{root}/v1/analyses/{identity}"
         created = datetime.now().strftime(TIMESTAMP_FORMAT)
-        job = Job(identity, client, upload.name, wish, created, path, future)
+        job = Job(identity, client.name, upload.name, wish, created, path, future)
         self._jobs[identity] = job
         job.task = asyncio.get_running_loop().create_task(self._follow(job, upload))
         self._tasks.add(job.task)

@@ -76,7 +76,7 @@ class _Stream:
     def __init__(self, websocket: WebSocket, recognizer: Recognizer, jobs: Jobs, turns: Turns) -> None:
         self._websocket, self._recognizer, self._jobs, self._turns = websocket, recognizer, jobs, turns
         self._wire = LiveWire(websocket, _too_large)
-        self._client = client_of(websocket.scope).name
+        self._client = client_of(websocket.scope)
         self._loop = asyncio.get_running_loop()
 
     async def refuse(self, error: Exception) -> None:
@@ -89,7 +89,7 @@ class _Stream:
         """Listen until the end; what goes wrong is said to the client, as far as it still hears."""
         try:
             query = self._query()
-            with self._turns.turn(self._client):
+            with self._turns.turn(self._client.name):
                 upload = await self._record(query)
             await self._finish(upload, Wish.of(query, self._websocket.headers))
         except Gone:

@@ -49,7 +49,7 @@ class Answers:
         if self._cache is None or not job.options.cache or job.clip is None:
             return False
         job.model, card = model, model.card
-        key = prediction_key(job.clip, card, self._plan)
+        key = prediction_key(job.clip, card, self._plan, job.options.owner)
         with self._lock:
             if job.is_over:
                 return True

@@ -77,7 +77,7 @@ class Batches:
         self._uploads.remember(reader.place.owner, token, *paths)
         try:
             sources = [Path(path) for path in paths]
-            submit = InTurn(self.recognizer, self._turns, reader.name, reader.request_id).submit
+            submit = InTurn(self.recognizer, self._turns, reader).submit
             batch = await asyncio.to_thread(Batch, self.recognizer, sources, wish, reader.place.outputs, submit)
         except BaseException:
             self._uploads.forget(reader.place.owner, token)

@@ -7,7 +7,6 @@ Out, as JSON: `{"ready": true, ...}`, moments, `{"labels": [...]}` when another 
 
 import asyncio
 import logging
-from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, WebSocket
@@ -116,7 +115,7 @@ class _Conversation:
         accepted = websocket.headers.get("accept-language", "")
         self._words = Words(language_of(accepted, recognizer.settings.language))
         self._loop = asyncio.get_running_loop()
-        self._outputs: Path = recognizer.settings.outputs / owner_of(websocket.scope)
+        self._owner = owner_of(websocket.scope)
 
     async def refuse(self, error: EmotionError) -> None:
         await self._wire.say({"error": self._words.error(error)})
@@ -126,7 +125,8 @@ class _Conversation:
         """Listen until the end; what goes wrong is said to the browser, as far as it still hears."""
         try:
             hello = await self._greet()
-            session = LiveSession(self._recognizer, hello.rate_hz, self._wire.take, hello.live(), self._outputs)
+            outputs = self._recognizer.settings.outputs / self._owner
+            session = LiveSession(self._recognizer, hello.rate_hz, self._wire.take, hello.live(), outputs, self._owner)
             await self._converse(session, hello)
         except Gone:
             pass

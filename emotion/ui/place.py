@@ -58,4 +58,4 @@ class Places:
 
 def owner_of(scope: Mapping[str, Any]) -> str:
     """Who asks, as the folder of the client below that of outputs; empty where all share it."""
-    return client_of(scope).folder or ""
+    return client_of(scope).owner

@@ -97,7 +97,7 @@ class Runs:
 
     def _submit(self, wish: Wish, reader: Reader) -> "Future[Analysis]":
         path = Path(wish.recording or "")
-        in_turn = InTurn(self.recognizer, self._turns, reader.name, reader.request_id)
+        in_turn = InTurn(self.recognizer, self._turns, reader)
         return in_turn.submit(path, wish.granularity, wish.embedding, path.name)
 
     async def _steps(self, future: "Future[Analysis]", wish: Wish, reader: Reader) -> AsyncIterator[View]:
