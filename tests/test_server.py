@@ -6,11 +6,13 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,6 +25,7 @@ from emotion.audio import Clip, write_wav
 from emotion.errors import EmotionError, HubUnreachable, SettingsInvalid
 from emotion.recognizer import ModelState
 from emotion.server import check_settings, describe, make_app, serve, web_config, wire
+from emotion.server.ending import Ending
 from emotion.settings import Settings
 from tests.fakes import FakeModel, tone, wait_for
 from tests.page_server import FakeRecognizer, quiet_pandas
@@ -203,6 +206,20 @@ def served(app: object, settings: Settings) -> Iterator[httpx.Client]:
             thread.join(10)
 
 
+@contextmanager
+def studio(settings: Settings, ending: Ending | None = None) -> Iterator[httpx.Client]:
+    """A client of page and API behind all guards, over a fake model."""
+    recognizer = FakeRecognizer(settings)
+
+    async def made() -> FastAPI:
+        # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.
+        return make_app(recognizer, ending=ending)  # type: ignore[arg-type]
+
+    with served(asyncio.run(made()), settings) as client:
+        yield client
+    recognizer.close()
+
+
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory) -> Iterator[httpx.Client]:
     settings = Settings(
@@ -213,15 +230,8 @@ def guarded(tmp_path_factory) -> Iterator[httpx.Client]:
         max_body_bytes=100_000,
         rate_limit="1000/minute",
     )
-    recognizer = FakeRecognizer(settings)
-
-    async def made() -> FastAPI:
-        # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.
-        return make_app(recognizer)  # type: ignore[arg-type]
-
-    with served(asyncio.run(made()), settings) as client:
+    with studio(settings) as client:
         yield client
-    recognizer.close()
 
 
 @pytest.mark.parametrize(
@@ -273,6 +283,61 @@ def test_a_body_that_is_too_large_is_refused_wherever_it_goes(guarded, path, in_
     headers = {**WITH_KEY, "Content-Type": "multipart/form-data; boundary=x"}
     content = pieces() if in_pieces else b"".join(pieces())
     assert guarded.post(path, content=content, headers=headers).status_code == 413
+
+
+# What was refused is counted where it was meant to go
+
+
+def counted(client: httpx.Client) -> Counter[tuple[str, str, str]]:
+    """Requests by route, method and status."""
+    text = client.get("/metrics", headers=WITH_KEY).text
+    found = re.findall(r'emotion_http_requests_total\{method="(.*?)",route="(.*?)",status="(.*?)"\} (\S+)', text)
+    return Counter({(route, method, status): int(float(times)) for method, route, status, times in found})
+
+
+Refusal = tuple[str, str, dict[str, Any], tuple[str, str, str]]
+PREFLIGHT = {"Origin": "https://friend.example", "Access-Control-Request-Method": "POST"}
+REFUSALS: list[Refusal] = [
+    ("GET", "/v1/labels", {}, ("/v1/labels", "GET", "401")),
+    ("GET", "/v1/analyses/1", {}, ("/v1/analyses/{id}", "GET", "401")),
+    ("GET", "/v1/analyses/1/files/a.srt?x=1", {}, ("/v1/analyses/{id}/files/{name}", "GET", "401")),
+    ("PATCH", "/v1/analyses/1", {}, ("/v1/analyses/{id}", "PATCH", "401")),
+    ("GET", "/metrics", {"headers": {"Accept": "text/html"}}, ("/metrics", "GET", "303")),
+    ("POST", "/v1/analyses", {"headers": WITH_KEY, "content": b"x" * 200_000}, ("/v1/analyses", "POST", "413")),
+    ("POST", "/login", {"headers": {"Origin": "https://stranger.example"}}, ("/login", "POST", "403")),
+    ("OPTIONS", "/v1/analyses", {"headers": PREFLIGHT}, ("/v1/analyses", "OPTIONS", "200")),
+    ("GET", "/files/secret/name.wav", {}, ("/files/{token}/{name}", "GET", "401")),
+    ("GET", "/wp-admin/1.php", {}, ("unmatched", "GET", "401")),
+    ("GET", "/v1/nowhere", {}, ("unmatched", "GET", "401")),
+    ("GET", "/", {"headers": {"Accept": "text/html"}}, ("page", "GET", "303")),
+    ("GET", "/", {"headers": WITH_KEY}, ("page", "GET", "200")),
+    ("GET", "/wp-admin/1.php", {"headers": WITH_KEY}, ("page", "GET", "404")),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "wish", "labels"), REFUSALS, ids=lambda part: str(part)[:40])
+def test_a_request_is_counted_by_its_route_also_when_it_is_refused_before(guarded, method, path, wish, labels):
+    before = counted(guarded)
+    assert guarded.request(method, path, **wish).status_code == int(labels[-1])
+    more = counted(guarded) - before
+    more -= Counter({("/metrics", "GET", "200"): 1})  # the look itself
+    assert more == {labels: 1}
+
+
+def test_a_limited_and_an_ending_server_show_which_routes_they_refuse(tmp_path):
+    ending = Ending()
+    with studio(Settings(outputs=tmp_path, rate_limit="1/minute"), ending) as client:
+        assert [client.get("/v1/analyses/1").status_code for _ in range(3)] == [404, 429, 429]
+        ending.begin()
+        assert client.post("/v1/analyses").status_code == 503
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/healthz", headers={"Host": "rebound.example"}).status_code == 200
+        assert client.get("/v1/labels", headers={"Host": "rebound.example"}).status_code == 400
+        more = counted(client)
+    assert more["/v1/analyses/{id}", "GET", "429"] == 2
+    assert more["/v1/analyses", "POST", "503"] == more["/readyz", "GET", "503"] == 1
+    assert more["/v1/labels", "GET", "400"] == 1
+    assert not [labels for labels in more if labels[0] == "unmatched"]
 
 
 def test_a_proxy_that_is_trusted_says_who_asks_and_how(guarded):

@@ -5,7 +5,8 @@ Nothing of what a client may choose freely gets into a label or a line: no path,
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,7 +17,7 @@ from emotion.trace import NO_REQUEST, request, request_id
 _LOG = logging.getLogger("emotion.requests")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER = "other"
-# An address that is none of ours, or a request that was refused before anybody looked where it goes.
+# An address that is none of ours.
 UNMATCHED = "unmatched"
 # All that a mounted application, the page, answers: dozens of routes of its own, in which nobody looks for a cause.
 PAGE = "page"
@@ -26,15 +27,24 @@ _CLIENT_LEFT = 499
 _QUIET = ("/healthz", "/readyz", "/metrics", "/v1/status", PAGE)
 
 
+# The template of the route that a request is meant for, None where the application has none for it.
+RouteOf = Callable[[Scope], str | None]
+
+
+def _no_route(_: Scope) -> None:
+    """Stands for the routes of an application that are not known."""
+
+
 class Traffic:
     """ASGI middleware around the whole application, outside of those who refuse, so that refusals count too."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, route_of: RouteOf = _no_route) -> None:
+        """`route_of` is asked about requests that were refused before a router saw them, and about no others."""
+        self._app, self._metrics, self._route_of = app, metrics, route_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await _Exchange(scope, send, self._metrics).run(self._app, receive)
+            await _Exchange(scope, send, self._metrics, self._route_of).run(self._app, receive)
         elif scope["type"] == "websocket":
             with self._metrics.sockets.track_inprogress():
                 await self._app(scope, receive, send)
@@ -45,8 +55,8 @@ class Traffic:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
-        self._scope, self._send, self._metrics = scope, send, metrics
+    def __init__(self, scope: Scope, send: Send, metrics: Metrics, route_of: RouteOf) -> None:
+        self._scope, self._send, self._metrics, self._route_of = scope, send, metrics, route_of
         self._started_s = time.perf_counter()
         self._outer_app = scope.get("app")
         self._status = 0
@@ -97,14 +107,21 @@ class _Exchange:
                 extra={"stage": "answered", **fields, "elapsed_ms": elapsed_ms},
             )
 
-    @property
+    @cached_property
     def _route(self) -> str:
-        """The template of the route, as `/v1/analyses/{id}`; one word for all addresses that are none of ours."""
+        """The template of the route, as `/v1/analyses/{id}`; one word for all addresses that are none of ours.
+
+        To be asked for when the answer has begun, or is not to come.
+        """
         if self._outer_app is not None and self._scope.get("app") is not self._outer_app:
             return PAGE
         path = getattr(self._scope.get("route"), "path", None)
         if isinstance(path, str):
             return path
+        # A router leaves its name; who refuses before it does not, and then the routes are looked through for this.
+        meant = None if "router" in self._scope else self._route_of(self._scope)
+        if meant is not None:
+            return meant
         # The page stands behind a guard of its own, which hands it another scope.
         return PAGE if 0 < self._status < 400 else UNMATCHED
 

@@ -22,6 +22,7 @@ from emotion.monitor import StudioWatch
 from emotion.outputs.retention import Keeper, Retention
 from emotion.recognizer import Recognizer
 from emotion.server.ending import Ending, EndingDoor
+from emotion.server.routes import route_of
 from emotion.settings import Settings
 
 _CORS: dict[str, Any] = {
@@ -89,7 +90,7 @@ def _guards(
     limiter = RateLimiter(settings.rate_limit)
     guards = [
         Middleware(RequestId),
-        Middleware(Traffic, metrics),
+        Middleware(Traffic, metrics, route_of),
         Middleware(Faults),
         Middleware(EndingDoor, ending),
         Middleware(KnownHosts, names) if names else None,
