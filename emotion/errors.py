@@ -160,6 +160,19 @@ class NothingInside(ClipError):
         super().__init__(f"{name!r} holds no sound file. Choose one with recordings in it.", name=name)
 
 
+class GivenUp(ClipError):
+    """A recording that was in work each time when the server broke down."""
+
+    code = "given_up"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The server broke down twice while it worked on {name!r}, so it is not tried again. Export the recording "
+            "as WAV, or cut it into shorter ones.",
+            name=name,
+        )
+
+
 class ModelError(EmotionError):
     """The model cannot be found, fetched, read or run."""
 
@@ -335,6 +348,14 @@ class Unexpected(EmotionError):
 
     def __init__(self) -> None:
         super().__init__("Something went wrong that should not. It was written to the log of the program.")
+
+
+def error_of(code: str, message: str) -> EmotionError:
+    """The error with this code, as it was told before; Unexpected for a code that nobody has."""
+    kinds: list[type[EmotionError]] = [EmotionError]
+    for kind in kinds:  # which grows meanwhile
+        kinds += kind.__subclasses__()
+    return _again(next((kind for kind in kinds if kind.code == code), Unexpected), message, {})
 
 
 def _again(kind: type[EmotionError], message: str, details: dict[str, object]) -> EmotionError:

@@ -1,10 +1,12 @@
 """The API on a real server and a real engine, over a model that can be held still."""
 
 import socket
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,6 +29,7 @@ from tests.fakes import FakeModel, loud_clip
 
 LOUD = wav_bytes(loud_clip())
 WAV = {"Content-Type": "audio/wav"}
+_REAL_TEMPORARY = tempfile.gettempdir()  # before a test moves it
 LATER = {"Prefer": "respond-async", **WAV}
 
 
@@ -38,9 +41,16 @@ class ApiRecognizer:
     def __init__(
         self, model: FakeModel | None = None, settings: Settings | None = None, cache: PredictionCache | None = None
     ) -> None:
+        self._outputs = tempfile.TemporaryDirectory(dir=_REAL_TEMPORARY)
         self.settings, self.model = settings or Settings(), model or FakeModel()
+        if "outputs" not in self.settings.model_fields_set:
+            self.settings = self.settings.model_copy(update={"outputs": Path(self._outputs.name)})
         self.engine = Engine(self.model, engine_plan(self.settings), cache)
         self.state = ModelState(self.model.card, "auto", "ready")
+
+    def close(self) -> None:
+        self.engine.close(finish=False)
+        self._outputs.cleanup()
 
     def submit(
         self,
@@ -77,7 +87,7 @@ def api_app(recognizer: ApiRecognizer, **limits: Any) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        recognizer.engine.close(finish=False)
+        recognizer.close()
 
     doors = [Middleware(RequestId), Middleware(Faults), Middleware(ByHeader)]
     app = FastAPI(lifespan=lifespan, middleware=doors, docs_url=None, redoc_url=None, openapi_url=None)

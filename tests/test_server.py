@@ -122,6 +122,25 @@ def test_the_page_answers_says_its_model_and_ends_cleanly(start):
     assert not started.says("finishing"), "nothing was in work"
 
 
+def test_a_server_that_is_killed_loses_no_job(start, long_recording):
+    started = start()
+    later = {"Prefer": "respond-async", "X-Request-ID": "long"}
+    jobs = [
+        started.ask("POST", "/v1/analyses", files={"file": (name, long_recording)}, headers=later).json()
+        for name in ("one.wav", "two.wav")
+    ]
+    wait_for(lambda: started.says("[long] decoded"))
+    started.process.kill()
+    started.process.wait()
+
+    again = start()
+    wait_for(lambda: again.says("2 jobs were taken over, of which 0 are finished"))
+    for job in jobs:
+        wait_for(lambda: again.ask("GET", job["links"]["self"]).status_code == 200)  # noqa: B023 - called at once
+        record = again.ask("GET", job["links"]["self"]).json()
+        assert (record["file"], record["duration_s"]) == (job["name"], 600.0)
+
+
 def test_a_server_that_is_told_to_end_finishes_what_it_took_and_takes_nothing_new(start, long_recording):
     started = start(async_above_s=1e6)
     with ThreadPoolExecutor() as pool:

@@ -11,7 +11,8 @@ from starlette.responses import StreamingResponse
 from emotion.access import client_of
 from emotion.api import replies
 from emotion.api.bodies import Upload, Uploads
-from emotion.api.jobs import Job, Jobs
+from emotion.api.job import Job
+from emotion.api.jobs import Jobs
 from emotion.api.wishes import AnalysisQuery, Wish, prefers_async
 from emotion.errors import EmotionError, EngineBusy, JobNotFound, TooManyRequests
 from emotion.recognizer import Recognizer
@@ -59,13 +60,16 @@ class _Call:
         self._begun: list[Job] = []
 
     async def answer_one(self, uploads: Uploads) -> Response:
-        job = self._begin(uploads, uploads.finished[0])
+        upload = uploads.finished[0]
+        job = self._begin(uploads, upload)
         if self._prefers_async:
+            await self._jobs.promise(job, upload)
             return replies.accepted(self._jobs, job, prefers_async=True)
         is_over = await self._unless_gone(self._settle(job))
         if is_over is None:
             return Response(status_code=_CLIENT_GONE)
         if not is_over:
+            await self._jobs.promise(job, upload)
             return replies.accepted(self._jobs, job, prefers_async=False)
         if job.error is not None:  # nobody knows of it, so nobody will ask
             self._jobs.forget(job)
@@ -95,8 +99,8 @@ class _Call:
                 entry.error = error
                 return
             entry.job = job
-            if not self._prefers_async:
-                await self._settle(job)
+            if self._prefers_async or not await self._settle(job):
+                await self._jobs.promise(job, entry.upload)
 
     async def _list(self, entries: "list[_Entry]") -> AsyncIterator[bytes]:
         """The answer piece by piece, since a hundred records with embeddings may be large."""

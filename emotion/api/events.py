@@ -11,7 +11,8 @@ from starlette.responses import StreamingResponse
 
 from emotion.access import client_of, problem_of
 from emotion.api import replies
-from emotion.api.jobs import Job, Jobs
+from emotion.api.job import Job
+from emotion.api.jobs import Jobs
 from emotion.errors import JobNotFound
 
 MEDIA_TYPE = "text/event-stream"

@@ -1,24 +1,30 @@
-"""The analyses that the API has begun: each belongs to one client, and is kept for a while after its end."""
+"""The analyses that the API has begun: each belongs to one client, and is kept for a while after its end.
+
+Those whose clients were told to come back outlive the server: what is finished can still be fetched, and what is not is
+begun again.
+"""
 
 import asyncio
-import secrets
+import logging
 import shutil
 import tempfile
-from concurrent.futures import Future
-from contextvars import Context
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from emotion.access import Client
 from emotion.access.limits import Turns
-from emotion.analysis import TIMESTAMP_FORMAT, Analysis
+from emotion.analysis import TIMESTAMP_FORMAT
 from emotion.api.answers import Answer, answer_of
 from emotion.api.bodies import Upload
+from emotion.api.job import Identities, Job
+from emotion.api.promises import Promise, Promises
+from emotion.api.shelf import MOST_KEPT, Shelf
 from emotion.api.wishes import Wish
 from emotion.engine import Progress, Stage
-from emotion.errors import EngineClosed, JobNotFound
+from emotion.errors import EmotionError, EngineBusy, EngineClosed, GivenUp, JobNotFound, TooManyRequests
 from emotion.recognizer import Recognizer
 
 Status = Literal["queued", "decoding", "recognising", "done", "failed", "cancelled"]
@@ -31,38 +37,8 @@ _STATUS: dict[Stage, Status] = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
-# Finished ones beyond these go before their time, the oldest of the client that keeps most first.
-MOST_KEPT = 2_048
-MOST_KEPT_BYTES = 4_000_000_000
-MOST_HELD_BYTES = 64_000_000
-_ID_BYTES = 16
-_NOTHING_YET = Progress("waiting", 0, 0, 0)
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """One recording of one client, from its acceptance until it is forgotten.
-
-    `future` is there while the engine works, then either `answer` or `error`; `task` ends when one of them is there.
-    """
-
-    identity: str
-    client: str
-    name: str
-    wish: Wish
-    created: str
-    path: str
-    future: Future[Analysis] | None
-    task: asyncio.Task[None] | None = None
-    answer: Answer | None = None
-    error: Exception | None = None
-    was_cancelled: bool = False
-    last: Progress = _NOTHING_YET
-    ended_s: float = 0.0
-
-    @property
-    def is_over(self) -> bool:
-        return self.answer is not None or self.error is not None
+_RETRY_S = 0.5
+_LOG = logging.getLogger(__name__)
 
 
 class Jobs:
@@ -73,14 +49,13 @@ class Jobs:
 
     def __init__(self, recognizer: Recognizer, turns: Turns, most_kept: int = MOST_KEPT) -> None:
         self._recognizer, self._turns = recognizer, turns
-        self._most_kept = most_kept
+        self._shelf = Shelf(recognizer.settings.job_keep_s, most_kept, self.forget)
         self._jobs: dict[str, Job] = {}
-        self._ended: dict[str, dict[str, Job]] = {}  # by client, each in the order of their ends
-        self._identities = _Identities()
-        self._num_ended = self._kept_bytes = self._held_bytes = 0
+        self._identities = Identities()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._promises = Promises(recognizer.settings.outputs)
+        self._alone = asyncio.Lock()
         self._root: Path | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     def folder(self) -> Path:
@@ -102,33 +77,41 @@ class Jobs:
         """
         if self._closed:
             raise EngineClosed
-        self._turns.acquire(client.name)
-        try:
-            future = self._recognizer.submit(
-                upload.source,
-                wish.granularity,
-                wish.embedding != "none",
-                upload.name,
-                cache=wish.cache,
-                owner=client.owner,
-            )
-        except BaseException:
-            self._turns.release(client.name)
-            raise
         identity = self._identities.next()
         path = f"{root}/v1/analyses/{identity}"
-        created = datetime.now().strftime(TIMESTAMP_FORMAT)
-        job = Job(identity, client.name, upload.name, wish, created, path, future)
+        job = Job(identity, client, upload.name, wish, datetime.now().strftime(TIMESTAMP_FORMAT), path)
+        self._submit(job, upload.source)
         self._jobs[identity] = job
-        job.task = asyncio.get_running_loop().create_task(self._follow(job, upload))
-        self._tasks.add(job.task)
-        job.task.add_done_callback(self._tasks.discard)
+        self._run(job, self._follow(job, upload))
         return job
+
+    async def promise(self, job: Job, upload: Upload) -> None:
+        """Have a job outlive the server; to be awaited before its client is told to come back for it.
+
+        A disk that takes no promise costs a line in the log: the job then ends with the server.
+        """
+        if not job.is_over and job.promised is None:
+            job.promised = asyncio.ensure_future(self._write_down(job, upload))
+        if job.promised is not None:
+            await asyncio.shield(job.promised)
+
+    async def restore(self) -> None:
+        """Take over what was promised before the server started; what is not finished is begun again, one at a time."""
+        try:
+            promises = await asyncio.to_thread(self._promises.restore)
+        except (EmotionError, OSError) as error:
+            _LOG.warning("jobs of an earlier server cannot be taken over: %s", error)
+            return
+        for promise in promises:
+            self._restore(promise)
+        if promises:
+            over = sum(promise.outcome is not None for promise in promises)
+            _LOG.info("%d jobs were taken over, of which %d are finished", len(promises), over)
 
     def find(self, identity: str, client: str) -> Job:
         """The job of this client; raises JobNotFound for any other."""
         job = self._jobs.get(identity)
-        if job is None or job.client != client:
+        if job is None or job.client.name != client:
             raise JobNotFound
         return job
 
@@ -168,32 +151,51 @@ class Jobs:
         """Cancel a job that is in work, and delete all that is kept of it."""
         if self._jobs.pop(job.identity, None) is None:
             return
-        if job.future is not None:
-            job.future.cancel()
-        if self._ended.get(job.client, {}).pop(job.identity, None) is not None:
-            self._num_ended -= 1
-            if not self._ended[job.client]:
-                del self._ended[job.client]
-            if job.answer is not None:
-                self._kept_bytes -= job.answer.size_bytes
-                self._held_bytes -= job.answer.held_bytes
-        if job.answer is not None:
-            _delete(job.answer)
+        self._cancel(job)
+        self._shelf.take(job)
+        if job.task is None:  # else whoever follows it cleans up
+            self._delete(job)
 
     async def close(self) -> None:
-        """Cancel what is in work, and leave nothing on the disk."""
+        """Cancel what is in work, and leave nothing on the disk but what was promised."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._shelf.close()
         for job in list(self._jobs.values()):
-            self.forget(job)
+            self._cancel(job)
         if self._tasks:  # also of jobs that were forgotten, which may still be writing
             await asyncio.wait(self._tasks)
+        await asyncio.to_thread(self._promises.close)
         if self._root is not None:
             await asyncio.to_thread(shutil.rmtree, self._root, ignore_errors=True)
             self._root = None
 
-    async def _follow(self, job: Job, upload: Upload) -> None:
+    def _submit(self, job: Job, source: bytes | Path) -> None:
+        self._turns.acquire(job.client.name)
+        try:
+            job.future = self._recognizer.submit(
+                source,
+                job.wish.granularity,
+                job.wish.embedding != "none",
+                job.name,
+                cache=job.wish.cache,
+                owner=job.client.owner,
+            )
+        except BaseException:
+            self._turns.release(job.client.name)
+            raise
+
+    def _run(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
+        job.task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(job.task)
+        job.task.add_done_callback(self._tasks.discard)
+
+    def _cancel(self, job: Job) -> None:
+        if job.future is not None:
+            job.future.cancel()
+        elif job.task is not None and job.is_left_over:
+            job.task.cancel()
+
+    async def _follow(self, job: Job, upload: Upload | None = None) -> None:
         """Wait for the engine and write down what it says; never raises, since it may be that nobody waits."""
         future = job.future
         if future is None:
@@ -202,76 +204,107 @@ class Jobs:
             analysis = await asyncio.wrap_future(future)
             job.last = Progress("done", 0, job.last.windows, job.last.windows, None, analysis.clip.duration_s)
             job.future = None
-            job.answer = await answer_of(analysis, job.wish, f"{job.path}/files", self.folder)
-        except asyncio.CancelledError:
+            job.answer = await self._kept(
+                job, await answer_of(analysis, job.wish, f"{job.path}/files", self._room(job))
+            )
+        except (asyncio.CancelledError, EngineClosed):
             job.was_cancelled, job.error = True, EngineClosed()
         except Exception as error:
             job.error = error
         finally:
             job.future = None
-            self._turns.release(job.client)
+            self._turns.release(job.client.name)
+        await self._settle(job)
+        if upload is not None:
             upload.discard()
-        if job.identity in self._jobs:
-            self._keep(job)
-        elif job.answer is not None:  # it was forgotten meanwhile
-            _delete(job.answer)
 
-    def _keep(self, job: Job) -> None:
-        self._ended.setdefault(job.client, {})[job.identity] = job
-        self._num_ended += 1
-        if job.answer is not None:
-            self._kept_bytes += job.answer.size_bytes
-            self._held_bytes += job.answer.held_bytes
+    async def _settle(self, job: Job) -> None:
+        """Keep a job that is over for a while, unless it was forgotten meanwhile."""
+        if job.promised is not None and await job.promised and job.error is not None and not job.was_cancelled:
+            try:
+                await asyncio.to_thread(self._promises.fail, job.identity, job.error)
+            except (EmotionError, OSError):
+                _LOG.warning("why a job failed could not be written down", exc_info=True)
         job.task = None
-        job.ended_s = asyncio.get_running_loop().time()
-        self._await_oldest()
-        while self._is_too_much():
-            most = max(self._ended.values(), key=len)
-            self.forget(next(iter(most.values())))
+        if job.identity in self._jobs:
+            self._shelf.put(job)
+        else:
+            self._delete(job)
 
-    def _await_oldest(self) -> None:
-        """Have one timer run, for the job that ended first of all."""
-        oldest = min((next(iter(jobs.values())).ended_s for jobs in self._ended.values()), default=None)
-        if self._timer is None and oldest is not None:
-            due_s = oldest + self._recognizer.settings.job_keep_s
-            # Without the context of the request at hand, which would live as long as the timer.
-            self._timer = asyncio.get_running_loop().call_at(due_s, self._forget_old, context=Context())
+    def _delete(self, job: Job) -> None:
+        """Delete its files on a thread: gigabytes take a while."""
+        paths = [] if job.answer is None else job.answer.paths
+        if paths or job.promised is not None:
+            asyncio.get_running_loop().run_in_executor(None, self._delete_now, paths, job)
 
-    def _forget_old(self) -> None:
-        self._timer = None
-        due_s = asyncio.get_running_loop().time() - self._recognizer.settings.job_keep_s
-        for jobs in list(self._ended.values()):
-            for job in list(jobs.values()):
-                if job.ended_s > due_s:
-                    break
-                self.forget(job)
-        self._await_oldest()
+    def _delete_now(self, paths: list[Path], job: Job) -> None:
+        _delete_paths(paths)
+        if job.promised is not None:
+            self._promises.drop(job.identity)
 
-    def _is_too_much(self) -> bool:
-        if self._num_ended <= 1:  # what was just made can be fetched at least once
+    # What outlives the server
+
+    async def _write_down(self, job: Job, upload: Upload) -> bool:
+        promise = Promise(
+            identity=job.identity, client=job.client, name=job.name, wish=job.wish, created=job.created, path=job.path
+        )
+        try:
+            await asyncio.to_thread(self._promises.keep, promise, upload)
+        except (EmotionError, OSError) as error:
+            _LOG.warning("a job will end with the server, since it could not be written down: %s", error)
             return False
-        too_large = self._kept_bytes > MOST_KEPT_BYTES or self._held_bytes > MOST_HELD_BYTES
-        return too_large or self._num_ended > self._most_kept
+        return True
 
+    def _room(self, job: Job) -> Callable[[], Path]:
+        is_written = job.promised is not None and job.promised.done() and job.promised.result()
+        return (lambda: self._promises.room(job.identity)) if is_written else self.folder
 
-class _Identities:
-    """Names that nobody can guess: 32 hexadecimal digits."""
+    async def _kept(self, job: Job, answer: Answer) -> Answer:
+        """The answer, beside its promise if there is one."""
+        # Without one nothing is awaited here, so that none can be made between this and the end of the job.
+        if job.promised is None or not await job.promised:
+            return answer
+        return await asyncio.to_thread(self._promises.fulfil, job.identity, answer)
 
-    def __init__(self) -> None:
-        self._random = b""
+    def _restore(self, promise: Promise) -> None:
+        job = Job(promise.identity, promise.client, promise.name, promise.wish, promise.created, promise.path)
+        job.promised = asyncio.get_running_loop().create_future()
+        job.promised.set_result(True)
+        self._jobs[job.identity] = job
+        if promise.outcome is None:
+            job.is_left_over = True
+            self._run(job, self._resume(job, promise))
+            return
+        job.error = promise.outcome.error
+        if job.error is None:
+            job.answer = self._promises.answer(job.identity, promise.outcome)
+        self._shelf.put(job, time.time() - promise.outcome.ended)
 
-    def next(self) -> str:
-        # Some at a time: asking the system lets go of Python's lock, and a busy decoder keeps it for milliseconds.
-        if not self._random:
-            self._random = secrets.token_bytes(256 * _ID_BYTES)
-        identity, self._random = self._random[:_ID_BYTES].hex(), self._random[_ID_BYTES:]
-        return identity
+    async def _resume(self, job: Job, promise: Promise) -> None:
+        """Begin a job again when no other that was left over is in work: should it end the server, it is known."""
+        try:
+            async with self._alone:
+                if not await asyncio.to_thread(self._promises.begin, promise):
+                    raise GivenUp(job.name)
+                await self._submit_patiently(job)
+                await self._follow(job)
+                return
+        except (asyncio.CancelledError, EngineClosed):
+            job.was_cancelled, job.error = True, EngineClosed()
+        except Exception as error:
+            job.error = error
+        job.is_left_over = False
+        await self._settle(job)
 
-
-def _delete(answer: Answer) -> None:
-    """Delete its files on a thread: gigabytes take a while."""
-    if answer.paths:
-        asyncio.get_running_loop().run_in_executor(None, _delete_paths, answer.paths)
+    async def _submit_patiently(self, job: Job) -> None:
+        while True:
+            try:
+                self._submit(job, self._promises.recording(job.identity))
+            except (EngineBusy, TooManyRequests):
+                await asyncio.sleep(_RETRY_S)
+            else:
+                job.is_left_over = False
+                return
 
 
 def _delete_paths(paths: list[Path]) -> None:

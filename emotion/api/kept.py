@@ -9,7 +9,8 @@ from starlette.responses import FileResponse
 
 from emotion.access import client_of
 from emotion.api import replies
-from emotion.api.jobs import Job, Jobs
+from emotion.api.job import Job
+from emotion.api.jobs import Jobs
 from emotion.errors import EmotionError, JobNotFound
 
 RESULT_FILE = "result.json"

@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from emotion.access import problem_of
 from emotion.api.answers import Answer
-from emotion.api.jobs import Job, Jobs
+from emotion.api.job import Job
+from emotion.api.jobs import Jobs
 from emotion.api.problems import problem_response
 from emotion.errors import JobNotFound
 

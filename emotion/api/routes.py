@@ -13,9 +13,10 @@ from emotion.api.about import About
 from emotion.api.analyses import Analyses
 from emotion.api.description import Description
 from emotion.api.events import Events
-from emotion.api.jobs import MOST_KEPT, Jobs
+from emotion.api.jobs import Jobs
 from emotion.api.kept import Kept
 from emotion.api.problems import Elsewhere, ProblemRoute
+from emotion.api.shelf import MOST_KEPT
 from emotion.api.stream import Streams
 from emotion.live_wire import MOST_SESSIONS
 from emotion.monitor import StudioWatch
@@ -41,6 +42,7 @@ def add_api(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await jobs.restore()
         yield
         await jobs.close()
 

@@ -19,7 +19,8 @@ from emotion.access import client_of, problem_of
 from emotion.access.limits import Turns
 from emotion.api import replies
 from emotion.api.bodies import Upload
-from emotion.api.jobs import Job, Jobs
+from emotion.api.job import Job
+from emotion.api.jobs import Jobs
 from emotion.api.pcm import PcmFile
 from emotion.api.problems import invalid
 from emotion.api.wishes import AnalysisQuery, Wish
