@@ -13,6 +13,7 @@ from emotion.access.keys import Keyring
 from emotion.access.middleware import POLICY_VIOLATION, PROBES
 from emotion.access.origins import ANY_ORIGIN
 from emotion.access.problems import ForeignOrigin, problem_of
+from emotion.access.session_socket import SessionSocket
 from emotion.access.sessions import Sessions, token_of
 from emotion.errors import EmotionError, NotAllowed
 
@@ -24,8 +25,9 @@ class AccessGate:
     """Puts the client into `scope["state"]["client"]`, or refuses.
 
     Programs get a 401 as problem+json, browsers that ask for a document are sent to the page of sign-in, web sockets
-    are closed. Whatever comes without a key from a page of another web site is refused: a browser would send the
-    cookie of the person along, and where nobody is asked for a key nothing else stands between.
+    are closed, those of who is signed in also when that is over. Whatever comes without a key from a page of another
+    web site is refused: a browser would send the cookie of the person along, and where nobody is asked for a key
+    nothing else stands between.
     """
 
     def __init__(
@@ -46,7 +48,11 @@ class AccessGate:
             await _refuse(scope, receive, send, error)
         else:
             scope.setdefault("state", {})["client"] = client
-            await self._app(scope, receive, send)
+            token = self._session_behind(scope)
+            if token is None:
+                await self._app(scope, receive, send)
+            else:
+                await SessionSocket(receive, send, self._sessions, token).run(self._app, scope)
 
     def _client_of(self, scope: Scope) -> Client:
         """Raises NotAllowed or ForeignOrigin."""
@@ -65,6 +71,12 @@ class AccessGate:
         token = token_of(scope)
         signed_in = None if token is None else self._sessions.client_of(token)
         return anybody if signed_in is None and scope["path"] in _OPEN else self._known(signed_in)
+
+    def _session_behind(self, scope: Scope) -> str | None:
+        """The token by which a web socket was let in, None where that was a key or nothing."""
+        if scope["type"] != "websocket" or not self._keyring.asks or key_of(Headers(scope=scope)) is not None:
+            return None
+        return token_of(scope)
 
     @staticmethod
     def _known(client: Client | None) -> Client:

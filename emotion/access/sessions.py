@@ -1,11 +1,13 @@
 """Who is signed in on the page: random tokens in memory, so that all are signed out when the program ends."""
 
+import asyncio
 import hashlib
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -25,10 +27,16 @@ class _Session:
     client: Client
     used_s: float
     ends_s: float
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def due_s(self) -> float:
+        """When it is over, if it is not used again."""
+        return min(self.ends_s, self.used_s + IDLE_S)
 
 
 class Sessions:
-    """Sign-ins that last 7 days at most, and 12 hours after they were last used; used on one thread."""
+    """Sign-ins that last 7 days at most, and 12 hours after they were last used; used on one thread and one loop."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic, most: int = _MOST) -> None:
         self._now_s, self._most = now_s, most
@@ -51,8 +59,8 @@ class Sessions:
         session = self._sessions.get(key)
         if session is None:
             return None
-        if now_s >= min(session.ends_s, session.used_s + IDLE_S):
-            del self._sessions[key]
+        if now_s >= session.due_s:
+            self._drop(key)
             return None
         self._sessions[key] = replace(session, used_s=now_s)
         self._sessions.move_to_end(key)
@@ -60,15 +68,31 @@ class Sessions:
 
     def end(self, token: str) -> None:
         """Sign out."""
-        self._sessions.pop(_digest(token), None)
+        self._drop(_digest(token))
+
+    async def wait_until_over(self, token: str) -> None:
+        """Return when nobody is signed in with this token any more, for whatever reason."""
+        key = _digest(token)
+        while session := self._sessions.get(key):
+            left_s = session.due_s - self._now_s()
+            if left_s <= 0:
+                self._drop(key)
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(session.over.wait(), left_s)
+
+    def _drop(self, key: bytes) -> None:
+        session = self._sessions.pop(key, None)
+        if session is not None:
+            session.over.set()
 
     def _drop_old(self, now_s: float) -> None:
         # The first was used the longest ago.
         while self._sessions:
-            first = next(iter(self._sessions.values()))
+            key, first = next(iter(self._sessions.items()))
             if len(self._sessions) <= self._most and now_s < first.used_s + IDLE_S:
                 return
-            self._sessions.popitem(last=False)
+            self._drop(key)
 
 
 def token_of(scope: Mapping[str, Any]) -> str | None:
