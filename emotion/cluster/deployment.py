@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from emotion.cluster.address import ClusterUnreachable
 from emotion.cluster.engine import ClusterEngine
 from emotion.cluster.link import ServeLink
-from emotion.cluster.local import ClusterUnreachable, join_cluster, ray_itself, ray_serve
+from emotion.cluster.local import join_cluster, ray_itself, ray_serve
 from emotion.cluster.plan import ClusterPlan, replica_settings
 from emotion.cluster.replica import ModelReplica
 from emotion.logs import set_up_logs

@@ -7,7 +7,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from emotion.errors import EmotionError, SettingsInvalid
+from emotion.cluster.address import ClusterUnreachable, require_listener
+from emotion.errors import SettingsInvalid
 from emotion.monitor import usable_cores
 from emotion.settings import Settings
 
@@ -15,12 +16,6 @@ from emotion.settings import Settings
 STORE_BYTES = 512_000_000
 # The name is what Ray calls it; what it does is to have Ray listen on 127.0.0.1 only.
 _LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-
-
-class ClusterUnreachable(EmotionError):
-    """The cluster cannot be started or joined, or its replicas do not start."""
-
-    code = "cluster_unreachable"
 
 
 def join_cluster(settings: Settings, cores: int | None = None) -> bool:
@@ -36,6 +31,7 @@ def join_cluster(settings: Settings, cores: int | None = None) -> bool:
     ray = ray_itself()
     if ray.is_initialized():
         return False
+    require_listener(settings.cluster_address)
     if is_own:
         _tell_of_guard(ray)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}

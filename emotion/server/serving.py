@@ -35,14 +35,14 @@ def serve(settings: Settings, say: Say, on_download: ReportDownload | None = Non
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     check_settings(settings)
     set_up_logs(settings.log_level, settings.log_format)
-    listener = _listen(settings.host, settings.port)
-    host, port = listener.getsockname()[:2]
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    open_one = _open_cluster if cluster else _open_here
-    recognizer, ending = open_one(settings, say, on_download), Ending()
-    with recognizer, _telling(recognizer, say):
-        app = make_app(recognizer, lambda: say(f"Emotion2Vec+ Studio is on {address} (Ctrl+C ends it)"), ending)
-        StudioServer(web_config(app, settings), recognizer, ending, say).run(sockets=[listener])
+    with _listen(settings.host, settings.port) as listener:
+        host, port = listener.getsockname()[:2]
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        open_one = _open_cluster if cluster else _open_here
+        recognizer, ending = open_one(settings, say, on_download), Ending()
+        with recognizer, _telling(recognizer, say):
+            app = make_app(recognizer, lambda: say(f"Emotion2Vec+ Studio is on {address} (Ctrl+C ends it)"), ending)
+            StudioServer(web_config(app, settings), recognizer, ending, say).run(sockets=[listener])
 
 
 def cluster_application(args: dict[str, Any]) -> Any:
@@ -59,8 +59,9 @@ def _open_here(settings: Settings, _: Say, on_download: ReportDownload | None) -
 
 
 def _open_cluster(settings: Settings, say: Say, on_download: ReportDownload | None) -> Recognizer:
-    from emotion.cluster import start_cluster
+    from emotion.cluster import require_listener, start_cluster
 
+    require_listener(settings.cluster_address)  # before a model is fetched that nobody would use
     fetch_named_model(settings, on_download)
     say(f"cluster: {f'joining {settings.cluster_address}' if settings.cluster_address else 'starting on this machine'}")
     return Recognizer(settings=settings, engine=start_cluster(settings))
