@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _JOB, _DONE = 202, 200
 _LATER = (429, 503)
+# What a proxy says when the server behind it is away.
+_AWAY = (502, 504)
+_AWAY_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _UPLOAD_TYPE = "application/octet-stream"
 
@@ -186,15 +189,29 @@ class Client:
         return cast(Job, self._upload(recording, query, wants_job=True).json())
 
     def wait(self, job: Job, on_progress: Callable[[Job], None] | None = None) -> Record:
-        """The record of a job when it is done; asks as often as the server says."""
+        """The record of a job when it is done; asks as often as the server says.
+
+        A job outlives its server, so one that is being started again is waited for too, for `patience_s`.
+        """
         while True:
-            answer = self._ask("GET", f"/v1/analyses/{job['id']}")
+            answer = self._look(job)
             if answer.status_code != _JOB:
                 return cast(Record, answer.json())
             job = cast(Job, answer.json())
             if on_progress is not None:
                 on_progress(job)
             time.sleep(_retry_s(answer) or 1.0)
+
+    def _look(self, job: Job) -> httpx.Response:
+        give_up_s = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._ask("GET", f"/v1/analyses/{job['id']}")
+            except (ServerAway, Refused) as error:
+                is_away = isinstance(error, ServerAway) or error.status in _AWAY
+                if not is_away or time.monotonic() + _AWAY_PAUSE_S > give_up_s:
+                    raise
+            time.sleep(_AWAY_PAUSE_S)
 
     def forget(self, job: Job) -> None:
         """Cancel a job, and delete what the server keeps of it."""

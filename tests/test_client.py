@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -8,13 +9,14 @@ import numpy as np
 import pytest
 
 from emotion.audio import wav_bytes
-from emotion.client import Client, Refused, ServerAway, embedding_of
+from emotion.client import Client, Job, Progress, Refused, ServerAway, embedding_of
 from emotion.errors import EmotionError
 from emotion.settings import Settings, load_settings
 from tests.api_server import LOUD, ApiRecognizer, api_app, served
 from tests.fakes import HeldModel, loud_clip, turning_clip, wait_for
 
 HOUSE = Path(__file__).parent.parent
+NOTHING_YET = Progress(stage="waiting", position=0, windows_done=0, windows=0, wait_s=None, duration_s=None)
 TURNING = wav_bytes(turning_clip())
 
 
@@ -83,6 +85,31 @@ def test_a_job_can_be_begun_waited_for_and_forgotten(client):
     with pytest.raises(Refused) as refused:
         client.wait(job)
     assert (refused.value.status, refused.value.code) == (404, "job_not_found")
+
+
+def test_who_waits_for_a_job_waits_for_a_server_that_is_started_again(tmp_path):
+    settings = Settings(outputs=tmp_path)
+    with served(api_app(ApiRecognizer(HeldModel(), settings))) as address:
+        client = Client(address)
+        job = client.submit(LOUD)
+    with Client(address, patience_s=0) as hasty, pytest.raises(ServerAway):
+        hasty.wait(job)
+    with client, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.wait, job)
+        with served(api_app(ApiRecognizer(settings=settings)), int(address.rpartition(":")[2])):
+            assert waiting.result(30)["emotion"] == "angry"
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_proxy_without_its_server_is_waited_for_but_not_for_ever(status):
+    with Client(patience_s=1.0) as client:
+        job = Job(id="0" * 32, name="", status="queued", created="", progress=NOTHING_YET, links={})
+        asked = scripted(client, httpx.Response(status), httpx.Response(200, json={"emotion": "sad"}))
+        assert client.wait(job)["emotion"] == "sad"
+        assert len(asked) == 2
+        scripted(client, *[httpx.Response(status)] * 9)
+        with pytest.raises(Refused):
+            client.wait(job)
 
 
 def test_progress_is_told_as_often_as_the_server_says():
