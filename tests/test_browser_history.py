@@ -257,6 +257,85 @@ def test_a_deleted_run_is_gone_and_its_view_is_closed(history, outputs):
     assert len(list(outputs.iterdir())) == 4
 
 
+def box(page: Page, file: str) -> Locator:
+    return row(page, file).get_by_role("checkbox")
+
+
+def test_several_runs_are_chosen_counted_packed_and_deleted(history, outputs):
+    page = history()
+    bar, count = page.get_by_role("group", name="Chosen runs"), page.locator(".choice-count")
+    expect(bar.get_by_role("button")).to_have_count(0)
+    box(page, "turning.wav").click()
+    open_run(page, MARKUP)
+    expect(box(page, "turning.wav")).to_be_checked()
+    box(page, "sad.wav").focus()
+    page.keyboard.press("Space")
+    expect(count).to_have_text("Chosen: 2")
+    assert bar.get_by_role("checkbox").evaluate("box => box.indeterminate")
+    packed = downloaded(page, bar.get_by_role("button", name="Download ZIP"))
+    names = {row(page, file).get_attribute("data-run") for file in ("turning.wav", "sad.wav")}
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert archive.testzip() is None
+        assert {name.partition("/")[0] for name in archive.namelist()} == names
+    expect(page.locator("#history-summary")).to_contain_text("The download begins. Runs: 2, 7 files")
+    bar.get_by_role("button", name="Delete").click()
+    question = page.get_by_role("dialog", name="Delete 2 runs?")
+    expect(question.get_by_role("button", name="Cancel")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(count).to_have_text("Chosen: 2")
+    bar.get_by_role("button", name="Delete").click()
+    question.get_by_role("button", name="Delete 2").click()
+    expect(page.locator("#history-summary")).to_contain_text("Deleted: 2 runs. Runs: 3")
+    expect(page.locator("#history-list .run")).to_have_count(3)
+    expect(bar.get_by_role("checkbox", name="Choose all")).to_be_focused()
+    expect(page.locator("#history-list :checked")).to_have_count(0)
+    expect(page.locator("#history-result .subject")).to_contain_text(MARKUP)
+    assert not names & {path.name for path in outputs.iterdir()}
+
+
+def test_all_in_the_list_are_chosen_at_once_and_what_a_search_hides_is_not_among_them(history, outputs):
+    page = history()
+    everything, count = page.get_by_role("checkbox", name="Choose all"), page.locator(".choice-count")
+    everything.check()
+    expect(count).to_have_text("Chosen: 5")
+    page.get_by_label("Search").fill("sad")
+    expect(count).to_have_text("Chosen: 1")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("dialog", name="Delete this run?").get_by_role("button", name="Delete").click()
+    expect(page.locator("#history-list")).to_contain_text("No run goes with “sad”.")
+    expect(page.get_by_role("button", name="Clear the search")).to_be_focused()
+    page.get_by_role("button", name="Clear the search").click()
+    expect(count).to_have_text("Chosen: 4")
+    everything.uncheck()
+    expect(count).to_have_text("")
+    box(page, "Batch of 7").click()
+    box(page, CHINESE).click(modifiers=["Shift"])
+    expect(count).to_have_text("Chosen: 3")
+    expect(box(page, MARKUP)).not_to_be_checked()
+    assert len(list(outputs.iterdir())) == 4
+
+
+def test_a_long_list_stays_where_it_is_when_runs_go_from_it_and_what_went_meanwhile_is_no_fault(history, outputs):
+    one = next(path.parent for path in outputs.glob("outputs_*/result.json"))
+    for minute in range(60):
+        shutil.copytree(one, outputs / f"outputs_20200101_12{minute:02d}00")
+    page = history()
+    page.get_by_role("button", name="Show older runs (15)").click()
+    runs = page.locator("#history-list .run")
+    expect(runs).to_have_count(65)
+    for place in (1, 60, 62):
+        runs.nth(place).get_by_role("checkbox").check()
+    shutil.rmtree(outputs / runs.nth(60).get_attribute("data-run"))
+    scroll = "document.querySelector('#history-list').scrollTop"
+    before = page.evaluate(scroll)
+    assert before > 1000
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("dialog", name="Delete 2 runs?").get_by_role("button", name="Delete 2").click()
+    expect(page.locator("#history-summary")).to_contain_text("Deleted: 2 runs. Runs: 62")
+    expect(runs).to_have_count(62)
+    assert page.evaluate(scroll) > before - 300
+
+
 def test_a_run_that_is_being_written_is_marked_and_not_deleted(outputs, opened):
     with BatchRun(outputs) as batch:
         page = opened()
@@ -335,6 +414,12 @@ def test_a_phone_shows_the_history_without_scrolling_sideways(history, language)
     assert not is_wide()
     page.locator("#history-opened [data-back]").click()
     expect(row(page, "turning.wav").locator("[data-open]")).to_be_in_viewport()
+    box(page, "sad.wav").check()
+    expect(page.locator(".choice-count")).to_be_in_viewport()
+    for target in (row(page, "sad.wav").locator("label"), *page.locator(".choice :is(label, button)").all()):
+        place = target.bounding_box()
+        assert min(place["width"], place["height"]) >= 44
+    assert not is_wide()
     row(page, "sad.wav").locator("[data-compare]").click()
     expect(page.locator("#comparison-other-result .subject")).to_contain_text("sad.wav")
     assert not is_wide()
@@ -361,6 +446,9 @@ def test_nobody_is_shut_out_of_the_history(history, width):
     ask_to_delete(page, "sad.wav")
     assert serious_faults(page) == []
     page.keyboard.press("Escape")
+    page.get_by_role("checkbox", name="Choose all").check()
+    expect(page.locator(".choice-count")).to_have_text("Chosen: 5")
+    assert serious_faults(page) == []
     row(page, "sad.wav").locator("[data-compare]").click()
     expect(page.locator(".changes")).to_be_visible()
     assert serious_faults(page) == []

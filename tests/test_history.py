@@ -541,6 +541,30 @@ def test_a_deleted_run_is_gone_and_its_neighbours_stay(tmp_path: Path) -> None:
     assert opened.analysis.clip.samples.any()
 
 
+def test_several_runs_are_deleted_whatever_became_of_one_of_them(tmp_path: Path) -> None:
+    names = [written(tmp_path, loud_clip(0.1)) for _ in range(4)]
+    gone = "outputs_20200101_000000"
+    with BatchRun(tmp_path, now=NOON) as batch:
+        history = History(tmp_path)
+        assert [run.name for run in history.chosen([*names, gone, ".."])] == names[::-1]
+        deletion = history.delete_all([names[0], gone, batch.folder.name, names[2], names[0]])
+        assert {run.name for run in deletion.deleted} == {names[0], names[2]}
+        assert (deletion.gone, deletion.failed, deletion.error) == ((gone,), (), None)
+        assert [run.name for run in deletion.open] == [batch.folder.name]
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([names[1], names[3], batch.folder.name])
+
+
+@pytest.mark.parametrize("folder", HOSTILE_FOLDERS)
+def test_a_hostile_name_among_others_deletes_nothing(tmp_path: Path, folder: str) -> None:
+    outputs = tmp_path / "outputs"
+    name = written(outputs, loud_clip(0.1))
+    (outputs / "mine").mkdir()
+    (outputs / "outputs_20260101_000000").symlink_to(outputs / "mine")
+    deletion = History(outputs).delete_all([folder, "outputs_20260101_000000"])
+    assert (deletion.deleted, deletion.gone) == ((), (folder, "outputs_20260101_000000"))
+    assert sorted(path.name for path in outputs.iterdir()) == ["mine", "outputs_20260101_000000", name]
+
+
 def test_what_a_crash_leaves_of_a_deleted_run_goes_with_the_other_leftovers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -566,6 +590,22 @@ def test_a_zip_of_a_run_holds_all_its_files(tmp_path: Path) -> None:
     kinds = {name.rsplit(".", 1)[-1]: packed.getinfo(name).compress_type for name in packed.namelist()}
     assert kinds["wav"] == kinds["npy"] == zipfile.ZIP_STORED
     assert kinds["json"] == kinds["csv"] == zipfile.ZIP_DEFLATED
+
+
+def test_one_zip_holds_the_files_of_several_runs(tmp_path: Path) -> None:
+    one = written(tmp_path, loud_clip(name="one.wav"))
+    batch = written(tmp_path, loud_clip(name="a.wav"), loud_clip(name="b.wav"))
+    written(tmp_path, loud_clip(name="other.wav"))
+    history = History(tmp_path)
+    packed = zipfile.ZipFile(io.BytesIO(b"".join(history.zip_chunks(one, batch))))
+    assert packed.testzip() is None
+    files = [path for run in (one, batch) for path in (tmp_path / run).rglob("*") if path.is_file()]
+    assert {name: packed.read(name) for name in packed.namelist()} == {
+        path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in files
+    }
+    history.delete(batch)
+    with pytest.raises(RunNotFound):
+        history.zip_chunks(one, batch)
 
 
 def test_a_zip_is_made_in_pieces(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ import pytest
 from emotion.access import Turns
 from emotion.analysis import Analysis
 from emotion.audio import Clip
+from emotion.errors import FolderNotWritable
 from emotion.outputs import BatchRun, History, write_run
+from emotion.outputs import history as history_room
 from emotion.settings import Settings
-from emotion.ui import comparison_render, history_render
+from emotion.ui import comparison_render, deletion_render, history_render
 from emotion.ui.desk import Desk
 from emotion.ui.details import Details
 from emotion.ui.history_render import MORE_CLIPS, PAGE_RUNS, Look
@@ -92,8 +94,22 @@ def event(said: Any) -> gr.EventData:
 
 def test_a_run_is_shown_with_its_time_emotion_duration_and_granularity(tmp_path: Path) -> None:
     kept(tmp_path, granularity="frame")
-    assert text_of(listed(tmp_path)) == "Today call.wav 😠 Angry 87.2% 12:00 · 0:01.0 · Frame Compare"
-    assert text_of(listed(tmp_path, words=CHINESE)) == "今天 call.wav 😠 愤怒 87.2% 12:00 · 0:01.0 · 逐帧 对比"
+    english, chinese = text_of(listed(tmp_path)), text_of(listed(tmp_path, words=CHINESE))
+    assert english.endswith(" Today call.wav 😠 Angry 87.2% 12:00 · 0:01.0 · Frame Compare")
+    assert chinese.endswith(" 今天 call.wav 😠 愤怒 87.2% 12:00 · 0:01.0 · 逐帧 对比")
+
+
+def test_above_the_runs_stands_what_can_be_done_with_those_that_are_chosen(tmp_path: Path) -> None:
+    run = kept(tmp_path)
+    shown = listed(tmp_path)
+    assert text_of(shown).startswith("Choose all Download ZIP Delete Today")
+    assert text_of(listed(tmp_path, words=CHINESE)).startswith("全选 下载 ZIP 删除 今天")
+    assert 'data-words="Chosen: {count}"' in shown
+    assert (
+        f'data-run="{run}"><label class="run-choose"><input type="checkbox" aria-label="Choose call.wav, 12:00">'
+        in shown
+    )
+    assert "data-all" not in listed(tmp_path, Look("nobody"))
 
 
 def test_runs_stand_by_day_newest_first(tmp_path: Path) -> None:
@@ -179,7 +195,9 @@ def test_a_file_name_cannot_bring_markup_onto_the_page(tmp_path: Path) -> None:
     files, entry = history.open_clip(run), history.run(run)
     pieces = [
         listed(tmp_path, Look(open_clip=run)),
-        *(history_render.question(one, ENGLISH) for one in history.runs().runs),
+        *(deletion_render.question([one], 0, ENGLISH) for one in history.runs().runs),
+        deletion_render.question(history.runs().runs, 0, ENGLISH),
+        history_render.packed(MARKUP, MARKUP),
         history_render.opened(files, entry, ENGLISH),
         history_render.summary(history.runs(), Look(), Settings(), ENGLISH, said=MARKUP),
         history_render.tools(Look(search=MARKUP), ENGLISH),
@@ -221,7 +239,8 @@ def test_above_a_search_stands_how_many_of_all_were_found(tmp_path: Path) -> Non
 def test_the_question_names_what_would_be_deleted(tmp_path: Path) -> None:
     kept(tmp_path)
     kept_batch(tmp_path, "a.wav", "b.wav", "c.wav", "d.wav", hours_ago=24)
-    one, batch = (sizeless(history_render.question(run, ENGLISH)) for run in History(tmp_path).runs().runs)
+    runs = History(tmp_path).runs().runs
+    one, batch = (sizeless(deletion_render.question([run], 0, ENGLISH)) for run in runs)
     assert "Delete this run? call.wav 22 November 2026 12:00 · 2 files, n KB" in one
     assert "Batch of 4 · a.wav · b.wav · c.wav · … 21 November 2026 12:00 · 9 files, n KB" in batch
 
@@ -229,8 +248,23 @@ def test_the_question_names_what_would_be_deleted(tmp_path: Path) -> None:
 def test_the_question_counts_one_file_as_one_and_large_runs_in_megabytes(tmp_path: Path) -> None:
     kept(tmp_path)
     run = replace(History(tmp_path).run(NOON_RUN), file_count=1, size_bytes=12_345_678)
-    assert "1 file, 12 MB" in history_render.question(run, ENGLISH)
-    assert "1 个文件，12 MB" in history_render.question(run, CHINESE)
+    assert "1 file, 12 MB" in deletion_render.question([run], 0, ENGLISH)
+    assert "1 个文件，12 MB" in deletion_render.question([run], 0, CHINESE)
+
+
+def test_the_question_about_several_names_how_many_they_are_and_what_stays(tmp_path: Path) -> None:
+    names = [kept(tmp_path, f"{number}.wav", hours_ago=number) for number in range(3)]
+    names += [kept_batch(tmp_path, "a.wav", "b.wav", hours_ago=9)]
+    runs = History(tmp_path).runs().runs
+    asked = deletion_render.question(runs, 1, ENGLISH)
+    assert (
+        "Delete 4 runs? 0.wav · 1.wav · 2.wav · … 11 files, n KB Still being written, so not deleted: 1."
+        in sizeless(asked)
+    )
+    assert f'data-delete="{" ".join(names)}">Delete 4</button>' in asked
+    assert "删除这 3 条记录？ 0.wav · 1.wav · 2.wav 6 个文件，n KB 这些记录的" in sizeless(
+        deletion_render.question(runs[:3], 0, CHINESE)
+    )
 
 
 # Two side by side
@@ -334,7 +368,7 @@ def test_more_is_more_runs_or_more_of_a_batch(answers: Answers) -> None:
 
 def test_deleting_closes_what_is_open_of_the_run_and_nothing_else(tmp_path: Path, answers: Answers) -> None:
     run, other = kept(tmp_path), kept(tmp_path, "other.wav", 1)
-    question, *_ = answers.ask(event({"delete": run}), READER)
+    question, *_ = answers.ask(Look(), event({"delete": run}), READER)
     assert "call.wav" in question
     look = Look(open_clip=run)
     emptied, summary, shown, look, *view, open_clip = answers.delete(look, other, event({"delete": run}), READER)
@@ -359,18 +393,131 @@ def test_deleting_another_run_leaves_the_view_alone(tmp_path: Path, answers: Ans
 def test_a_run_that_is_being_written_is_not_deleted(tmp_path: Path, answers: Answers) -> None:
     with BatchRun(tmp_path, now=NOON) as batch:
         batch.add(analyze(loud_clip()))
-        question, problem = answers.ask(event({"delete": NOON_RUN}), READER)
+        question, problem, *_ = answers.ask(Look(), event({"delete": NOON_RUN}), READER)
         assert question == gr.skip()
         assert "This run is still being written." in problem
         emptied, problem, *_ = answers.delete(Look(), "", event({"delete": NOON_RUN}), READER)
-        assert (emptied, "still being written" in problem) == ("", True)
+        assert (emptied, text_of(problem)) == ("", "Still being written, so not deleted: 1.")
         assert (batch.folder / "call" / "result.json").exists()
 
 
-@pytest.mark.parametrize("said", [{"delete": "../x"}, {"delete": ""}, {"delete": {"a": 1}}, {}, None])
+def test_several_runs_are_deleted_and_the_list_keeps_its_page_and_its_filters(tmp_path: Path, answers: Answers) -> None:
+    names = [kept(tmp_path, f"call {number}.wav", hours_ago=number) for number in range(4)]
+    other = kept(tmp_path, "other.wav", hours_ago=9)
+    look = Look("call", "angry", limit=100, unfolded=(("x", 50),), open_clip=other)
+    chosen = event({"delete": " ".join(names[:3])})
+    assert "Delete 3 runs?" in answers.ask(look, chosen, READER)[0]
+    emptied, summary, shown, after, *view, open_clip = answers.delete(look, names[1], chosen, READER)
+    assert (emptied, after) == ("", look)
+    assert text_of(summary).startswith("Deleted: 3 runs. Found: 1 of 2 runs")
+    assert shown.count("data-open=") == 1
+    assert f'data-open="{names[3]}"' in shown
+    assert view == [gr.skip()] * VIEW
+    assert open_clip == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([names[3], other])
+
+
+def test_what_is_open_of_one_of_several_deleted_runs_is_closed(tmp_path: Path, answers: Answers) -> None:
+    batch, run = kept_batch(tmp_path, "a.wav", "b.wav"), kept(tmp_path, hours_ago=1)
+    shown = answers.delete(Look(open_clip=f"{batch}/b"), f"{batch}/b", event({"delete": f"{run} {batch}"}), READER)
+    assert (shown[3].open_clip, shown[-1]) == ("", "")
+    assert "Choose a recording" in shown[5]
+
+
+def test_runs_that_went_meanwhile_are_no_fault(tmp_path: Path, answers: Answers) -> None:
+    run, gone, more = kept(tmp_path), kept(tmp_path, "gone.wav", 1), kept(tmp_path, "more.wav", 2)
+    for name in (gone, more):
+        shutil.rmtree(tmp_path / name)
+    chosen = event({"delete": f"{gone} {run} {more}"})
+    assert "Delete this run?" in answers.ask(Look(), chosen, READER)[0]
+    _, summary, shown, look, *_ = answers.delete(Look(open_clip=gone), "", chosen, READER)
+    assert text_of(summary) == "Deleted: call.wav. Gone already: 2. Runs: 0 · 0 KB · kept until you delete them"
+    assert look.open_clip == ""
+    assert "No runs yet" in shown
+    question, summary, shown, _ = answers.ask(Look(), chosen, READER)
+    assert question == gr.skip()
+    assert text_of(summary).startswith("Gone already: 3.")
+    assert "alert" not in summary
+    assert "No runs yet" in shown
+
+
+def test_of_several_runs_those_that_are_being_written_are_passed_over_and_said(
+    tmp_path: Path, answers: Answers
+) -> None:
+    run = kept(tmp_path, hours_ago=1)
+    with BatchRun(tmp_path, now=NOON) as batch, BatchRun(tmp_path, now=NOON) as second:
+        chosen = event({"delete": f"{batch.folder.name} {run}"})
+        asked = answers.ask(Look(), chosen, READER)[0]
+        assert "Still being written, so not deleted: 1." in asked
+        assert f'data-delete="{run}"' in asked
+        _, summary, shown, *_ = answers.delete(Look(), "", chosen, READER)
+        assert text_of(summary).startswith("Deleted: call.wav. Still being written, so not deleted: 1. Runs: 2")
+        assert shown.count("being written") == 2
+        both = event({"delete": f"{batch.folder.name} {second.folder.name}"})
+        question, problem, *_ = answers.ask(Look(), both, READER)
+        assert question == gr.skip()
+        assert "Still being written, so not deleted: 2." in problem
+        assert batch.summary.exists()
+
+
+def test_runs_that_the_disk_keeps_are_said_with_the_reason(
+    tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, other = kept(tmp_path), kept(tmp_path, "other.wav", 1)
+    delete_run = history_room.delete_run
+
+    def refuse(outputs: Path, name: str) -> None:
+        if name == other:
+            raise FolderNotWritable(outputs.name, "Permission denied")
+        delete_run(outputs, name)
+
+    monkeypatch.setattr(history_room, "delete_run", refuse)
+    for names, said in ((f"{other} {run}", "Deleted: call.wav. Could not"), (other, "Could not")):
+        _, summary, shown, *_ = answers.delete(Look(), "", event({"delete": names}), READER)
+        assert text_of(summary).startswith(f"{said} be deleted: 1. The results cannot be written into outputs/")
+        assert "other.wav" in shown
+        assert str(tmp_path) not in summary
+
+
+def test_several_runs_come_in_one_zip_without_those_that_went(tmp_path: Path, answers: Answers) -> None:
+    run, batch, gone = kept(tmp_path), kept_batch(tmp_path, "a.wav", "b.wav", hours_ago=1), kept(tmp_path, hours_ago=2)
+    shutil.rmtree(tmp_path / gone)
+    link, summary, shown, look = answers.pack(Look("a"), event({"pack": f"{run} {batch} {gone}"}), READER)
+    assert re.fullmatch(
+        r'<a href="streams/[\w-]{20,}/outputs_2_runs.zip" download="outputs_2_runs.zip" hidden></a>', link
+    )
+    assert sizeless(summary).startswith("The download begins. Runs: 2, 7 files, n KB. Gone already: 1. Found: 2 of 2")
+    assert (look, "data-run" in shown) == (Look("a"), True)
+    assert f"{run}.zip" in answers.pack(Look(), event({"pack": run}), READER)[0]
+    assert answers.pack(Look(), event({"pack": gone}), READER)[0] == ""
+
+
+@pytest.mark.parametrize(
+    "said", [{"pack": "../x"}, {"pack": ""}, {"pack": ["x"]}, {"pack": f"{NOON_RUN}/.."}, {}, None]
+)
+def test_what_is_no_run_is_not_packed(tmp_path: Path, answers: Answers, said: Any) -> None:
+    kept(tmp_path)
+    link, problem, *_ = answers.pack(Look(), event(said), READER)
+    assert link == ""
+    assert "This result is not there." in problem
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"delete": "../x"},
+        {"delete": ""},
+        {"delete": {"a": 1}},
+        {"delete": [NOON_RUN]},
+        {"delete": f" {NOON_RUN}/"},
+        {"delete": f"clients/ann/{NOON_RUN} ../{NOON_RUN} {NOON_RUN}\n{NOON_RUN}"},
+        {},
+        None,
+    ],
+)
 def test_what_is_no_run_is_neither_asked_about_nor_deleted(tmp_path: Path, answers: Answers, said: Any) -> None:
     kept(tmp_path)
-    for answer in (answers.ask(event(said), READER), answers.delete(Look(), "", event(said), READER)):
+    for answer in (answers.ask(Look(), event(said), READER), answers.delete(Look(), "", event(said), READER)):
         assert "This result is not there." in answer[1]
     assert [path.name for path in tmp_path.iterdir()] == [NOON_RUN]
 

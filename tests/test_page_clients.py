@@ -221,3 +221,36 @@ def test_the_head_of_the_page_names_who_is_signed_in(ann: httpx.Client) -> None:
     shown = json.dumps(call(ann, load)["data"])
     assert "Signed in as ann" in shown
     assert 'href=\\"logout\\"' in shown
+
+
+def chosen(client: httpx.Client, part: str, event: str, run: str, inputs: int) -> str:
+    """What the tab History answers to an event of one of its parts that names a run, forged or not."""
+    config = client.get("config").json()
+    target = [component(config, part), event]
+    index = next(d["id"] for d in config["dependencies"] if target in d["targets"])
+    said = {
+        "data": [None] * inputs,
+        "fn_index": index,
+        "session_hash": SESSION,
+        "event_data": {event: run, "pack": run},
+    }
+    client.post("gradio_api/queue/join", json=said).raise_for_status()
+    return json.dumps(heard(client)[-1], ensure_ascii=False)
+
+
+def test_who_names_the_runs_of_another_client_neither_deletes_nor_packs_them(
+    recognizer: FakeRecognizer, ann: httpx.Client, bo: httpx.Client, recording: Path
+) -> None:
+    recognised(ann, recording)
+    run = runs(recognizer, "clients/ann")[-1]
+    for forged in (run, f"../ann/{run}", f"clients/ann/{run}"):
+        assert "Delete this run?" not in chosen(bo, "history-list", "delete", forged, 1)
+        assert "streams/" not in chosen(bo, "history-list", "download", forged, 1)
+        chosen(bo, "history-question", "delete", forged, 2)
+    assert run in runs(recognizer, "clients/ann")
+    (zipped,) = re.findall(r"streams/[\w-]{20,}/outputs_\w+\.zip", chosen(ann, "history-list", "download", run, 1))
+    assert ann.get(zipped).content.startswith(b"PK")
+    assert bo.get(zipped).status_code == 404
+    assert "Delete this run?" in chosen(ann, "history-list", "delete", run, 1)
+    assert "Deleted: secret call.wav." in chosen(ann, "history-question", "delete", run, 2)
+    assert run not in runs(recognizer, "clients/ann")

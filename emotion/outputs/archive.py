@@ -1,8 +1,8 @@
-"""A run as a zip that is sent while it is made: no more of it is in memory than one piece."""
+"""Runs as a zip that is sent while it is made: no more of it is in memory than one piece."""
 
 import os
 import zipfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,17 +12,18 @@ _SEND_BYTES = 1 << 18
 _STORED_SUFFIXES = frozenset({".wav", ".npy", ".npz"})
 
 
-def zip_chunks(folder: Path) -> Iterator[bytes]:
-    """The zip of all files of a folder, each under the folder's name; links are left out.
+def zip_chunks(folders: Sequence[Path]) -> Iterator[bytes]:
+    """The zip of all files of some folders, each under its folder's name; links are left out.
 
     An OSError of a file that goes meanwhile passes through: half a zip must not look whole.
     """
     outlet = _Outlet()
     # Over an outlet that cannot seek, zipfile writes sizes behind the content; beyond 2 GB it is ZIP64 by itself.
     with zipfile.ZipFile(outlet, "w", strict_timestamps=False) as archive:
-        for path in list(_files(folder)):  # all of them now: a walk passes over what goes meanwhile
+        # All of them now: a walk passes over what goes meanwhile.
+        for path, home in [(path, folder.parent) for folder in folders for path in _files(folder)]:
             # Closed, since a reader who goes leaves it half way, and zipfile insists on an end.
-            with closing(_pack(archive, path, f"{folder.name}/{path.relative_to(folder).as_posix()}")) as steps:
+            with closing(_pack(archive, path, path.relative_to(home).as_posix())) as steps:
                 for _ in steps:
                     if outlet.size_bytes >= _SEND_BYTES:
                         yield outlet.take()

@@ -9,11 +9,11 @@ import contextlib
 import os
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emotion.errors import RunNotFound
+from emotion.errors import EmotionError, RunIsOpen, RunNotFound
 from emotion.outputs.archive import zip_chunks
 from emotion.outputs.entries import ClipEntry, Read, RunEntry, read_run, stamp_of
 from emotion.outputs.locks import is_locked
@@ -23,7 +23,7 @@ from emotion.outputs.retention import delete_run
 from emotion.outputs.run import SUMMARY_FILE, ClipFiles
 from emotion.outputs.stored import read_clip
 
-__all__ = ["ClipEntry", "History", "RunEntry", "RunPage", "matching_clips"]
+__all__ = ["ClipEntry", "Deletion", "History", "RunEntry", "RunPage", "matching_clips"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,19 @@ class RunPage:
     total: int
     kept_runs: int
     kept_bytes: int
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What became of runs that were to be deleted. That some were `gone` before is no fault; those that are `open` are
+    being written and stay, and so do those that `failed`, of which `error` says why.
+    """
+
+    deleted: tuple[RunEntry, ...] = ()
+    gone: tuple[str, ...] = ()
+    open: tuple[RunEntry, ...] = ()
+    failed: tuple[RunEntry, ...] = ()
+    error: EmotionError | None = None
 
 
 class History:
@@ -69,6 +82,11 @@ class History:
             raise RunNotFound
         return self._now(read.run)
 
+    def chosen(self, names: Iterable[str]) -> tuple[RunEntry, ...]:
+        """Those of some runs that are there, newest first; whatever else is named is passed over."""
+        wanted = frozenset(names)
+        return tuple(self._now(run) for run in self._all() if run.name in wanted)
+
     def has_clip(self, folder: str) -> bool:
         """Whether a clip is there, without reading it."""
         try:
@@ -83,13 +101,33 @@ class History:
         """
         return read_clip(clip_folder(self.outputs, folder))
 
-    def zip_chunks(self, name: str) -> Iterator[bytes]:
-        """A zip of the whole run, piece by piece as it is packed; raises RunNotFound at once."""
-        return zip_chunks(run_folder(self.outputs, name))
+    def zip_chunks(self, *names: str) -> Iterator[bytes]:
+        """A zip of whole runs, piece by piece as it is packed; raises RunNotFound at once if one is not there."""
+        return zip_chunks([run_folder(self.outputs, name) for name in names])
 
     def delete(self, name: str) -> None:
         """Remove a whole run; raises RunNotFound, RunIsOpen while it is being written, and FolderNotWritable."""
         delete_run(self.outputs, name)
+
+    def delete_all(self, names: Iterable[str]) -> Deletion:
+        """Remove those of some runs that are listed; what one of them meets hinders no other."""
+        wanted = tuple(dict.fromkeys(names))
+        deleted, is_open, failed = [], [], []
+        error: EmotionError | None = None
+        for run in self.chosen(wanted):
+            try:
+                self.delete(run.name)
+                deleted.append(run)
+            except RunNotFound:  # it went since it was listed
+                continue
+            except RunIsOpen:
+                is_open.append(run)
+            except EmotionError as met:
+                failed.append(run)
+                error = met
+        left = {run.name for run in (*deleted, *is_open, *failed)}
+        gone = tuple(name for name in wanted if name not in left)
+        return Deletion(tuple(deleted), gone, tuple(is_open), tuple(failed), error)
 
     def _all(self) -> list[RunEntry]:
         """Every run, newest first; only what is new or has changed is read."""

@@ -1,7 +1,8 @@
-"""The list of runs as HTML, and what is asked before one is deleted."""
+"""The list of runs as HTML, each of which can be chosen, and what stands around it."""
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from html import escape
@@ -17,7 +18,6 @@ PAGE_RUNS = 50
 # A batch shows so many of its recordings, and so many more with each further click.
 FEW_CLIPS, MORE_CLIPS = 4, 50
 MOST_TYPED = 200
-_NAMED_IN_QUESTION = 3
 _BIN = (
     '<svg viewBox="0 0 24 24" width="18" height="18" fill="none" stroke="currentColor" stroke-width="1.7" '
     'stroke-linecap="round" aria-hidden="true">'
@@ -60,7 +60,9 @@ def tools(look: Look, words: Words) -> str:
 
 
 def run_list(page: RunPage, look: Look, words: Words, today: date) -> str:
-    """The runs by day, newest first, each with buttons to open, to compare and to delete it."""
+    """The runs by day, newest first, each to be chosen, opened, compared and deleted; above them what can be done with
+    those that are chosen.
+    """
     if not page.runs:
         return _nothing_found(look, words) if page.kept_runs else _no_runs(words)
     days = "".join(
@@ -68,7 +70,7 @@ def run_list(page: RunPage, look: Look, words: Words, today: date) -> str:
         f'<ol class="runs">{"".join(_run(run, look, words) for run in runs)}</ol></section>'
         for day, runs in groupby(page.runs, key=lambda run: run.started.date())
     )
-    return days + _more_button(page, words)
+    return _choice(words) + days + _more_button(page, words)
 
 
 def summary(page: RunPage, look: Look, settings: Settings, words: Words, said: str = "") -> str:
@@ -83,7 +85,12 @@ def summary(page: RunPage, look: Look, settings: Settings, words: Words, said: s
 
 def problem(error: BaseException, words: Words) -> str:
     """In the place of the summary: why something was not done."""
-    return f'<p class="notice" role="alert">{escape(words.error(error))}</p>'
+    return notice(words.error(error))
+
+
+def notice(text: str) -> str:
+    """In the place of the summary: what was not done."""
+    return f'<p class="notice" role="alert">{escape(text)}</p>'
 
 
 def nothing_open(words: Words) -> str:
@@ -107,29 +114,19 @@ def opened(files: ClipFiles, run: RunEntry, words: Words) -> str:
     )
 
 
-def whole_run(run: RunEntry, address: str, words: Words) -> str:
+def whole_run(run: RunEntry, name: str, address: str, words: Words) -> str:
     """The link to the zip of a run."""
-    label = words("history.zip", files=_files_of(run, words))
+    label = words("history.zip", files=files_of([run], words))
     return (
         f'<nav class="downloads" aria-label="{escape(words("history.whole_run"))}">'
         f"<span>{escape(words('history.whole_run'))}</span>"
-        f'<a href="{escape(address)}" download="{escape(run.name)}.zip">{escape(label)}</a></nav>'
+        f'<a href="{escape(address)}" download="{escape(name)}">{escape(label)}</a></nav>'
     )
 
 
-def question(run: RunEntry, words: Words) -> str:
-    """A dialog that says what would be deleted and asks; the way back has the focus."""
-    return (
-        '<dialog class="ask" aria-labelledby="ask-title" aria-describedby="ask-text">'
-        f'<h2 id="ask-title">{escape(words("history.ask_title"))}</h2>'
-        f'<div id="ask-text"><p class="ask-name">{escape(_names(run, words))}</p>'
-        f"<p>{escape(moment_name(run.started, words))} · "
-        f"{escape(_files_of(run, words))}</p>"
-        f"<p>{escape(words('history.ask_warning'))}</p></div>"
-        f'<div class="ask-buttons"><button type="button" data-cancel autofocus>{escape(words("page.cancel"))}</button>'
-        f'<button type="button" class="danger" data-delete="{escape(run.name)}">{escape(words("history.delete"))}'
-        "</button></div></dialog>"
-    )
+def packed(name: str, address: str) -> str:
+    """A link that the browser follows by itself."""
+    return f'<a href="{escape(address)}" download="{escape(name)}" hidden></a>'
 
 
 def name_of(run: RunEntry, words: Words) -> str:
@@ -153,6 +150,25 @@ def moment_name(moment: datetime, words: Words) -> str:
     return f"{_date(moment.date(), words)} {moment:%H:%M}"
 
 
+def files_of(runs: Sequence[RunEntry], words: Words) -> str:
+    """How many files some runs have, and what they take."""
+    count, size_bytes = sum(run.file_count for run in runs), sum(run.size_bytes for run in runs)
+    return words("history.one_file" if count == 1 else "history.files", count=count, size=_size(size_bytes))
+
+
+def _choice(words: Words) -> str:
+    """What can be done with the runs that are chosen; the browser alone knows which, and fills it in."""
+    count = words("history.chosen", count="{count}")
+    return (
+        f'<div class="choice" role="group" aria-label="{escape(words("history.choice"))}">'
+        f'<label><input type="checkbox" data-all><span>{escape(words("history.choose_all"))}</span></label>'
+        f'<span class="choice-count" role="status" data-words="{escape(count)}"></span>'
+        f'<button type="button" class="quiet" data-pack="" hidden>{escape(words("history.pack"))}</button>'
+        f'<button type="button" class="quiet danger" data-delete="" hidden>{escape(words("history.delete"))}</button>'
+        "</div>"
+    )
+
+
 def _run(run: RunEntry, look: Look, words: Words) -> str:
     content = _batch(run, look, words) if run.is_batch else _clip(run.clips[0], look, words, f"{run.started:%H:%M}")
     name = escape(words("history.delete_it", name=name_of(run, words)))
@@ -160,7 +176,9 @@ def _run(run: RunEntry, look: Look, words: Words) -> str:
         f'<button type="button" class="run-delete" data-delete="{escape(run.name)}" aria-label="{name}" '
         f'title="{name}">{_BIN}</button>'
     )
-    return f'<li class="run" data-run="{escape(run.name)}"><div class="run-body">{content}</div>{delete}</li>'
+    choose = escape(words("history.choose_it", name=name_of(run, words), time=f"{run.started:%H:%M}"))
+    box = f'<label class="run-choose"><input type="checkbox" aria-label="{choose}"></label>'
+    return f'<li class="run" data-run="{escape(run.name)}">{box}<div class="run-body">{content}</div>{delete}</li>'
 
 
 def _clip(clip: ClipEntry, look: Look, words: Words, time: str = "") -> str:
@@ -266,19 +284,6 @@ def _nothing_found(look: Look, words: Words) -> str:
 
 def _note(emoji: str, title: str, text: str, button: str) -> str:
     return f'<div class="history-note">{_emoji(emoji)}<h2>{escape(title)}</h2><p>{escape(text)}</p>{button}</div>'
-
-
-def _names(run: RunEntry, words: Words) -> str:
-    """The recording of a run; of a batch how many, and the first of them."""
-    if not run.is_batch:
-        return run.clips[0].file
-    names = [clip.file for clip in run.clips[:_NAMED_IN_QUESTION]] + ["…"] * (len(run.clips) > _NAMED_IN_QUESTION)
-    return " · ".join([name_of(run, words), *names])
-
-
-def _files_of(run: RunEntry, words: Words) -> str:
-    key = "history.one_file" if run.file_count == 1 else "history.files"
-    return words(key, count=run.file_count, size=_size(run.size_bytes))
 
 
 def _size(size_bytes: int) -> str:

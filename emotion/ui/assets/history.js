@@ -1,7 +1,8 @@
 // The list of runs. Runs as `js_on_load` of its gr.HTML, which gives `element`, `trigger` and `watch`. A click goes to
 // the server as an event; its answer changes the list in place, and the focus then stands where the reader goes on.
 const EVENTS = {
-  open: "select", compare: "click", delete: "delete", more: "expand", unfold: "expand", recognise: "upload",
+  open: "select", compare: "click", delete: "delete", pack: "download", more: "expand", unfold: "expand",
+  recognise: "upload",
 };
 let goOn = null; // finds what gets the focus once the list has changed
 
@@ -38,12 +39,13 @@ element.addEventListener("click", (event) => {
   trigger(EVENTS[way], said);
 });
 
-// What a run that goes leaves the focus to: the next one, else the one before.
+// What a run that goes leaves the focus to: the next one, else the one before. Several leave it to what is above the
+// list and always in sight, so that the list stays where it was scrolled to.
 element.addEventListener("leave", (event) => {
   const names = [...element.querySelectorAll(".run")].map((run) => run.dataset.run);
   const place = names.indexOf(event.detail);
-  const heir = names[place + 1] || names[place - 1];
-  goOn = () => (heir && inRun(heir, "button")) || first("button");
+  const heir = place < 0 ? null : names[place + 1] || names[place - 1];
+  goOn = () => (heir ? inRun(heir, "button") : first("[data-all]")) || first("button");
 });
 
 watch("value", () => {

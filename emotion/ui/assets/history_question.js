@@ -1,4 +1,4 @@
-// The question before a run is deleted. Runs as `js_on_load` of its gr.HTML; a <dialog> keeps the focus, and Escape is
+// The question before runs are deleted. Runs as `js_on_load` of its gr.HTML; a <dialog> keeps the focus, and Escape is
 // its way back.
 element.addEventListener("click", (event) => {
   const dialog = element.querySelector("dialog");

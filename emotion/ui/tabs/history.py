@@ -1,5 +1,6 @@
 """History: the runs that are kept, to be found, opened again, compared and deleted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -7,8 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from emotion.errors import EmotionError, RunIsOpen
-from emotion.ui import clip_view, comparison_render, history_render, render, theme
+from emotion.errors import EmotionError
+from emotion.outputs import RunEntry
+from emotion.outputs.history import Deletion
+from emotion.outputs.names import run_time
+from emotion.ui import clip_view, comparison_render, deletion_render, history_render, render, theme
 from emotion.ui.clip_view import ClipView, lay_out_clip
 from emotion.ui.desk import OPENING, QUIET, Desk
 from emotion.ui.history_render import MORE_CLIPS, MOST_TYPED, PAGE_RUNS, Look
@@ -27,6 +31,7 @@ class BrowseParts:
     summary: gr.HTML
     runs: gr.HTML
     question: gr.HTML
+    packed: gr.HTML
     opened: gr.HTML
     clip: ClipView
     run: gr.HTML
@@ -123,32 +128,42 @@ class Answers:
         words, place = self._desk.words(request), self._desk.place(request)
         return *self._listed(replace(look, open_clip=""), place, words), *_no_view(words)
 
-    def ask(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        """The question whether a run shall be deleted, or why it cannot be."""
-        words = self._desk.words(request)
-        try:
-            run = self._desk.place(request).history.run(_said(event, "delete"))
-            if run.is_open:
-                raise RunIsOpen(run.name)
-        except EmotionError as error:
-            return gr.skip(), history_render.problem(error, words)
-        return history_render.question(run, words), gr.skip()
+    def ask(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        """The question whether some runs shall be deleted, or why none of them can be."""
+        words, place, names = self._desk.words(request), self._desk.place(request), _runs_said(event, "delete")
+        runs = place.history.chosen(names)
+        if not runs:
+            return gr.skip(), *self._nothing_there(names, look, place, words)
+        closed = [run for run in runs if not run.is_open]
+        unchanged = (gr.skip(),) * 2
+        if not closed:
+            return gr.skip(), history_render.notice(deletion_render.all_open(runs, words)), *unchanged
+        return deletion_render.question(closed, len(runs) - len(closed), words), gr.skip(), *unchanged
 
     def delete(self, look: Look, open_clip: str, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        """The list without a run, and no clip of it open."""
+        """The list without some runs, and no clip of them open."""
         words, place = self._desk.words(request), self._desk.place(request)
-        name, history = _said(event, "delete"), place.history
-        unchanged = [gr.skip()] * len(_no_view(words))
-        try:
-            said = words("history.deleted", name=history_render.name_of(history.run(name), words))
-            history.delete(name)
-        except EmotionError as error:
-            _, *listed = self._listed(look, place, words)
-            return "", history_render.problem(error, words), *listed, *unchanged, gr.skip()
-        view: list[Any] = unchanged
-        if _is_of(look.open_clip, name):
-            look, view = replace(look, open_clip=""), list(_no_view(words))
-        return "", *self._listed(look, place, words, said), *view, "" if _is_of(open_clip, name) else gr.skip()
+        deletion = place.history.delete_all(_runs_said(event, "delete"))
+        went = {*(run.name for run in deletion.deleted), *deletion.gone}
+        view: tuple[Any, ...] = (gr.skip(),) * len(_no_view(words))
+        if _run_of(look.open_clip) in went:
+            look, view = replace(look, open_clip=""), _no_view(words)
+        said = deletion_render.outcome(deletion, words)
+        summary, *listed = self._listed(look, place, words, said)
+        summary = summary if went else history_render.notice(said)
+        return "", summary, *listed, *view, "" if _run_of(open_clip) in went else gr.skip()
+
+    def pack(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        """A link to one zip of some runs, and the list."""
+        words, place, names = self._desk.words(request), self._desk.place(request), _runs_said(event, "pack")
+        runs = place.history.chosen(names)
+        if not runs:
+            return "", *self._nothing_there(names, look, place, words)
+        said = [words("history.packed", count=len(runs), files=history_render.files_of(runs, words))]
+        if len(runs) < len(names):
+            said.append(words("history.gone", count=len(names) - len(runs)))
+        name, address = self._zip(runs, place)
+        return history_render.packed(name, address), *self._listed(look, place, words, words.joined(said))
 
     def compare(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """The open clip and a second one."""
@@ -176,15 +191,26 @@ class Answers:
         # In the time of the server, as the runs themselves.
         return summary, history_render.run_list(page, look, words, datetime.now().date()), look
 
+    def _nothing_there(self, names: Sequence[str], look: Look, place: Place, words: Words) -> tuple[Any, ...]:
+        """The list where none of some runs is there any more; or none was named at all, which only a fault does."""
+        said = deletion_render.outcome(Deletion(gone=tuple(names)), words)
+        summary, *listed = self._listed(look, place, words, said)
+        return summary if names else history_render.notice(said), *listed
+
+    def _zip(self, runs: Sequence[RunEntry], place: Place) -> tuple[str, str]:
+        """Name and address of one zip of some runs."""
+        names = [run.name for run in runs]
+        name = f"{names[0]}.zip" if len(names) == 1 else f"outputs_{len(names)}_runs.zip"
+        return name, self._desk.shelf.stream(name, partial(place.history.zip_chunks, *names), place.owner)
+
     def _view(self, folder: str, place: Place, words: Words) -> tuple[Any, ...]:
         """Values of the side with the open clip; raises an EmotionError that says why not."""
         desk, files = self._desk, place.history.open_clip(folder)
-        run = place.history.run(folder.partition("/")[0])
-        zipped = desk.shelf.stream(f"{run.name}.zip", partial(place.history.zip_chunks, run.name), place.owner)
+        run = place.history.run(_run_of(folder))
         return (
             history_render.opened(files, run, words),
             *clip_view.shown(files, desk, place, words),
-            history_render.whole_run(run, zipped, words),
+            history_render.whole_run(run, *self._zip([run], place), words),
             clip_view.log_of(files, words),
         )
 
@@ -206,8 +232,13 @@ def _said(event: gr.EventData, name: str) -> str:
     return said if isinstance(said, str) else ""
 
 
-def _is_of(folder: str, run: str) -> bool:
-    return folder.partition("/")[0] == run
+def _runs_said(event: gr.EventData, name: str) -> list[str]:
+    """The runs that the browser named, each once; what no run can be called is passed over."""
+    return [run for run in dict.fromkeys(_said(event, name).split(" ")) if run_time(run) is not None]
+
+
+def _run_of(folder: str) -> str:
+    return folder.partition("/")[0]
 
 
 def _lay_out_browse() -> BrowseParts:
@@ -215,14 +246,15 @@ def _lay_out_browse() -> BrowseParts:
         with gr.Column(scale=2, min_width=320, elem_classes="wish"):
             tools = _speaking("history-tools", "history_tools.js")
             summary = html("", "history-summary")
-            runs = _speaking("history-list", "history.js")
+            runs = _speaking("history-list", "history.js", "history_choice.js")
             question = _speaking("history-question", "history_question.js")
+            packed = _speaking("history-packed", "history_packed.js")
         with gr.Column(scale=3, min_width=320, elem_classes="outcome"):
             opened = _speaking("history-opened", "history_view.js")
             clip = lay_out_clip("history")
             run = html("", "history-run")
             log = clip_view.log_box("history-log")
-    return BrowseParts(tools, summary, runs, question, opened, clip, run, log)
+    return BrowseParts(tools, summary, runs, question, packed, opened, clip, run, log)
 
 
 def _lay_out_comparison() -> ComparisonParts:
@@ -239,9 +271,10 @@ def _lay_out_side(name: str) -> SideParts:
         return SideParts(html("", f"{name}-name"), lay_out_clip(name))
 
 
-def _speaking(name: str, script: str) -> gr.HTML:
+def _speaking(name: str, *scripts: str) -> gr.HTML:
     """A piece of HTML whose buttons say what was clicked."""
-    return gr.HTML("", js_on_load=theme.asset(script), apply_default_css=False, elem_id=name)
+    script = "".join(theme.asset(script) for script in scripts)
+    return gr.HTML("", js_on_load=script, apply_default_css=False, elem_id=name)
 
 
 def _wire(desk: Desk, tab: gr.Tab, look: gr.State, browse: BrowseParts, comparison: ComparisonParts) -> None:
@@ -254,7 +287,8 @@ def _wire(desk: Desk, tab: gr.Tab, look: gr.State, browse: BrowseParts, comparis
     browse.runs.expand(answers.more, look, listed, **QUIET)
     browse.runs.select(answers.open, look, [*listed, *browse.view, desk.open_clip], **OPENING)
     browse.opened.clear(answers.close, look, [*listed, *browse.view], **QUIET)
-    browse.runs.delete(answers.ask, None, [browse.question, browse.summary], **QUIET)
+    browse.runs.delete(answers.ask, look, [browse.question, *listed], **QUIET)
+    browse.runs.download(answers.pack, look, [browse.packed, *listed], **QUIET)
     browse.question.delete(
         answers.delete, [look, desk.open_clip], [browse.question, *listed, *browse.view, desk.open_clip], **OPENING
     )
