@@ -25,7 +25,7 @@ from emotion.engine import Engine, Progress
 from emotion.monitor import StudioWatch
 from emotion.recognizer import ModelState, engine_plan
 from emotion.settings import Settings
-from tests.fakes import FakeModel, loud_clip
+from tests.fakes import FakeModel, HeldModel, loud_clip
 
 LOUD = wav_bytes(loud_clip())
 WAV = {"Content-Type": "audio/wav"}
@@ -49,6 +49,9 @@ class ApiRecognizer:
         self.state = ModelState(self.model.card, "auto", "ready")
 
     def close(self) -> None:
+        """To be called when nobody waits for an answer any more."""
+        if isinstance(self.model, HeldModel):
+            self.model.let_go()
         self.engine.close(finish=False)
         self._outputs.cleanup()
 

@@ -273,9 +273,9 @@ def test_a_recording_waits_for_its_place_in_a_full_queue(listener, monkeypatch):
         listener.recognizer.engine.submit(loud_clip())
     inherited = listener.recognizer.submit
 
-    def watched(*arguments):
+    def watched(*arguments, **named):
         try:
-            return inherited(*arguments)
+            return inherited(*arguments, **named)
         except EngineBusy:
             refused.set()
             raise
