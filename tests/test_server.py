@@ -135,6 +135,7 @@ def test_a_server_that_is_killed_loses_no_job(start, long_recording):
 
     again = start()
     wait_for(lambda: again.says("2 jobs were taken over, of which 0 are finished"))
+    wait_for(lambda: again.says("[long] decoded"))
     for job in jobs:
         wait_for(lambda: again.ask("GET", job["links"]["self"]).status_code == 200)  # noqa: B023 - called at once
         record = again.ask("GET", job["links"]["self"]).json()

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from emotion import trace
 from emotion.access import Client
 from emotion.access.limits import Turns
 from emotion.analysis import TIMESTAMP_FORMAT
@@ -246,7 +247,13 @@ class Jobs:
 
     async def _write_down(self, job: Job, upload: Upload) -> bool:
         promise = Promise(
-            identity=job.identity, client=job.client, name=job.name, wish=job.wish, created=job.created, path=job.path
+            identity=job.identity,
+            client=job.client,
+            name=job.name,
+            wish=job.wish,
+            created=job.created,
+            path=job.path,
+            request_id=trace.request_id(),
         )
         try:
             await asyncio.to_thread(self._promises.keep, promise, upload)
@@ -284,11 +291,12 @@ class Jobs:
         """Begin a job again when no other that was left over is in work: should it end the server, it is known."""
         try:
             async with self._alone:
-                if not await asyncio.to_thread(self._promises.begin, promise):
-                    raise GivenUp(job.name)
-                await self._submit_patiently(job)
-                await self._follow(job)
-                return
+                with trace.request(promise.request_id):  # which the client knows, and the log of the server before
+                    if not await asyncio.to_thread(self._promises.begin, promise):
+                        raise GivenUp(job.name)
+                    await self._submit_patiently(job)
+                    await self._follow(job)
+                    return
         except (asyncio.CancelledError, EngineClosed):
             job.was_cancelled, job.error = True, EngineClosed()
         except Exception as error:

@@ -23,6 +23,7 @@ from emotion.api.bodies import Upload
 from emotion.api.wishes import Wish
 from emotion.errors import EmotionError, Unexpected, error_of
 from emotion.outputs.folders import disk_errors
+from emotion.trace import NO_REQUEST
 
 FOLDER = ".jobs"
 MOST_SERVERS = 64
@@ -33,7 +34,7 @@ _PROMISE, _RECORDING, _RECORD, _FILES = "job.json", "recording", "record.json", 
 
 
 class Outcome(BaseModel):
-    """How a promised job ended: with the answer that lies beside it, or with an error."""
+    """How a promised job ended: with the answer that lies beside it, or with an error; `ended` is in s since 1970."""
 
     ended: float
     cached: bool = False
@@ -48,7 +49,7 @@ class Outcome(BaseModel):
 
 
 class Promise(BaseModel):
-    """One recording that a client was told to come back for; `ended` is in seconds since 1970."""
+    """One recording that a client was told to come back for, by the request of this id."""
 
     identity: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     client: Client
@@ -56,6 +57,7 @@ class Promise(BaseModel):
     wish: Wish
     created: str
     path: str
+    request_id: str = NO_REQUEST
     beginnings: int = 1
     outcome: Outcome | None = None
 
