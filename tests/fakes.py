@@ -1,9 +1,12 @@
 """A model of thirty lines and clips whose answer is known, for tests of everything around a model."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from fnmatch import fnmatch
+from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +32,12 @@ def wait_for(condition: Callable[[], bool], patience_s: float = 30.0) -> None:
             return
         never.wait(0.02)
     raise AssertionError("it did not happen in time")
+
+
+def files_below(folder: Path, name: str = "*") -> list[Path]:
+    """The files in all folders below, also while some of them are being deleted, at which `rglob` fails."""
+    walked = (Path(here) / file for here, _, files in os.walk(folder) for file in files)
+    return sorted(path for path in walked if fnmatch(path.name, name))
 
 
 class FakeModel(CpuModel):

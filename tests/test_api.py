@@ -3,7 +3,6 @@ import io
 import json
 import tempfile
 import threading
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -14,7 +13,7 @@ from emotion.cache import PredictionCache
 from emotion.outputs import write_run
 from emotion.settings import Settings
 from tests.api_server import LATER, LOUD, WAV, ApiRecognizer, asking
-from tests.fakes import FakeModel, HeldModel, loud_clip, turning_clip, wait_for
+from tests.fakes import FakeModel, HeldModel, files_below, loud_clip, turning_clip, wait_for
 
 TURNING = wav_bytes(turning_clip())
 
@@ -44,10 +43,6 @@ def held():
     with asking(recognizer) as client:
         yield client, recognizer
         recognizer.model.let_go()
-
-
-def stored(places: Path) -> list[Path]:
-    return [path for path in places.rglob("*") if path.is_file()]
 
 
 def code_of(answer: httpx.Response) -> str:
@@ -224,7 +219,7 @@ def test_what_cannot_be_taken_is_refused_with_its_status(query, body, headers, s
         refused = client.post(f"/v1/analyses{query}", content=body, headers=headers)
         assert (refused.status_code, code_of(refused)) == (status, code)
         assert str(places) not in refused.text
-    assert stored(places) == []
+    assert files_below(places) == []
 
 
 @pytest.mark.parametrize(
@@ -254,18 +249,18 @@ def test_large_recordings_wait_on_the_disk_and_are_gone_when_they_are_answered(h
     large = wav_bytes(loud_clip(60.0))
     assert len(large) > 1_500_000
     job = client.post("/v1/analyses", files={"file": ("long.wav", large)}, headers={"Prefer": "respond-async"}).json()
-    assert [path.stat().st_size for path in stored(places)] == [len(large)]
+    assert [path.stat().st_size for path in files_below(places)] == [len(large)]
     recognizer.model.let_go()
     wait_for(lambda: client.get(job["links"]["self"]).status_code == 200)
     assert client.get(job["links"]["self"]).json()["duration_s"] == 60.0
-    assert stored(places) == []
+    assert files_below(places) == []
 
 
 def test_an_upload_that_is_refused_leaves_nothing_on_the_disk(places):
     with asking(ApiRecognizer(settings=Settings(max_file_bytes=3_000_000))) as client:
         parts = [("file", ("good.wav", wav_bytes(loud_clip(60.0)))), ("file", ("bad.wav", bytes(4_000_000)))]
         assert code_of(client.post("/v1/analyses", files=parts)) == "clip_too_large"
-        assert stored(places) == []
+        assert files_below(places) == []
 
 
 def test_a_full_queue_is_told_with_the_time_to_wait(held):

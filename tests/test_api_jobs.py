@@ -8,7 +8,7 @@ import pytest
 from emotion.audio import wav_bytes
 from emotion.settings import Settings
 from tests.api_server import LATER, LOUD, WAV, ApiRecognizer, asking
-from tests.fakes import HeldModel, loud_clip, wait_for
+from tests.fakes import HeldModel, files_below, loud_clip, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -167,9 +167,9 @@ def test_deleting_cancels_and_forgets(ask, recognizer, places):
     assert ask.get(job["links"]["self"]).status_code == 404
     recognizer.model.let_go()
     done = ask.post("/v1/analyses?exports=srt", content=LOUD, headers=WAV)
-    assert any(path.name == "emotion.srt" for path in places.rglob("*"))
+    assert files_below(places, "emotion.srt")
     assert ask.delete(done.headers["content-location"]).status_code == 204
-    wait_for(lambda: not any(path.is_file() for path in places.rglob("*")))
+    wait_for(lambda: not files_below(places))
     assert ask.delete(done.headers["content-location"]).status_code == 404
 
 
@@ -192,7 +192,7 @@ def test_a_finished_job_goes_when_its_time_is_over(places):
         done = client.post("/v1/analyses?exports=srt", content=LOUD, headers=WAV)
         assert client.get(done.headers["content-location"]).status_code == 200
         wait_for(lambda: client.get(done.headers["content-location"]).status_code == 404)
-        wait_for(lambda: not any(path.is_file() for path in places.rglob("*")))
+        wait_for(lambda: not files_below(places))
 
 
 def test_only_so_many_finished_jobs_are_kept_and_the_client_with_most_loses_first():

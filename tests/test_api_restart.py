@@ -13,7 +13,7 @@ from emotion.audio import wav_bytes
 from emotion.errors import FolderNotWritable
 from emotion.settings import Settings
 from tests.api_server import LATER, LOUD, WAV, ApiRecognizer, asking
-from tests.fakes import FakeModel, HeldModel, loud_clip, wait_for
+from tests.fakes import FakeModel, HeldModel, files_below, loud_clip, wait_for
 
 ONE, OTHER = "0" * 31 + "1", "0" * 31 + "2"
 
@@ -51,7 +51,7 @@ def promise(identity: str = ONE, **fields: object) -> Promise:
 
 
 def left_over(settings: Settings) -> list[str]:
-    return sorted(str(path.relative_to(settings.outputs)) for path in settings.outputs.rglob("*.json"))
+    return [str(path.relative_to(settings.outputs)) for path in files_below(settings.outputs, "*.json")]
 
 
 def test_a_finished_job_can_be_fetched_from_the_next_server(serve):
@@ -78,7 +78,7 @@ def test_what_was_not_finished_is_begun_again_by_the_next_server(serve, settings
         assert [answer.json()["granularity"] for answer in answers] == ["frame", "utterance"]
         fresh = client.post("/v1/analyses", content=LOUD, headers=WAV).json()
         assert answers[1].json()["scores"] == fresh["scores"]
-        wait_for(lambda: not list(settings.outputs.rglob("recording")))
+        wait_for(lambda: not files_below(settings.outputs, "recording"))
 
 
 def test_a_recording_that_became_a_job_by_its_length_is_no_exception(serve):
@@ -139,7 +139,7 @@ def test_the_time_that_a_job_is_kept_goes_on_while_no_server_runs(serve, setting
     with serve() as client:
         address = begin(client)
         end_of(client, address)
-    (file,) = settings.outputs.rglob("job.json")
+    (file,) = files_below(settings.outputs, "job.json")
     record = json.loads(file.read_text())
     record["outcome"]["ended"] -= settings.job_keep_s
     file.write_text(json.dumps(record))

@@ -13,7 +13,7 @@ from emotion.audio import decode
 from emotion.errors import EngineBusy
 from emotion.settings import Settings
 from tests.api_server import ApiRecognizer, api_app
-from tests.fakes import HeldModel, loud_clip, tone, turning_clip, wait_for
+from tests.fakes import HeldModel, files_below, loud_clip, tone, turning_clip, wait_for
 
 RATES_HZ = [8_000, 16_000, 44_100, 48_000]
 
@@ -128,7 +128,7 @@ def test_a_text_that_is_not_stop_ends_the_stream(client, places, text):
         socket.send_text(text)
         message, _, _ = last_word(socket)
     assert message["problem"]["code"] == "request_invalid"
-    wait_for(lambda: not any(path.is_file() for path in places.rglob("*")))
+    wait_for(lambda: not files_below(places))
 
 
 def test_a_piece_that_is_too_large_ends_the_stream(client):
@@ -149,8 +149,8 @@ def test_next_to_no_sound_is_too_short(client):
 def test_a_client_that_is_gone_leaves_nothing(client, recognizer, places):
     with streaming(client) as socket:
         send(socket, pcm(tone(2.0)))
-        wait_for(lambda: any(path.is_file() for path in places.rglob("*")))
-    wait_for(lambda: not any(path.is_file() for path in places.rglob("*")))
+        wait_for(lambda: bool(files_below(places)))
+    wait_for(lambda: not files_below(places))
     wait_for(lambda: recognizer.engine.queue_length == 0)
 
 
@@ -158,7 +158,7 @@ def test_who_falls_silent_for_good_is_gone(client, monkeypatch, places):
     monkeypatch.setattr(live_wire, "IDLE_S", 0.1)
     with streaming(client) as socket, pytest.raises(WebSocketDisconnect):
         socket.receive_json()
-    assert not any(path.is_file() for path in places.rglob("*"))
+    assert not files_below(places)
 
 
 def test_only_so_many_stream_at_a_time(recognizer):

@@ -22,7 +22,7 @@ from emotion.engine import EnginePlan
 from emotion.settings import Settings
 from emotion.ui.live_socket import add_live_route
 from tests.api_server import ApiRecognizer, api_app, served
-from tests.fakes import HeldModel, tone, wait_for
+from tests.fakes import HeldModel, files_below, tone, wait_for
 from tests.page_server import FakeRecognizer
 
 KEY = new_key()
@@ -253,7 +253,7 @@ def test_a_stream_ends_with_its_session_and_leaves_nothing(places):
         ben = studio.sign_in()
         with streaming(address, ben) as socket, streaming(address, {"X-API-Key": KEY}) as other:
             socket.send(pcm(2.0))
-            wait_for(lambda: any(path.is_file() for path in places.rglob("stream-*")))
+            wait_for(lambda: bool(files_below(places, "stream-*")))
             httpx.get(f"{address}/logout", headers=ben, trust_env=False)
             assert code_at_the_end(socket)[0] == 1008
             other.send(pcm(1.0))
@@ -261,7 +261,7 @@ def test_a_stream_ends_with_its_session_and_leaves_nothing(places):
             code, said = code_at_the_end(other)
         assert code == 1000
         assert '"done"' in said[-1]
-        wait_for(lambda: not any(path.is_file() for path in places.rglob("stream-*")))
+        wait_for(lambda: not files_below(places, "stream-*"))
 
 
 def test_a_stream_that_is_stopped_is_finished_though_nobody_hears_it():
