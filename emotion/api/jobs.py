@@ -211,7 +211,7 @@ class Jobs:
         except (asyncio.CancelledError, EngineClosed):
             job.was_cancelled, job.error = True, EngineClosed()
         except Exception as error:
-            job.error = error
+            await self._fail(job, error)
         finally:
             job.future = None
             self._turns.release(job.client.name)
@@ -219,13 +219,19 @@ class Jobs:
         if upload is not None:
             upload.discard()
 
-    async def _settle(self, job: Job) -> None:
-        """Keep a job that is over for a while, unless it was forgotten meanwhile."""
-        if job.promised is not None and await job.promised and job.error is not None and not job.was_cancelled:
+    async def _fail(self, job: Job, error: Exception) -> None:
+        """Note why a job has no answer, first where its promise lies."""
+        if job.promised is not None and await job.promised:
             try:
-                await asyncio.to_thread(self._promises.fail, job.identity, job.error)
+                await asyncio.to_thread(self._promises.fail, job.identity, error)
             except (EmotionError, OSError):
                 _LOG.warning("why a job failed could not be written down", exc_info=True)
+        job.error = error
+
+    async def _settle(self, job: Job) -> None:
+        """Keep a job that is over for a while, unless it was forgotten meanwhile."""
+        if job.promised is not None:
+            await job.promised
         job.task = None
         if job.identity in self._jobs:
             self._shelf.put(job)
@@ -300,7 +306,7 @@ class Jobs:
         except (asyncio.CancelledError, EngineClosed):
             job.was_cancelled, job.error = True, EngineClosed()
         except Exception as error:
-            job.error = error
+            await self._fail(job, error)
         job.is_left_over = False
         await self._settle(job)
 
