@@ -1,6 +1,7 @@
 """What a client was told to come back for is there although the server was started again meanwhile."""
 
 import json
+import shutil
 
 import httpx
 import pytest
@@ -199,8 +200,42 @@ def test_what_cannot_be_read_is_deleted_and_said(tmp_path, caplog):
     (tmp_path / FOLDER / "server-0" / ONE / "job.json").write_text('{"identity": "../../etc"}')
     (tmp_path / FOLDER / "server-0" / "unwritten").mkdir()
     assert [kept.identity for kept in Promises(tmp_path).restore()] == [OTHER]
-    assert "cannot be read" in caplog.text
+    assert "cannot be understood" in caplog.text
     assert sorted(path.name for path in (tmp_path / FOLDER / "server-0").iterdir()) == [OTHER, "lock"]
+
+
+def test_a_job_whose_files_somebody_took_away_is_gone_and_hinders_no_start(serve, settings):
+    with serve() as client:
+        gone, there = begin(client), begin(client)
+        assert [end_of(client, address).status_code for address in (gone, there)] == [200, 200]
+    shutil.rmtree(settings.outputs / FOLDER / "server-0" / gone.rpartition("/")[2] / "files")
+    with serve() as client:
+        assert [client.get(address).status_code for address in (gone, there)] == [404, 200]
+
+
+def test_what_a_disk_cannot_read_today_is_left_for_the_next_start(tmp_path, caplog):
+    earlier = Promises(tmp_path)
+    earlier.keep(promise(), Upload("a.wav", LOUD))
+    earlier.close()
+    file = tmp_path / FOLDER / "server-0" / ONE / "job.json"
+    file.rename(file.with_name("aside"))
+    file.mkdir()  # what no file can be read from
+    today = Promises(tmp_path)
+    assert today.restore() == []
+    assert "cannot be read" in caplog.text
+    today.close()
+    file.rmdir()
+    file.with_name("aside").rename(file)
+    assert [kept.identity for kept in Promises(tmp_path).restore()] == [ONE]
+
+
+def test_a_promise_that_finds_no_room_leaves_nothing(tmp_path):
+    promises = Promises(tmp_path)
+    with pytest.raises(FolderNotWritable):
+        promises.keep(promise(), Upload("a.wav", tmp_path / "nowhere.wav"))
+    assert files_below(tmp_path, "recording") == []
+    assert not (tmp_path / FOLDER / "server-0" / ONE).exists()
+    promises.close()
 
 
 def test_a_disk_that_takes_no_promise_costs_a_line_and_no_job(tmp_path, caplog):

@@ -290,7 +290,11 @@ class Jobs:
             return
         job.error = promise.outcome.error
         if job.error is None:
-            job.answer = self._promises.answer(job.identity, promise.outcome)
+            try:
+                job.answer = self._promises.answer(job.identity, promise.outcome)
+            except OSError:  # somebody took its files away
+                self.forget(job)
+                return
         self._shelf.put(job, time.time() - promise.outcome.ended)
 
     async def _resume(self, job: Job, promise: Promise) -> None:

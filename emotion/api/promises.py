@@ -4,7 +4,7 @@ Each server holds one folder below `.jobs` among the outputs. What is left in th
 order or by a crash, is taken over by the next one that starts.
 """
 
-import json
+import contextlib
 import logging
 import os
 import shutil
@@ -95,12 +95,16 @@ class Promises:
     def keep(self, promise: Promise, upload: Upload) -> None:
         """Write a promise down, with the recording that it is about."""
         folder = self.room(promise.identity)
-        with disk_errors(folder, 0):
-            if isinstance(upload.source, bytes):
-                (folder / _RECORDING).write_bytes(upload.source)
-            else:
-                _link_or_copy(upload.source, folder / _RECORDING)
-            _write(folder, promise)
+        try:
+            with disk_errors(folder, 0):
+                if isinstance(upload.source, bytes):
+                    (folder / _RECORDING).write_bytes(upload.source)
+                else:
+                    _link_or_copy(upload.source, folder / _RECORDING)
+                _write(folder, promise)
+        except EmotionError:  # half a recording would only take the room that is missing
+            self.drop(promise.identity)
+            raise
 
     def recording(self, identity: str) -> Path:
         return self._folder(identity) / _RECORDING
@@ -144,7 +148,7 @@ class Promises:
         self._end(self._folder(identity), Outcome(ended=time.time(), code=told.code, message=told.message))
 
     def answer(self, identity: str, outcome: Outcome) -> Answer:
-        """The answer that was kept."""
+        """The answer that was kept; raises OSError where somebody took its files away."""
         folder = self._folder(identity)
         files = {path.name: path for path in sorted((folder / _FILES).iterdir())}
         size_bytes = sum(path.stat().st_size for path in (*files.values(), folder / _RECORD))
@@ -162,7 +166,8 @@ class Promises:
         if self._home is not None:
             for promise in self._readable(self._home):
                 if promise.outcome is None:
-                    self._note(promise.identity, beginnings=0)
+                    with contextlib.suppress(EmotionError):  # it only counts one beginning too many
+                        self._note(promise.identity, beginnings=0)
         for lock in self._held:
             lock.release()
 
@@ -195,13 +200,16 @@ class Promises:
         for file in home.glob(f"*/{_PROMISE}"):
             try:
                 promise = Promise.model_validate_json(file.read_bytes())
-                if promise.identity == file.parent.name:
-                    yield promise
-                    continue
-            except (OSError, ValidationError):
-                pass
-            _LOG.warning("a job that an earlier server left cannot be read; it is deleted")
-            shutil.rmtree(file.parent, ignore_errors=True)
+            except OSError as error:  # it may be there again at the next start
+                _LOG.warning("a job that an earlier server left cannot be read (%s)", error.strerror)
+                continue
+            except ValidationError:
+                promise = None
+            if promise is not None and promise.identity == file.parent.name:
+                yield promise
+            else:
+                _LOG.warning("a job that an earlier server left cannot be understood; it is deleted")
+                shutil.rmtree(file.parent, ignore_errors=True)
 
     def _end(self, folder: Path, outcome: Outcome) -> None:
         self._note(folder.name, outcome=outcome)
@@ -223,7 +231,7 @@ def _in_order(promise: Promise) -> tuple[bool, float, str]:
 def _write(folder: Path, promise: Promise) -> None:
     """At once or not at all."""
     new = folder / f"{_PROMISE}.new"
-    new.write_text(json.dumps(promise.model_dump(mode="json")), encoding="utf-8")
+    new.write_text(promise.model_dump_json(), encoding="utf-8")
     new.replace(folder / _PROMISE)
 
 
