@@ -39,7 +39,7 @@ def main() -> None:
         wanted.duration, wanted.later, wanted.repeats = 3.0, 1, 1
     try:
         runs = measure(wanted)
-    except sides.NotHere as reason:
+    except sides.ReplicaUnavailable as reason:
         parser.exit(1, f"not here: {reason}\n")
     rows: list[tuple[object, ...]] = [(name, *cells(uses)) for name, uses in runs.items()]
     rows += [(name, *figures) for name, figures in PUBLISHED.items()]

@@ -146,7 +146,7 @@ def number(value: float | None, form: str = ".0f") -> str:
 
 def machine() -> str:
     """Processor, cores, memory, cards and system in a few words."""
-    from emotion.monitor import describe_machine
+    from emotion.hardware import describe_machine
 
     return describe_machine()
 
@@ -172,6 +172,6 @@ def today() -> str:
 
 def physical_cores() -> int:
     """Cores without hyper-threads that this process may use."""
-    from emotion.monitor import usable_cores
+    from emotion.hardware import usable_cores
 
     return usable_cores().physical

@@ -16,7 +16,7 @@ import resources
 import sides
 
 from emotion.audio import SAMPLE_RATE_HZ
-from emotion.checkpoint.config import NetworkConfig, read_config
+from emotion.model.checkpoint.config import NetworkConfig, read_config
 
 FUNASR_THREADS = 4  # the default of its argument `ncpu`
 HEADER = (

@@ -13,7 +13,7 @@ from typing import Any
 import bench
 import sides
 
-from emotion.checkpoint.config import NetworkConfig
+from emotion.model.checkpoint.config import NetworkConfig
 
 SIZES = (1024, 2048, 3072, 4096)
 REPEATS = 3
@@ -43,7 +43,7 @@ def measure(threads: int, device: str = "cpu", quick: bool = False) -> Rates:
     try:
         with sides.Side(Products, threads, device) as side:
             return dict(side.ask("rates", SIZES[:1] if quick else SIZES))
-    except sides.NotHere:
+    except sides.ReplicaUnavailable:
         return {}
 
 

@@ -11,10 +11,10 @@ import bench
 import numpy as np
 
 from emotion.analysis import Analysis
+from emotion.analysis.windows import Plan, count_windows, cut_windows
 from emotion.audio import Clip, decode
 from emotion.engine import Engine, EnginePlan
 from emotion.model import FRAME_RATE_HZ, SpeechModel, num_frames
-from emotion.windows import Plan, count_windows, cut_windows
 
 # Window and context in seconds.
 PLANS = ((20, 1), (20, 2), (30, 2), (30, 3), (30, 5), (40, 5), (50, 5), (40, 8))
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _models(folder: Path | None) -> list[tuple[str, SpeechModel]]:
-    from emotion.recognizer import Recognizer
+    from emotion.engine.recognizer import Recognizer
 
     found = []
     with bench.checkpoint(folder) as given:

@@ -23,7 +23,7 @@ _END_S = 30
 _NO_CARD = "no graphics card"
 
 
-class NotHere(Exception):
+class ReplicaUnavailable(Exception):
     """This machine, or this version, does not have what the side needs; the message says what."""
 
 
@@ -117,7 +117,7 @@ class Side:
             self._process.join()
             raise RuntimeError(f"a side ended without an answer, exit code {self._process.exitcode}") from None
         if kind == "not here":
-            raise NotHere(value)
+            raise ReplicaUnavailable(value)
         if kind == "failed":
             raise RuntimeError(value)
         return value
@@ -210,7 +210,7 @@ def open_ours(variant: Variant, folder: Path, threads: int, **settings: Any) -> 
 
 
 def open_recognizer(variant: Variant, folder: Path, threads: int, **settings: Any) -> Any:
-    from emotion.recognizer import Recognizer
+    from emotion.engine.recognizer import Recognizer
 
     how: dict[str, Any] = {"runtime": variant.runtime, "device": variant.device, "precision": variant.precision}
     return Recognizer(str(folder), inference_threads=threads, **how, **settings)
@@ -252,7 +252,7 @@ def opened(wanted: Iterable[Variant], make: Callable[..., object], *args: object
                 if variant.runtime != "funasr":
                     prepare(make, variant, *args)
                 sides.here[variant] = stack.enter_context(Side(make, variant, *args))
-            except NotHere as reason:
+            except ReplicaUnavailable as reason:
                 sides.away[variant] = str(reason)
         yield sides
 

@@ -47,7 +47,7 @@ def main() -> None:
             for name, (make, variant) in makers.items():
                 try:
                     used = run(make, variant, folder, mp3, wanted.threads or bench.physical_cores())
-                except sides.NotHere as reason:
+                except sides.ReplicaUnavailable as reason:
                     notes += [] if turn else [f"{name}: not here ({reason})"]
                     continue
                 runs[name] += [used] if turn else []  # the first fills the page cache and converts the weights

@@ -25,9 +25,9 @@ WARM_UP_CLIPS = 8
 HEADER = (
     "side", "batch_frames", "time, s", "best, s", "clips/s", "sound s/s", "times faster", "wait p50, s", "wait p95, s",
 )  # fmt: skip
-Budget = int | None
+MemoryBudget = int | None
 """Frames of a batch: None leaves them to the default, 1 makes no batches."""
-Key = tuple[sides.Variant, Budget]
+Key = tuple[sides.Variant, MemoryBudget]
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def alternate(
                 settings = wait if budget is None else {"batch_frames": budget, **wait}
                 try:
                     passes.setdefault((variant, budget), []).append(side.ask("run", lengths, settings))
-                except sides.NotHere as reason:
+                except sides.ReplicaUnavailable as reason:
                     away[variant, budget] = str(reason)
     return {key: passed for key, passed in passes.items() if passed}, away
 

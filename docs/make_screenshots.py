@@ -67,15 +67,15 @@ def photograph(browser: Browser, url: str, locale: str, recording: Path | None, 
     expect(page.locator("#model .model")).to_be_visible(timeout=RESULT_MS)
     page.locator("#granularity label").nth(1).click()
     page.locator("#embedding input").check()
-    recognise(page, "cross")
-    recognise(page, "cheerful" if recording is None else recording)
+    recognize(page, "cross")
+    recognize(page, "cheerful" if recording is None else recording)
     page.locator("#timeline canvas").hover()
     names = [picture(page, f"page.{language}.png"), live(page, language), history(page, language)]
     context.close()
     return names
 
 
-def recognise(page: Page, sound: str | Path) -> None:
+def recognize(page: Page, sound: str | Path) -> None:
     """Take a sample by its name, or a recording, and wait for its result."""
     if page.locator("#recording a[download]").count():
         page.locator("#recording .icon-button-wrapper button").last.click()

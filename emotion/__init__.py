@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from emotion.analysis import Analysis, Segment
     from emotion.audio import Clip
+    from emotion.engine.recognizer import Recognizer
     from emotion.errors import EmotionError
     from emotion.labels import EMOTIONS
-    from emotion.recognizer import Recognizer
 
 __version__ = "0.4.0"
 __all__ = ["EMOTIONS", "Analysis", "Clip", "EmotionError", "Recognizer", "Segment"]
@@ -22,7 +22,7 @@ _ROOM_OF = {
     "Clip": "emotion.audio",
     "EMOTIONS": "emotion.labels",
     "EmotionError": "emotion.errors",
-    "Recognizer": "emotion.recognizer",
+    "Recognizer": "emotion.engine.recognizer",
     "Segment": "emotion.analysis",
 }
 

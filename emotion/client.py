@@ -156,7 +156,7 @@ class Client:
         """End the connections."""
         self._http.close()
 
-    def analyse(
+    def analyze(
         self,
         recording: Path | str | bytes,
         *,

@@ -15,7 +15,7 @@ class Emotion:
     token: str
     chinese: str
     emoji: str
-    colour: str
+    color: str
 
     @property
     def english(self) -> str:
@@ -59,7 +59,7 @@ def is_masked(token: str) -> bool:
 
 def emotion_of(key: str) -> Emotion:
     """The emotion behind a label; a label of a foreign checkpoint shows its own word in the colour of `unknown`."""
-    return EMOTION_BY_KEY.get(key) or Emotion(key, key, key, "❓", EMOTION_BY_KEY["unknown"].colour)
+    return EMOTION_BY_KEY.get(key) or Emotion(key, key, key, "❓", EMOTION_BY_KEY["unknown"].color)
 
 
 def clock(time_s: float) -> str:

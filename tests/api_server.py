@@ -16,14 +16,14 @@ from starlette.middleware import Middleware
 
 from emotion.access import Client
 from emotion.access.limits import Turns
-from emotion.access.middleware import Faults, RequestId
+from emotion.access.middleware import ErrorMiddleware, RequestId
 from emotion.analysis import Analysis, Granularity, Options
 from emotion.api import add_api
 from emotion.audio import Clip, Source, wav_bytes
 from emotion.cache import PredictionCache
 from emotion.engine import Engine, Progress
+from emotion.engine.recognizer import ModelState, engine_plan
 from emotion.monitor import StudioWatch
-from emotion.recognizer import ModelState, engine_plan
 from emotion.settings import Settings
 from tests.fakes import FakeModel, HeldModel, loud_clip
 
@@ -92,7 +92,7 @@ def api_app(recognizer: ApiRecognizer, **limits: Any) -> FastAPI:
         yield
         recognizer.close()
 
-    doors = [Middleware(RequestId), Middleware(Faults), Middleware(ByHeader)]
+    doors = [Middleware(RequestId), Middleware(ErrorMiddleware), Middleware(ByHeader)]
     app = FastAPI(lifespan=lifespan, middleware=doors, docs_url=None, redoc_url=None, openapi_url=None)
     watch, turns = StudioWatch(recognizer.engine), Turns(recognizer.settings.jobs_per_client)
     add_api(app, recognizer, watch, turns, **limits)  # type: ignore[arg-type]

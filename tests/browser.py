@@ -107,7 +107,7 @@ def choose(page: Page, path: Path) -> None:
     expect(page.locator("#recording [aria-label='Clear'], #recording button[aria-label='清除']").first).to_be_visible()
 
 
-def recognise(page: Page) -> None:
+def recognize(page: Page) -> None:
     page.locator("#recognise").click()
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 import yaml
 
-from emotion.checkpoint.config import network_config
-from emotion.checkpoint.state import ENCODER, StateTensor, state_tensors
+from emotion.model.checkpoint.config import network_config
+from emotion.model.checkpoint.state import ENCODER, StateTensor, state_tensors
 
 TOKENS = (
     "生气/angry",

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion.analysis import Analysis, Granularity, Options, analyse
+from emotion.analysis import Analysis, Granularity, Options
+from emotion.analysis import analyze as analyze_prediction
+from emotion.analysis.windows import Plan, Stitcher, cut_windows
 from emotion.audio import SAMPLE_RATE_HZ, Clip
 from emotion.errors import OutOfMemory
 from emotion.labels import EMOTIONS
 from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, Collect, CpuModel, FloatArray, ModelCard, Prediction
-from emotion.windows import Plan, Stitcher, cut_windows
 
 LABELS = tuple(emotion.key for emotion in EMOTIONS)
 LOUD = 0.3
@@ -160,4 +161,4 @@ def analyze(
     stitcher = Stitcher(clip, model.card, options.keeps_frames)
     for window in cut_windows(clip, plan):
         stitcher.add(window, model.predict([window.samples])[0])
-    return analyse(clip, model.card, options, plan, stitcher.finish(), NOON)
+    return analyze_prediction(clip, model.card, options, plan, stitcher.finish(), NOON)

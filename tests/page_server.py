@@ -22,17 +22,17 @@ from emotion.access.sessions import Sessions
 from emotion.analysis import Analysis, Granularity, Options
 from emotion.audio import Source
 from emotion.engine import Engine, EnginePlan, Progress
+from emotion.engine.recognizer import ModelState
 from emotion.model import FloatArray, Prediction
 from emotion.monitor import StudioWatch
-from emotion.recognizer import ModelState
 from emotion.settings import Settings
-from emotion.ui.desk import Desk
-from emotion.ui.details import Details
+from emotion.ui.file_links import FileLinks
 from emotion.ui.page import mount_page
-from emotion.ui.place import Places, Reader
+from emotion.ui.page_context import PageContext
 from emotion.ui.runs import Runs
-from emotion.ui.shelf import Shelf
+from emotion.ui.timeline_detail import Details
 from emotion.ui.words import Words
+from emotion.ui.workspace import PageVisitor, Workspaces
 from tests.fakes import FakeModel
 
 
@@ -138,20 +138,22 @@ def serve_page(recognizer: FakeRecognizer) -> Iterator[str]:
             thread.join(10)
 
 
-def reader_of(recognizer: FakeRecognizer, session: str = "session", owner: str = "") -> Reader:
+def reader_of(recognizer: FakeRecognizer, session: str = "session", owner: str = "") -> PageVisitor:
     """Somebody who looks at the page, in English."""
-    return Reader(session, owner or "address:test", "-", Places(recognizer.settings.outputs).of(owner), Words("en"))
+    return PageVisitor(
+        session, owner or "address:test", "-", Workspaces(recognizer.settings.outputs).of(owner), Words("en")
+    )
 
 
-def lay_out_desk(recognizer: FakeRecognizer) -> Desk:
+def lay_out_desk(recognizer: FakeRecognizer) -> PageContext:
     """What a tab works with, without a page around it."""
     turns, watch = Turns(recognizer.settings.jobs_per_client), StudioWatch(recognizer.engine)
 
-    async def laid_out() -> Desk:
+    async def laid_out() -> PageContext:
         # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.
         with gr.Blocks():
             tabs, open_clip = gr.Tabs(), gr.State("")
-        runs, places = Runs(recognizer, turns), Places(recognizer.settings.outputs)  # type: ignore[arg-type]
-        return Desk(recognizer, watch, turns, runs, places, Shelf(), Details(0.5), tabs, open_clip)  # type: ignore[arg-type]
+        runs, places = Runs(recognizer, turns), Workspaces(recognizer.settings.outputs)  # type: ignore[arg-type]
+        return PageContext(recognizer, watch, turns, runs, places, FileLinks(), Details(0.5), tabs, open_clip)  # type: ignore[arg-type]
 
     return asyncio.run(laid_out())

@@ -9,10 +9,10 @@ from emotion.analysis import (
     smooth,
     softmax,
 )
+from emotion.analysis.windows import Plan, count_windows, cut_windows, is_silent
 from emotion.audio import SAMPLE_RATE_HZ, Clip
 from emotion.errors import ClipTooShort
 from emotion.model import num_frames
-from emotion.windows import Plan, count_windows, cut_windows, is_silent
 from tests.fakes import LABELS, QUIET, analyze, loud_clip, tone, turning_clip
 
 SHORT_WINDOWS = Plan(exact_limit_s=1.0, window_s=3.0, context_s=0.5)
@@ -173,7 +173,7 @@ def test_smoothing_keeps_a_steady_score_and_spreads_a_jump():
 
 def test_very_many_embeddings_lie_in_a_file_and_say_the_same(monkeypatch):
     held = analyze(noise(200_000), "frame", embedding=True).embedding
-    monkeypatch.setattr("emotion.windows._HELD_NUMBERS", 100)
+    monkeypatch.setattr("emotion.analysis.windows._HELD_NUMBERS", 100)
     filed = analyze(noise(200_000), "frame", embedding=True).embedding
     assert isinstance(filed, np.memmap)
     np.testing.assert_array_equal(held, filed)

@@ -1,9 +1,9 @@
 import httpx
 
 from emotion.api.schemas import component_schemas
+from emotion.engine.recognizer import ModelState
 from emotion.errors import HubUnreachable
 from emotion.labels import EMOTIONS
-from emotion.recognizer import ModelState
 from emotion.settings import Settings
 from tests.api_server import LOUD, WAV, ApiRecognizer, asking
 from tests.fakes import FakeModel

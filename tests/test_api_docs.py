@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from emotion.audio import write_wav
 from emotion.client import Client
-from emotion.recognizer import Recognizer
+from emotion.engine.recognizer import Recognizer
 from emotion.server import make_app
 from tests.api_server import ApiRecognizer, asking, served
 from tests.fakes import turning_clip
@@ -94,13 +94,13 @@ def test_the_python_blocks_run(address, desk, code, capsys):
     exec(compile(code.replace("127.0.0.1:7860", host), "docs/api.md", "exec"), {})  # noqa: S102 - the guide's own code
     told = capsys.readouterr().out.split()
     with Client(address) as client:
-        assert client.analyse(desk / "voice.wav")["emotion"] in told
+        assert client.analyze(desk / "voice.wav")["emotion"] in told
 
 
 def test_page_and_command_line_and_api_say_the_same(address, desk):
     with Recognizer("compact", offline=True, cache="off") as recognizer, Client(address) as client:
         expected = recognizer.recognize(desk / "voice.wav", "frame").record()
-        told = client.analyse(desk / "voice.wav", granularity="frame")
+        told = client.analyze(desk / "voice.wav", granularity="frame")
     for record in (expected, told):
         for key in ("timestamp", "timings_ms", "cached"):
             del record[key]

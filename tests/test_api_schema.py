@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import pytest
 from fastapi import FastAPI
 
-from emotion.recognizer import Recognizer
+from emotion.engine.recognizer import Recognizer
 from emotion.server import make_app
 from tests.api_server import served
 

@@ -7,10 +7,10 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from emotion import live_wire
 from emotion.api.pcm import PcmFile
 from emotion.audio import decode
 from emotion.errors import EngineBusy
+from emotion.live import socket as wire
 from emotion.settings import Settings
 from tests.api_server import ApiRecognizer, api_app
 from tests.fakes import HeldModel, files_below, loud_clip, tone, turning_clip, wait_for
@@ -133,7 +133,7 @@ def test_a_text_that_is_not_stop_ends_the_stream(client, places, text):
 
 def test_a_piece_that_is_too_large_ends_the_stream(client):
     with streaming(client) as socket:
-        socket.send_bytes(bytes(live_wire.MAX_SOUND_BYTES + 2))
+        socket.send_bytes(bytes(wire.MAX_SOUND_BYTES + 2))
         message, _, _ = last_word(socket)
     assert message["problem"]["code"] == "request_invalid"
 
@@ -155,7 +155,7 @@ def test_a_client_that_is_gone_leaves_nothing(client, recognizer, places):
 
 
 def test_who_falls_silent_for_good_is_gone(client, monkeypatch, places):
-    monkeypatch.setattr(live_wire, "IDLE_S", 0.1)
+    monkeypatch.setattr(wire, "IDLE_S", 0.1)
     with streaming(client) as socket, pytest.raises(WebSocketDisconnect):
         socket.receive_json()
     assert not files_below(places)

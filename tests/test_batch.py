@@ -9,11 +9,11 @@ import pytest
 
 from emotion.analysis import Analysis
 from emotion.audio import Clip, wav_bytes
-from emotion.batch import CANCELLED, Batch, BatchView, BatchWish, Named, Outcome, Row, distribution, rows_of
+from emotion.engine.batch import CANCELLED, Batch, BatchView, BatchWish, Named, Outcome, Row, distribution, rows_of
+from emotion.engine.recognizer import Recognizer
 from emotion.errors import ArchiveBroken, ClipLocked, ClipNotFound, DiskFull, EngineBusy, NotSound, Unexpected
 from emotion.labels import EMOTION_BY_KEY
 from emotion.outputs import BatchRun, History
-from emotion.recognizer import Recognizer
 from tests.fakes import QUIET, FakeModel, HeldModel, loud_clip, tone, wait_for
 
 PATIENCE_S = 30
@@ -277,7 +277,7 @@ def test_only_as_many_go_in_as_keep_the_engine_busy(tmp_path):
 
 
 def test_unpacked_recordings_do_not_pile_up_in_memory(recognizer, held, monkeypatch):
-    monkeypatch.setattr("emotion.batch._HELD_BYTES", len(loud()))
+    monkeypatch.setattr("emotion.engine.batch._HELD_BYTES", len(loud()))
     unpacked = []
     monkeypatch.setattr("emotion.audio.archive.Archive._unpack", lambda *_: unpacked.append(1) or loud())
     batch = Batch(recognizer, [Named(zip_bytes({f"{number}.wav": b"sound" for number in range(9)}), "calls.zip")])

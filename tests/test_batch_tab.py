@@ -14,17 +14,17 @@ from gradio.utils import get_upload_folder
 
 from emotion.access import Turns
 from emotion.audio import write_wav
-from emotion.batch import Batch, BatchView, BatchWish, Row
 from emotion.engine import EnginePlan, Progress
+from emotion.engine.batch import Batch, BatchView, BatchWish, Row
 from emotion.errors import DiskFull, NotSound
 from emotion.labels import EMOTION_BY_KEY, EMOTIONS
 from emotion.settings import Settings
 from emotion.ui import batch_render
 from emotion.ui.batches import Batches, Followed, Look
-from emotion.ui.place import Reader
 from emotion.ui.tabs.batch import Answers
 from emotion.ui.uploads import Uploads
 from emotion.ui.words import Words
+from emotion.ui.workspace import PageVisitor
 from tests.fakes import loud_clip, wait_for
 from tests.page_server import FakeRecognizer, lay_out_desk, quiet_pandas, reader_of, serve_page, text_of
 from tests.test_page_server import messages, on_click
@@ -196,7 +196,7 @@ async def begun(batches: Batches, recordings: list[str], session: str = "session
     return await batches.begin(who(batches, session), recordings, BatchWish())
 
 
-def who(batches: Batches, session: str, owner: str = "") -> Reader:
+def who(batches: Batches, session: str, owner: str = "") -> PageVisitor:
     return reader_of(batches.recognizer, session, owner)
 
 

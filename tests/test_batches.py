@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from emotion.analysis import Analysis, Options
+from emotion.analysis.windows import Plan
 from emotion.audio import Clip
-from emotion.checkpoint import Checkpoint, find_checkpoint
 from emotion.engine import Engine, EnginePlan, measure_batch_frames
-from emotion.engine import pace as pace_module
+from emotion.engine import batch_tuning as pace_module
 from emotion.engine.job import Job
 from emotion.engine.ready import MOST_PADDING, ReadyQueue
 from emotion.errors import EngineClosed, OutOfMemory
 from emotion.model import FloatArray, SpeechModel, num_frames
+from emotion.model.checkpoint import Checkpoint, find_checkpoint
 from emotion.model.torch_runtime import open_torch_model
-from emotion.windows import Plan
 from tests.checkpoints import MEDIUM, Size, write_checkpoint
 from tests.fakes import (
     CardModel,
@@ -388,7 +388,7 @@ def test_two_models_never_share_a_batch() -> None:
 
 
 def analysis_windows(clip: Clip) -> list[object]:
-    from emotion.windows import cut_windows
+    from emotion.analysis.windows import cut_windows
 
     return list(cut_windows(clip, WINDOWED))
 

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import expect
 
 from emotion.audio import Clip, write_wav
-from emotion.recognizer import ModelState
-from tests.browser import browser_marks, choose, download, headline, recognise, serious_faults
+from emotion.engine.recognizer import ModelState
+from tests.browser import browser_marks, choose, download, headline, recognize, serious_faults
 from tests.fakes import FakeModel, loud_clip, tone
 from tests.sounds import wide_amr_bytes
 
@@ -31,7 +31,7 @@ def test_an_uploaded_recording_shows_its_emotion_and_gives_its_files(opened, tur
     page.get_by_label("Keep embedding").check()
     page.locator("#more > button").click()
     page.get_by_label("SRT subtitles").check()
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
     expect(page.locator("#result .bar")).to_have_count(9)
     expect(page.locator("#result .subject")).to_contain_text("turning.wav · 0:04.0 · Utterance")
@@ -46,7 +46,7 @@ def test_a_synthetic_voice_is_one_click_away(opened):
     page = opened()
     page.get_by_role("button", name="cheerful").click()
     expect(page.locator("#recording [aria-label='Clear']").first).to_be_visible()
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .subject")).to_contain_text("cheerful.flac")
 
 
@@ -54,7 +54,7 @@ def test_frames_draw_a_timeline_that_plays_from_where_it_is_clicked(opened, turn
     page = opened()
     choose(page, turning)
     page.locator("#granularity label", has_text="Frame").click()
-    recognise(page)
+    recognize(page)
     canvas = page.locator(".timeline canvas")
     expect(canvas).to_be_visible()
     expect(page.locator(".tl-legend")).to_contain_text("Angry")
@@ -75,7 +75,7 @@ def test_the_timeline_zooms_switches_to_lines_and_lists_its_segments(opened, tur
     page = opened()
     choose(page, turning)
     page.locator("#granularity label", has_text="Frame").click()
-    recognise(page)
+    recognize(page)
     page.locator(".timeline canvas").hover()
     expect(page.locator(".tl-whole")).to_be_hidden()
     page.mouse.wheel(0, -300)
@@ -97,13 +97,13 @@ def test_cancel_ends_a_waiting_recording_and_the_page_goes_on(opened, served, tu
     page = opened()
     choose(page, turning)
     recognizer.model.gate.clear()
-    recognise(page)
+    recognize(page)
     expect(page.locator("#progress")).to_contain_text("Recognising")
     expect(page.locator("#recognise")).to_be_disabled()
     page.locator("#cancel").click()
     expect(headline(page)).to_contain_text("Cancelled")
     recognizer.model.gate.set()
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
 
 
@@ -112,7 +112,7 @@ def test_closing_the_page_cancels_what_it_waited_for(opened, served, turning):
     page = opened()
     choose(page, turning)
     recognizer.model.gate.clear()
-    recognise(page)
+    recognize(page)
     expect(page.locator("#progress")).to_contain_text("Recognising")
     page.close()
     with pytest.raises(CancelledError):
@@ -127,11 +127,11 @@ def test_two_readers_wait_side_by_side_and_see_their_own_results(opened, served,
     for page, name in ((first, "first"), (second, "second"), (third, "second")):
         choose(page, tmp_path / f"{name}.wav")
     recognizer.model.gate.clear()
-    recognise(first)
+    recognize(first)
     expect(first.locator("#progress")).to_contain_text("Recognising")
-    recognise(second)
+    recognize(second)
     expect(second.locator("#progress")).to_contain_text("place 2 in the queue")
-    recognise(third)
+    recognize(third)
     expect(headline(third)).to_contain_text("This did not work")
     expect(third.locator("#result .message")).to_contain_text("Try again in")
     recognizer.model.gate.set()
@@ -143,15 +143,15 @@ def test_what_is_no_sound_gets_a_sentence_and_the_page_goes_on(opened, tmp_path,
     broken = tmp_path / "broken.mp3"
     broken.write_bytes(b"no sound at all" * 100)
     page = opened()
-    recognise(page)
+    recognize(page)
     expect(headline(page)).to_contain_text("No recording yet")
     choose(page, broken)
-    recognise(page)
+    recognize(page)
     expect(page.get_by_role("alert")).to_contain_text("“broken.mp3” holds no sound that can be read")
     expect(page.locator("body")).not_to_contain_text("Traceback")
     page.locator("#recording [aria-label='Clear']").first.click()
     choose(page, turning)
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
 
 
@@ -159,7 +159,7 @@ def test_sound_that_the_browser_does_not_know_can_be_chosen(opened, tmp_path):
     (tmp_path / "memo.awb").write_bytes(wide_amr_bytes())
     page = opened()
     choose(page, tmp_path / "memo.awb")
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .subject")).to_contain_text("memo.awb · 0:01.0")
 
 
@@ -175,7 +175,7 @@ def test_sound_that_the_browser_does_not_know_can_be_dropped(opened):
     )
     page.locator("#recording .upload-container").dispatch_event("drop", {"dataTransfer": dropped})
     expect(page.locator("#recording [aria-label='Clear']").first).to_be_visible()
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .subject")).to_contain_text("memo.amr")
 
 
@@ -185,7 +185,7 @@ def test_a_chinese_browser_gets_a_chinese_page(opened, turning):
     expect(headline(page)).to_contain_text("拖入一段语音")
     choose(page, turning)
     page.locator("#granularity label", has_text="逐帧").click()
-    recognise(page)
+    recognize(page)
     expect(headline(page)).to_have_text(re.compile(r"(愤怒 \(Angry\)|悲伤 \(Sad\))"))
     expect(page.locator("#result .confidence")).to_contain_text("置信度:")
     page.locator("#log > button").click()
@@ -199,7 +199,7 @@ def test_a_phone_never_scrolls_sideways(opened, turning, language):
     page = opened(390, 844, language)
     choose(page, turning)
     page.locator("#granularity label").nth(1).click()
-    recognise(page)
+    recognize(page)
     expect(page.locator(".timeline canvas")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     button, result = (page.locator(name).bounding_box() for name in ("#recognise", "#result"))
@@ -210,7 +210,7 @@ def test_the_result_stands_where_the_empty_one_stood(opened, turning):
     page = opened()
     choose(page, turning)
     before = page.locator("#result .bars").bounding_box()
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
     after = page.locator("#result .bars").bounding_box()
     assert before == after
@@ -225,7 +225,7 @@ def test_a_spoken_recording_is_recognised(opened):
     page.wait_for_function("/0:0[1-9]/.test(document.querySelector('#recording').innerText)")
     stop.click()
     expect(page.locator("#recording [aria-label='Clear']").first).to_be_visible()
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
 
 
@@ -239,7 +239,7 @@ def test_recognise_waits_for_a_recording_that_is_still_on_its_way(opened):
     with page.expect_request(re.compile("/gradio_api/upload")):
         page.get_by_role("button", name="Stop", exact=True).click()
         expect(page.locator("#recording [aria-label='Clear']").first).to_be_visible()
-        recognise(page)
+        recognize(page)
     expect(headline(page)).to_contain_text("Drop a voice recording")
     uploads[0].continue_()
     expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
@@ -266,7 +266,7 @@ def test_the_example_of_the_model_is_offered_where_there_is_one(opened, served, 
     try:
         page = opened()
         page.get_by_role("button", name="example of the model").click()
-        recognise(page)
+        recognize(page)
         expect(page.locator("#result .subject")).to_contain_text("turning.wav")
     finally:
         recognizer.sample = None
@@ -276,7 +276,7 @@ def test_the_language_can_be_switched_is_remembered_and_keeps_what_is_shown(open
     page = opened(reader="switching")
     choose(page, turning)
     page.locator("#granularity label", has_text="Frame").click()
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .subject")).to_contain_text("turning.wav · 0:04.0 · Frame")
     page.get_by_role("button", name="中文").click()
     expect(page.locator("#recognise")).to_have_text("开始识别")
@@ -295,7 +295,7 @@ def test_a_recording_that_is_not_kept_plays_now_and_is_not_in_the_run(opened, se
     page = opened()
     choose(page, turning)
     page.get_by_label("Keep the recording").uncheck()
-    recognise(page)
+    recognize(page)
     expect(page.locator("#progress")).to_contain_text("Done in")
     run = max(recognizer.settings.outputs.iterdir())
     assert {path.name for path in run.iterdir()} == {"result.json"}
@@ -309,7 +309,7 @@ def test_a_closer_look_at_a_long_recording_fetches_finer_lanes(opened, tmp_path)
     page = opened()
     choose(page, tmp_path / "long.wav")
     page.locator("#granularity label", has_text="Frame").click()
-    recognise(page)
+    recognize(page)
     expect(page.locator(".timeline canvas")).to_be_visible()
     page.locator(".timeline canvas").hover()
     with page.expect_response(re.compile("/details/")) as answered:
@@ -325,7 +325,7 @@ def test_nothing_serious_stands_in_the_way_of_a_screen_reader(opened, turning):
     page.locator("#granularity label", has_text="Frame").click()
     page.locator("#log > button").click()
     page.locator("#more > button").click()
-    recognise(page)
+    recognize(page)
     expect(page.locator(".timeline canvas")).to_be_visible()
     page.locator(".tl-segments summary").click()
     assert serious_faults(page) == []

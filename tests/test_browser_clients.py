@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from emotion.access.keys import PasswordHash
 from emotion.settings import Settings
-from tests.browser import WAIT_MS, browser_marks, choose, headline, recognise, serious_faults
+from tests.browser import WAIT_MS, browser_marks, choose, headline, recognize, serious_faults
 from tests.page_server import FakeRecognizer, serve_page
 
 pytestmark = browser_marks
@@ -67,7 +67,7 @@ def test_two_people_have_a_page_each_and_see_nothing_of_the_other(
     ann, bo = visit("ann"), visit("bo")
     expect(ann.locator("#client")).to_contain_text("Signed in as ann")
     choose(ann, turning)
-    recognise(ann)
+    recognize(ann)
     expect(headline(ann)).to_contain_text("Angry")
     assert signed[0].latest.result().options.owner == "clients/ann"
     for page, shown in ((ann, "turning.wav"), (bo, "No runs yet")):
@@ -98,10 +98,10 @@ def test_a_batch_and_a_microphone_go_to_the_place_of_who_began_them(
 def test_a_page_whose_sign_in_is_over_says_so_and_comes_back_with_what_was_shown(visit: Visit, turning: Path) -> None:
     page = visit("ann", "zh-CN", 390)
     choose(page, turning)
-    recognise(page)
+    recognize(page)
     expect(headline(page)).to_contain_text("愤怒")
     page.context.clear_cookies(name="emotion_session")
-    recognise(page)
+    recognize(page)
     expect(page.get_by_role("alert").filter(has_text="登录已失效")).to_be_visible()
     expect(page.locator(".toast-wrap")).to_be_hidden()
     page.get_by_role("button", name="重新登录").click()

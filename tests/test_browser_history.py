@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from emotion.audio import Clip
 from emotion.outputs import BatchRun, write_run
-from tests.browser import browser_marks, choose, recognise
+from tests.browser import browser_marks, choose, recognize
 from tests.fakes import analyze, loud_clip, tone, turning_clip
 
 pytestmark = browser_marks
@@ -370,7 +370,7 @@ def test_before_the_first_run_the_list_leads_to_the_first_tab(served, opened):
 def test_what_was_just_recognised_is_open_and_can_be_compared(outputs, opened, turning):  # noqa: ARG001
     page = opened()
     choose(page, turning)
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .subject")).to_contain_text("turning.wav · 0:04.0 · Utterance")
     show_history(page)
     expect(page.locator("#history-result .subject")).to_contain_text("turning.wav · 0:04.0 · Utterance")

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from emotion.audio import Clip
 from emotion.outputs import write_run
-from tests.browser import browser_marks, choose, recognise
+from tests.browser import browser_marks, choose, recognize
 from tests.fakes import NOON, analyze, tone
 
 pytestmark = browser_marks
@@ -64,7 +64,7 @@ def test_a_recognised_recording_finds_those_like_it(opened, six, turning):
     page = opened()
     page.get_by_label("Keep embedding").check()
     choose(page, turning)
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
     show_tab(page)
     expect(page.locator(".sim-subject")).to_contain_text("turning.wav")
@@ -133,7 +133,7 @@ def test_a_neighbour_is_played_where_it_stands(opened, six, outputs):
 def test_a_recording_without_its_embedding_says_what_to_do(opened, six, turning):  # noqa: ARG001 - they are there
     page = opened()
     choose(page, turning)
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
     show_tab(page)
     expect(page.locator("#similar-near")).to_contain_text("Tick “Keep embedding” and recognise it again.")
@@ -148,7 +148,7 @@ def test_too_few_recordings_are_counted(opened, outputs, turning):
     page.get_by_role("tab", name="Recognise").click()
     page.get_by_label("Keep embedding").check()
     choose(page, turning)
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
     show_tab(page)
     expect(page.locator("#similar-near")).to_contain_text("there are 2 so far; at least 3 are needed.")

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from emotion.monitor import Advice, StudioWatch
-from tests.browser import browser_marks, choose, recognise
+from tests.browser import browser_marks, choose, recognize
 from tests.fakes import wait_for
 
 pytestmark = browser_marks
@@ -90,7 +90,7 @@ def test_a_recording_shows_in_the_counts_and_in_the_times(opened, served, turnin
     recognizer, _ = served
     page = opened()
     choose(page, turning)
-    recognise(page)
+    recognize(page)
     expect(page.locator("#result .confidence")).to_contain_text("Confidence:")
     show_tab(page)
     expect(page.locator(".system")).to_contain_text(f"Recordings done{recognizer.engine.clips_done}")
@@ -112,7 +112,7 @@ def test_memory_is_freed_as_soon_as_nothing_waits(opened, served, turning):
     page = opened()
     choose(page, turning)
     recognizer.model.gate.clear()
-    recognise(page)
+    recognize(page)
     expect(page.locator("#progress")).to_contain_text("Recognising")
     show_tab(page)
     expect(page.locator("#chore-note")).to_contain_text("Free memory gives back what is only cached")

@@ -10,6 +10,7 @@ from pyarrow import parquet
 
 from emotion.audio import Clip, wav_bytes, write_wav
 from emotion.bulk import (
+    BulkProgress,
     BulkStopped,
     Listing,
     ManifestInvalid,
@@ -18,18 +19,17 @@ from emotion.bulk import (
     ResultsDiffer,
     ResultsInUse,
     ResultsNotOurs,
-    Tally,
     Watch,
     Wish,
-    recognise_into,
+    recognize_into,
     state_of,
 )
 from emotion.bulk.blocks import Block, Blocks
 from emotion.bulk.cluster import connected
 from emotion.bulk.parts import part_name
 from emotion.bulk.replica import Replica, open_on_replica
+from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, SettingsInvalid
-from emotion.recognizer import Recognizer
 from emotion.settings import load_settings
 from tests.fakes import QUIET, FakeModel, HeldModel, loud_clip, tone, turning_clip, wait_for
 
@@ -57,13 +57,15 @@ def calls(tmp_path):
     return folder
 
 
-def work(recognizer: Recognizer, place: object, *sources: object, wish: Wish | None = None, **words: bool) -> Tally:
+def work(
+    recognizer: Recognizer, place: object, *sources: object, wish: Wish | None = None, **words: bool
+) -> BulkProgress:
     """What `emotion recognize SOURCE... --results PLACE` does."""
     watch = Watch()
     with Results(str(place)).held() as results:
         state = state_of(wish or Wish(), recognizer.engine.card, recognizer.settings)
         before = results.begin(state, **words)
-        return recognise_into(recognizer, results, Listing([str(source) for source in sources]), before, watch)
+        return recognize_into(recognizer, results, Listing([str(source) for source in sources]), before, watch)
 
 
 def table(place: Path) -> pyarrow.Table:
@@ -123,11 +125,11 @@ def test_a_part_is_written_when_it_is_old_enough_however_few_rows_it_has(calls, 
         with Results(str(tmp_path / "out")).held() as results:
             before = results.begin(state_of(Wish(), model.card, recognizer.settings))
 
-            def tell(_: Tally) -> None:
+            def tell(_: BulkProgress) -> None:
                 seen.append(len(results.parts()))
                 model.let_go(1)
 
-            recognise_into(recognizer, results, Listing([str(calls)]), before, Watch(tell))
+            recognize_into(recognizer, results, Listing([str(calls)]), before, Watch(tell))
     assert any(0 < parts < 10 for parts in seen)
     assert len(paths(tmp_path / "out")) == 10
 
@@ -152,7 +154,7 @@ def test_stopping_keeps_what_is_done_and_the_rest_follows_later(recognizer, call
         before = results.begin(state_of(Wish(), recognizer.engine.card, recognizer.settings))
         stop = threading.Event()
         watch = Watch(lambda tally: stop.set() if tally.here.rows >= 3 else None, stop)
-        tally = recognise_into(recognizer, results, Listing([str(calls)]), before, watch)
+        tally = recognize_into(recognizer, results, Listing([str(calls)]), before, watch)
     assert tally.here.rows == 3
     assert len(paths(tmp_path / "out")) == 3
     wait_for(lambda: recognizer.engine.queue_length == 0)
@@ -208,7 +210,7 @@ def test_who_was_taken_over_writes_no_more(recognizer, calls):
     before = first.begin(state)
     second.begin(state)
     with pytest.raises(ResultsInUse):
-        recognise_into(recognizer, first, Listing([str(calls)]), before)
+        recognize_into(recognizer, first, Listing([str(calls)]), before)
     assert second.parts() == []
 
 
@@ -293,21 +295,21 @@ def test_work_ends_when_recordings_fail_for_no_fault_of_theirs(recognizer, calls
         return future
 
     monkeypatch.setattr(recognizer, "submit", gone)
-    monkeypatch.setattr("emotion.bulk.lane._ENOUGH_FAILURES", 5)
+    monkeypatch.setattr("emotion.bulk.pipeline._ENOUGH_FAILURES", 5)
     with pytest.raises(BulkStopped, match="--retry-failed"):
         work(recognizer, tmp_path / "out", calls)
 
 
 def test_a_tally_says_how_long_the_rest_takes(recognizer, calls, tmp_path):
-    tallies: list[Tally] = []
+    tallies: list[BulkProgress] = []
     with Results(str(tmp_path / "out")).held() as results:
         before = results.begin(state_of(Wish(), recognizer.engine.card, recognizer.settings))
-        recognise_into(recognizer, results, Listing([str(calls)]), before, Watch(tallies.append))
+        recognize_into(recognizer, results, Listing([str(calls)]), before, Watch(tallies.append))
     last = tallies[-1]
-    later = Tally(last.here, last.before, 0, 110, 10.0)
+    later = BulkProgress(last.here, last.before, 0, 110, 10.0)
     assert later.left_s == pytest.approx(100.0)
     assert later.per_s == pytest.approx(1.0)
-    assert Tally(last.here, last.before, 0, None, 10.0).left_s is None
+    assert BulkProgress(last.here, last.before, 0, None, 10.0).left_s is None
 
 
 def test_a_full_disk_is_said(recognizer, calls, tmp_path, monkeypatch):

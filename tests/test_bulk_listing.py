@@ -10,7 +10,7 @@ from emotion.audio import wav_bytes, write_wav
 from emotion.bulk import Listing, ManifestInvalid, PlaceRefused, Recording, StorageMissing
 from emotion.bulk.errors import SourceMissing
 from emotion.bulk.listing import Seen
-from emotion.bulk.places import beside, canonical, fetch, name_of
+from emotion.bulk.storage import beside, canonical, fetch, name_of
 from emotion.errors import ClipNotFound, ClipUnreadable, NothingInside
 from tests.fakes import loud_clip
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from emotion.analysis import Options
+from emotion.analysis.windows import ClipPrediction, Plan
 from emotion.audio import Clip, wav_bytes, write_wav
 from emotion.cache import PredictionCache, open_cache, prediction_key
 from emotion.cache.disk import DiskStore
@@ -19,7 +20,6 @@ from emotion.cache.redis_store import RedisStore
 from emotion.cache.stores import StoreFailed
 from emotion.engine import Engine, EnginePlan
 from emotion.errors import OutOfMemory
-from emotion.windows import ClipPrediction, Plan
 from tests.fakes import FakeModel, HeldModel, changing_clip, loud_clip, tone, turning_clip, wait_for
 
 PATIENCE_S = 20
@@ -251,7 +251,7 @@ def test_a_cache_that_breaks_fails_the_recording_and_leaves_nobody_waiting(engin
     def broken(*_):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr("emotion.engine.answers.prediction_key", broken)
+    monkeypatch.setattr("emotion.engine.settlement.prediction_key", broken)
     assert isinstance(engine.submit(loud_clip()).exception(PATIENCE_S), OSError)
     monkeypatch.undo()
     assert engine.submit(loud_clip()).result(PATIENCE_S).emotion.key == "angry"

@@ -21,7 +21,8 @@ import torch
 import yaml
 from filelock import FileLock
 
-from emotion.checkpoint import (
+from emotion.errors import CheckpointBroken, DiskFull, EmotionError, HubUnreachable, ModelError, ModelNotFound
+from emotion.model.checkpoint import (
     GOLDEN,
     KNOWN_MODELS,
     download,
@@ -33,17 +34,16 @@ from emotion.checkpoint import (
     list_models,
     unreachable_message,
 )
-from emotion.checkpoint import convert as convert_module
-from emotion.checkpoint.config import parse_convolutions
-from emotion.checkpoint.convert import is_full_disk
-from emotion.errors import CheckpointBroken, DiskFull, EmotionError, HubUnreachable, ModelError, ModelNotFound
-from emotion.model.opening import Wish, open_model
+from emotion.model.checkpoint import convert as convert_module
+from emotion.model.checkpoint.config import parse_convolutions
+from emotion.model.checkpoint.convert import is_full_disk
+from emotion.model.opening import RuntimeSpec, open_model
 from tests.checkpoints import TINY, TOKENS, TOKENS_WITH_UNUSED, config_document, random_state, write_checkpoint
 from tests.hubs import FakeHub
 
 SHARED = Path(__file__).parents[2] / "shared" / "model" / "emotion2vec_plus_large"
 MODEL_ID = "someone/tiny"
-download_module = sys.modules["emotion.checkpoint.download"]
+download_module = sys.modules["emotion.model.checkpoint.download"]
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_model_that_is_here_is_opened_without_network(folder: Path, cache: Pat
     checkpoint = find_checkpoint(str(folder), cache)
 
     assert (
-        open_model(checkpoint, Wish("torch", threads=torch.get_num_threads())).card.fingerprint
+        open_model(checkpoint, RuntimeSpec("torch", threads=torch.get_num_threads())).card.fingerprint
         == checkpoint.fingerprint
     )
     assert download(str(folder), cache).fingerprint == checkpoint.fingerprint
@@ -374,7 +374,7 @@ def test_the_list_of_models_knows_which_are_here(folder: Path, cache: Path) -> N
 
 
 def test_the_checkpoint_room_is_imported_without_torch() -> None:
-    code = "import sys, emotion.checkpoint; sys.exit('torch' in sys.modules)"
+    code = "import sys, emotion.model.checkpoint; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[1]).returncode == 0
 
@@ -640,13 +640,13 @@ def stop_at_once(_done_bytes: int, _total_bytes: int) -> None:
 
 def test_a_runtime_that_does_not_exist_is_refused(folder: Path, cache: Path) -> None:
     with pytest.raises(ModelError, match="no runtime 'abacus'"):
-        open_model(find_checkpoint(str(folder), cache), Wish("abacus"))
+        open_model(find_checkpoint(str(folder), cache), RuntimeSpec("abacus"))
     with pytest.raises(ModelError, match="does not run on funasr"):
-        open_model(None, Wish("funasr"))
+        open_model(None, RuntimeSpec("funasr"))
 
 
 def test_the_built_in_model_is_opened_without_a_checkpoint() -> None:
-    card = open_model(None, Wish(device="cpu")).card
+    card = open_model(None, RuntimeSpec(device="cpu")).card
 
     assert (card.name, card.runtime, card.precision) == ("compact", "torch", "fp32")
-    assert set(card.untold) < set(card.labels)
+    assert set(card.unsupported_labels) < set(card.labels)

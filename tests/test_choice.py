@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from emotion.audio import write_wav
-from emotion.checkpoint import find_checkpoint
 from emotion.errors import ModelError
 from emotion.model import choice as choice_module
+from emotion.model.checkpoint import find_checkpoint
 from emotion.model.choice import PRECISIONS, RUNTIMES, Choice, choose, cpu_computes_bf16
-from emotion.model.opening import Wish, open_model
+from emotion.model.opening import RuntimeSpec, open_model
 from tests.checkpoints import TINY, write_checkpoint
 from tests.fakes import loud_clip
 
@@ -137,7 +137,7 @@ def test_fp16_on_a_processor_goes_to_torch_which_says_what_to_use(tmp_path: Path
     checkpoint = find_checkpoint(str(write_checkpoint(tmp_path / "tiny", TINY)), tmp_path / "cache")
     for runtime, possible in (("auto", "fp32 or bf16"), ("torch", "fp32 or bf16"), ("openvino", "fp32, bf16 or int8")):
         with pytest.raises(ModelError, match=f"not compute in fp16.* Use --precision {possible}"):
-            open_model(checkpoint, Wish(runtime, "cpu", "fp16"))
+            open_model(checkpoint, RuntimeSpec(runtime, "cpu", "fp16"))
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "toaster"])
@@ -190,11 +190,11 @@ def test_a_system_that_says_nothing_of_its_processor_computes_in_float32(monkeyp
     assert not cpu_computes_bf16.__wrapped__()
 
 
-RECOGNISE = """
+RECOGNIZE = """
 import json, sys, threading
-import emotion.model.choice, emotion.recognizer
-emotion.model.choice.has_nvidia_driver = emotion.recognizer.has_nvidia_driver = lambda: False
-with emotion.recognizer.Recognizer(sys.argv[1], runtime=sys.argv[2]) as recognizer:
+import emotion.model.choice, emotion.engine.recognizer
+emotion.model.choice.has_nvidia_driver = emotion.engine.recognizer.has_nvidia_driver = lambda: False
+with emotion.engine.recognizer.Recognizer(sys.argv[1], runtime=sys.argv[2]) as recognizer:
     card = recognizer.recognize(sys.argv[3], "frame", embedding=True).model
 print(json.dumps([card.runtime, [name for name in ("torch", "funasr", "openvino_telemetry") if sys.modules.get(name)]]))
 """
@@ -210,7 +210,7 @@ def test_without_a_driver_openvino_recognises_without_torch_and_sends_nothing_ho
     find_checkpoint(str(folder), tmp_path / "cache")
     write_wav(loud_clip(), tmp_path / "call.wav")
 
-    command = [sys.executable, "-c", RECOGNISE, str(folder), runtime, str(tmp_path / "call.wav")]
+    command = [sys.executable, "-c", RECOGNIZE, str(folder), runtime, str(tmp_path / "call.wav")]
     said = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
 
     assert json.loads(said) == ["openvino", []]

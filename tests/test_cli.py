@@ -12,7 +12,7 @@ import pytest
 
 from emotion.audio import Clip, write_wav
 from emotion.cli import main
-from emotion.monitor import Gpu
+from emotion.hardware import Gpu
 from tests.checkpoints import TINY, write_checkpoint
 from tests.fakes import loud_clip, turning_clip
 
@@ -262,7 +262,7 @@ def test_doctor_shows_threads_folders_and_hubs(call):
 
 def test_doctor_says_when_a_graphics_card_lies_idle(call, monkeypatch):
     monkeypatch.setattr("emotion.model.probe.gpu_names", lambda: [])
-    monkeypatch.setattr("emotion.checkup.installed_gpus", lambda: [Gpu("Card", 16_000, 100)])
+    monkeypatch.setattr("emotion.doctor.installed_gpus", lambda: [Gpu("Card", 16_000, 100)])
     _, out, _ = call("doctor", "--offline")
     assert "Card (16 GB) is here, but PyTorch cannot use it" in out
 

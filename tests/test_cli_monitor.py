@@ -9,7 +9,8 @@ import pytest
 
 from emotion.cli import main
 from emotion.engine import ClipTimes
-from emotion.monitor import Advice, Gpu, MachineStatus, StudioStatus, Usage
+from emotion.hardware import Gpu, Usage
+from emotion.monitor import Advice, MachineStatus, StudioStatus
 from emotion.monitor.asking import address_of, ask
 from emotion.monitor.words import amount
 from tests.test_monitor import CPU, ENGINE, GIB, GPU
@@ -247,7 +248,7 @@ def test_what_is_no_address_is_refused(call, typed):
 def test_a_key_follows_no_redirection():
     seen = []
 
-    class Elsewhere(http.server.BaseHTTPRequestHandler):
+    class NotFound(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(302)
             self.send_header("Location", target)
@@ -259,7 +260,7 @@ def test_a_key_follows_no_redirection():
 
     with studio(told(BUSY), seen=seen) as address:
         target = f"{address}/v1/status"
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NotFound) as server:
             thread = threading.Thread(target=server.serve_forever, args=(0.02,))
             thread.start()
             assert ask(f"http://127.0.0.1:{server.server_address[1]}", "emo_1").answer == "stranger"

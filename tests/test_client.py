@@ -48,12 +48,12 @@ def scripted(client: Client, *answers: httpx.Response) -> list[httpx.Request]:
 def test_a_file_in_a_record_out(client, tmp_path):
     path = tmp_path / "call.wav"
     path.write_bytes(LOUD)
-    record = client.analyse(path)
+    record = client.analyze(path)
     assert (record["emotion"], record["file"]) == ("angry", "call.wav")
 
 
 def test_bytes_frames_and_embedding(client, recognizer):
-    record = client.analyse(TURNING, granularity="frame", embedding="base64", name="turning.wav")
+    record = client.analyze(TURNING, granularity="frame", embedding="base64", name="turning.wav")
     expected = recognizer.submit(TURNING, "frame", embedding=True).result(10)
     assert record["file"] == "turning.wav"
     assert [segment["emotion"] for segment in record["segments"]] == ["angry", "sad"]
@@ -61,7 +61,7 @@ def test_bytes_frames_and_embedding(client, recognizer):
 
 
 def test_exports_are_fetched_into_a_folder(client, tmp_path):
-    record = client.analyse(TURNING, exports=["srt", "csv"])
+    record = client.analyze(TURNING, exports=["srt", "csv"])
     path = client.fetch(record, "emotion.srt", tmp_path)
     assert path == tmp_path / "emotion.srt"
     assert path.read_text(encoding="utf-8").startswith("1\n")
@@ -71,9 +71,9 @@ def test_exports_are_fetched_into_a_folder(client, tmp_path):
 
 def test_a_long_recording_is_waited_for_and_its_progress_told(client):
     told = []
-    record = client.analyse(wav_bytes(loud_clip(20.0)), name="long.wav")
+    record = client.analyze(wav_bytes(loud_clip(20.0)), name="long.wav")
     assert record["duration_s"] == 20.0
-    record = client.analyse(wav_bytes(loud_clip(20.5)), name="long.wav", on_progress=told.append)
+    record = client.analyze(wav_bytes(loud_clip(20.5)), name="long.wav", on_progress=told.append)
     assert record["duration_s"] == 20.5
     assert all(job["name"] == "long.wav" for job in told)
 
@@ -121,14 +121,14 @@ def test_progress_is_told_as_often_as_the_server_says():
         recognizer.model.let_go()
 
     with served(api_app(recognizer)) as address, Client(address) as client:
-        client.analyse(LOUD, on_progress=tell)
+        client.analyze(LOUD, on_progress=tell)
     assert told
     assert set(told) <= {"queued", "decoding", "recognising"}
 
 
 def test_what_the_server_refuses_is_an_error_of_ours_with_its_words(client):
     with pytest.raises(EmotionError, match="holds no sound") as refused:
-        client.analyse(b"nothing", name="notes.txt")
+        client.analyze(b"nothing", name="notes.txt")
     assert isinstance(refused.value, Refused)
     assert (refused.value.status, refused.value.code) == (415, "not_sound")
     assert refused.value.problem["request_id"]
@@ -164,7 +164,7 @@ def test_a_file_is_sent_whole_when_it_is_sent_again(monkeypatch, tmp_path):
     path.write_bytes(LOUD)
     client = Client("http://server")
     asked = scripted(client, httpx.Response(503, headers={"Retry-After": "1"}), httpx.Response(200, json={}))
-    client.analyse(path)
+    client.analyze(path)
     assert [request.content for request in asked] == [LOUD, LOUD]
     client.close()
 
@@ -180,7 +180,7 @@ def test_nobody_there_and_no_file_are_said(tmp_path):
         with pytest.raises(ServerAway, match="does not answer"):
             client.models()
         with pytest.raises(EmotionError, match=r"no file called 'missing\.wav'"):
-            client.analyse(tmp_path / "missing.wav")
+            client.analyze(tmp_path / "missing.wav")
 
 
 def test_labels_models_and_status(client):
@@ -196,7 +196,7 @@ def test_the_client_needs_neither_torch_nor_gradio_nor_numpy():
 
 
 def test_a_record_without_numbers_has_no_embedding(client):
-    record = client.analyse(LOUD)
+    record = client.analyze(LOUD)
     with pytest.raises(EmotionError, match="holds no embedding"):
         embedding_of(record)
     assert json.dumps(record)

@@ -18,14 +18,14 @@ from emotion.access import problems
 from emotion.analysis import Options
 from emotion.audio import wav_bytes
 from emotion.cluster import ClusterEngine, ClusterPlan
-from emotion.cluster.budget import Budget
 from emotion.cluster.link import ReplicaLost, ReplicasFull
+from emotion.cluster.memory_budget import MemoryBudget
+from emotion.cluster.messages import AnalyzeRequest, Message, Refused, Report, ResultAssembler, packed
 from emotion.cluster.plan import replica_settings
 from emotion.cluster.replica import Replica
-from emotion.cluster.wire import Ask, Gathering, Message, Refused, Report, packed
 from emotion.engine import Engine, EnginePlan
+from emotion.engine.recognizer import Recognizer
 from emotion.errors import ClipTooLong, ClipTooShort, EngineBusy, EngineClosed, NotSound, ReplicasLost, Unexpected
-from emotion.recognizer import Recognizer
 from emotion.settings import load_settings
 from tests.fakes import FakeModel, HeldModel, analyze, changing_clip, loud_clip, turning_clip, wait_for
 
@@ -53,11 +53,11 @@ class LocalLink:
         self.engines = [Engine(model, plan or EnginePlan(batch_frames=1)) for model in models]
         self.replicas = [LocalReplica(engine) for engine in self.engines]
         self.faults: list[Exception | Callable[[Message], None] | None] = []
-        self.asked: list[Ask] = []
+        self.asked: list[AnalyzeRequest] = []
         self.chores: list[str] = []
         self.closed = threading.Event()
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[Message, None]:
+    async def ask(self, ask: AnalyzeRequest) -> AsyncGenerator[Message, None]:
         number = len(self.asked)
         self.asked.append(ask)
         fault = self.faults.pop(0) if self.faults else None
@@ -208,7 +208,7 @@ def test_a_recording_that_ends_every_replica_is_given_up_after_four(open_cluster
 def test_an_answer_that_breaks_off_is_asked_for_again(open_cluster, monkeypatch):
     link = LocalLink(FakeModel())
     engine = open_cluster(link)
-    monkeypatch.setattr("emotion.cluster.wire._PIECE_NUMBERS", 1000)
+    monkeypatch.setattr("emotion.cluster.messages._PIECE_NUMBERS", 1000)
     link.faults = [_breaks_off_after(2)]
     analysis = engine.submit(wav_bytes(loud_clip())).result(PATIENCE_S)
     assert np.array_equal(analysis.clip.samples, travelled_clip(loud_clip()))
@@ -379,7 +379,7 @@ def _argument(parameter: inspect.Parameter) -> object:
 @pytest.mark.parametrize("error", [ClipTooLong(5.0), ClipTooShort(0.1, 0.2)])
 def test_an_error_of_a_replica_arrives_as_itself(open_cluster, error):
     class Refusing(LocalReplica):
-        async def analyze(self, _: Ask) -> AsyncGenerator[Message, None]:
+        async def analyze(self, _: AnalyzeRequest) -> AsyncGenerator[Message, None]:
             yield Refused(error)
 
     link = LocalLink(FakeModel())
@@ -389,12 +389,12 @@ def test_an_error_of_a_replica_arrives_as_itself(open_cluster, error):
 
 
 def test_long_arrays_travel_in_pieces_and_arrive_whole(monkeypatch):
-    monkeypatch.setattr("emotion.cluster.wire._PIECE_NUMBERS", 5000)
-    monkeypatch.setattr("emotion.cluster.wire._HELD_NUMBERS", 1000)
+    monkeypatch.setattr("emotion.cluster.messages._PIECE_NUMBERS", 5000)
+    monkeypatch.setattr("emotion.cluster.messages._HELD_NUMBERS", 1000)
     analysis = analyze(changing_clip(), "frame", embedding=True)
     messages = [travelled(message) for message in packed(analysis, with_samples=True)]
     assert len(messages) > 10
-    gathering = Gathering(messages[0], None)
+    gathering = ResultAssembler(messages[0], None)
     for message in messages[1:]:
         assert not gathering.is_whole
         gathering.add(message)
@@ -407,19 +407,19 @@ def test_long_arrays_travel_in_pieces_and_arrive_whole(monkeypatch):
 
 
 def test_no_room_for_a_long_array_is_a_full_disk(monkeypatch):
-    monkeypatch.setattr("emotion.cluster.wire._HELD_NUMBERS", 10)
+    monkeypatch.setattr("emotion.cluster.messages._HELD_NUMBERS", 10)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(errors.DiskFull):
-        Gathering(next(iter(packed(analyze(loud_clip()), with_samples=True))), None)
+        ResultAssembler(next(iter(packed(analyze(loud_clip()), with_samples=True))), None)
 
 
 def test_a_budget_lets_in_what_fits_in_order_and_a_larger_one_alone():
     async def use() -> list[str]:
-        budget, said, may_go = Budget(10), [], {name: asyncio.Event() for name in "abc"}
+        budget, said, may_go = MemoryBudget(10), [], {name: asyncio.Event() for name in "abc"}
 
         async def hold(name: str, size_bytes: int) -> None:
             async with budget.hold(size_bytes):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emotion.compact import (
+from emotion.model.compact import (
     CONFIG_FILE,
     LABELS,
     WEIGHTS_FILE,
@@ -37,7 +37,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(count)
 
 
-def normalise(waveform: Tensor) -> Tensor:
+def normalize(waveform: Tensor) -> Tensor:
     return (waveform - waveform.mean()) / torch.sqrt(waveform.var(unbiased=False) + 1e-5)
 
 
@@ -47,7 +47,7 @@ def hum(seconds: float, seed: int = 0) -> Tensor:
     times_s = torch.arange(int(seconds * 16_000)) / 16_000
     phase = 2 * torch.pi * (150 * times_s + 8 * torch.sin(3 * times_s))
     harmonics = sum((torch.sin(order * phase) / order for order in range(1, 12)), torch.zeros(()))
-    return normalise(harmonics + 0.1 * torch.randn(len(times_s), generator=generator))
+    return normalize(harmonics + 0.1 * torch.randn(len(times_s), generator=generator))
 
 
 def test_a_second_of_sound_gives_49_frames_of_logits_and_embeddings(network: Compact) -> None:
@@ -171,6 +171,6 @@ def test_clips_of_acted_speech_are_recognised(network: Compact) -> None:
     right = 0
     for row in rows:
         samples, _ = soundfile.read(SPEECH_FOLDER / row["path"], dtype="float32")
-        logits, _ = network(normalise(torch.from_numpy(samples)))
+        logits, _ = network(normalize(torch.from_numpy(samples)))
         right += LABELS[int(logits.mean(0).argmax())] == row["label"]
     assert right / len(rows) > 0.5

@@ -1,4 +1,4 @@
-"""Two ways to compute one model, compared: the numbers by themselves, and `emotion models compare` and `quantise`."""
+"""Two ways to compute one model, compared: the numbers by themselves, and `emotion models compare` and `quantize`."""
 
 import importlib.util
 import json
@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
+from emotion.analysis.comparison import Answer, answer_of, compare
 from emotion.audio import write_wav
 from emotion.cli import main
-from emotion.comparison import Answer, answer_of, compare
 from emotion.errors import EmotionError
 from tests.checkpoints import TINY, write_checkpoint
 from tests.fakes import analyze, loud_clip, turning_clip
@@ -119,7 +119,7 @@ def test_a_changed_label_is_named_with_both_confidences(call, recordings, tiny_m
     def told(analysis):
         return Answer(analysis.clip.name, next(labels), np.array(next(scores)), analysis.embedding)
 
-    monkeypatch.setattr("emotion.comparison.answer_of", told)
+    monkeypatch.setattr("emotion.analysis.comparison.answer_of", told)
     code, out, _ = call("compare", recordings, "--model", tiny_model, "--precision", "fp32")
     assert code == 0
     assert "label agreement            50.0% (1 of 2)" in out

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from emotion.analysis import Options
+from emotion.analysis.windows import Plan
 from emotion.audio import Clip, DecodeLimits, write_wav
 from emotion.engine import ClipTimes, Engine, EnginePlan, StageTimes
 from emotion.engine import engine as engine_module
 from emotion.engine.times import Stopwatch
 from emotion.errors import ClipTooLong, ClipTooShort, EngineBusy, EngineClosed, NotSound
-from emotion.windows import Plan
 from tests.fakes import FakeClock, FakeModel, HeldModel, analyze, loud_clip, turning_clip, wait_for
 
 WINDOWED = EnginePlan(analysis=Plan(exact_limit_s=1.0, window_s=3.0, context_s=0.5))
@@ -327,7 +327,7 @@ def test_a_clip_for_which_there_is_no_room_fails_alone(monkeypatch):
     def no_room(_):
         raise OSError("no space left on the device")
 
-    monkeypatch.setattr("emotion.windows._room_for", no_room)
+    monkeypatch.setattr("emotion.analysis.windows._room_for", no_room)
     with Engine(FakeModel()) as engine:
         failing = engine.submit(loud_clip(), Options("frame", embedding=True))
         assert isinstance(failing.exception(PATIENCE_S), OSError)

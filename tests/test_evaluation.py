@@ -1,7 +1,7 @@
 import pytest
 
+from emotion.analysis.evaluation import evaluate, label_of_word, read_labelled
 from emotion.errors import EmotionError
-from emotion.evaluation import evaluate, label_of_word, read_labelled
 
 SUFFIXES = frozenset({".wav"})
 
@@ -10,7 +10,7 @@ def test_accuracies_and_f1_of_a_small_table():
     pairs = [("happy", "happy")] * 3 + [("happy", "sad")] + [("sad", "sad")] + [("sad", "angry")]
     evaluation = evaluate(pairs)
     assert evaluation.references == ("happy", "sad")
-    assert evaluation.recognised == ("angry", "happy", "sad")
+    assert evaluation.recognized == ("angry", "happy", "sad")
     assert evaluation.confusion.tolist() == [[0, 3, 1], [1, 0, 1]]
     assert evaluation.recalls == {"happy": 0.75, "sad": 0.5}
     assert evaluation.unweighted_accuracy == 0.625

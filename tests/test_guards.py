@@ -12,13 +12,14 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from emotion import errors, trace
+from emotion import errors
 from emotion.access import Turns, problem_of
 from emotion.access.limits import RateLimiter
-from emotion.access.middleware import BodyLimit, Faults, KnownHosts, RateLimit, RequestId, host_name
+from emotion.access.middleware import BodyLimit, ErrorMiddleware, KnownHosts, RateLimit, RequestId, host_name
 from emotion.access.origins import known_hosts, known_origins
 from emotion.errors import EngineBusy, EngineClosed, SettingsInvalid, TooManyRequests
-from emotion.server.ending import Ending, EndingDoor
+from emotion.logs import request_context
+from emotion.server.drain import DrainMiddleware, DrainState
 from emotion.settings import Settings
 from tests.fakes import wait_for
 from tests.guarded_app import application, ask, count_body
@@ -168,7 +169,7 @@ def test_a_body_that_stalls_is_given_up():
         async def send(message: Any) -> None:
             sent.append(message)
 
-        app = application(Middleware(Faults), Middleware(BodyLimit, 1000, stall_s=0.05), answer=count_body)
+        app = application(Middleware(ErrorMiddleware), Middleware(BodyLimit, 1000, stall_s=0.05), answer=count_body)
         scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
         await asyncio.wait_for(app(scope, receive, send), 10)
         return sent
@@ -183,7 +184,7 @@ def test_a_body_that_stalls_is_given_up():
 
 def test_a_request_has_one_id_in_its_state_its_logs_and_its_answer():
     async def tell(request: Request) -> Response:
-        return PlainTextResponse(f"{request.state.request_id} {trace.request_id()}")
+        return PlainTextResponse(f"{request.state.request_id} {request_context.request_id()}")
 
     app = application(Middleware(RequestId), answer=tell)
     answer = ask(app, headers={"X-Request-ID": "mine-1.2_3"})
@@ -192,7 +193,7 @@ def test_a_request_has_one_id_in_its_state_its_logs_and_its_answer():
     made = ask(app).headers["x-request-id"]
     assert re.fullmatch("[0-9a-f]{16}", made)
     assert made != ask(app).headers["x-request-id"]
-    assert trace.request_id() == trace.NO_REQUEST
+    assert request_context.request_id() == request_context.NO_REQUEST
 
 
 @pytest.mark.parametrize("wished", ["", "a b", "x" * 65, "a\tb", "<b>", "日本"])
@@ -205,7 +206,9 @@ def test_a_fault_tells_nothing_of_the_inside_and_is_in_the_log(caplog):
     async def fail(_: Request) -> Response:
         raise ValueError("inside /secret/path")
 
-    answer = ask(application(Middleware(RequestId), Middleware(Faults), answer=fail), headers={"X-Request-ID": "q1"})
+    answer = ask(
+        application(Middleware(RequestId), Middleware(ErrorMiddleware), answer=fail), headers={"X-Request-ID": "q1"}
+    )
     assert answer.status_code == 500
     assert "secret" not in answer.text
     assert answer.json()["request_id"] == "q1"
@@ -219,7 +222,7 @@ def test_a_recording_that_the_end_of_the_engine_cancelled_is_no_fault(caplog):
         await asyncio.wrap_future(cancelled)
         raise AssertionError("it was not cancelled")
 
-    answer = ask(application(Middleware(Faults), answer=wait))
+    answer = ask(application(Middleware(ErrorMiddleware), answer=wait))
     assert (answer.status_code, answer.json()["code"]) == (503, "engine_closed")
     assert not caplog.records
 
@@ -228,7 +231,7 @@ def test_a_client_that_leaves_is_no_fault(caplog):
     async def leave(_: Request) -> Response:
         raise ClientDisconnect
 
-    assert ask(application(Middleware(Faults), answer=leave)).status_code == 408
+    assert ask(application(Middleware(ErrorMiddleware), answer=leave)).status_code == 408
     assert not caplog.records
 
 
@@ -290,8 +293,8 @@ def test_web_sites_are_named_as_web_sites():
 
 
 def test_a_server_that_ends_takes_nothing_new_and_still_gives_results():
-    ending = Ending()
-    app = application(Middleware(EndingDoor, ending))
+    ending = DrainState()
+    app = application(Middleware(DrainMiddleware, ending))
     assert ask(app, path="/readyz").status_code == 200
     ending.begin()
     for method, path in (("GET", "/readyz"), ("POST", "/v1/analyses"), ("POST", "/gradio_api/queue/join")):
@@ -317,10 +320,10 @@ def test_requests_that_are_open_are_counted_and_streams_without_an_end_are_cut()
         return PlainTextResponse("done")
 
     released = asyncio.Event()
-    ending = Ending()
+    ending = DrainState()
 
     async def end() -> None:
-        app = application(Middleware(EndingDoor, ending), answer=stream)
+        app = application(Middleware(DrainMiddleware, ending), answer=stream)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://studio") as client:
             beating = asyncio.create_task(client.get("/gradio_api/heartbeat/abc"))
             held = asyncio.create_task(client.get("/v1/analyses/1"))

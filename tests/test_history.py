@@ -18,8 +18,8 @@ import pytest
 from emotion.analysis import Analysis, Segment
 from emotion.audio import Clip, write_wav
 from emotion.errors import RunIsOpen, RunNotFound
-from emotion.outputs import EXPORT_FORMATS, BatchRun, History, Keeper, Retention, locks, remove_stale, write_run
-from emotion.outputs import entries as entries_room
+from emotion.outputs import EXPORT_FORMATS, BatchRun, History, Retention, RetentionTask, locks, remove_stale, write_run
+from emotion.outputs import index as entries_room
 from emotion.outputs.history import matching_clips
 from emotion.outputs.retention import apply
 from tests.fakes import LABELS, NOON, analyze, loud_clip, tone, turning_clip, wait_for
@@ -196,7 +196,7 @@ def test_a_label_that_the_model_cannot_tell_is_known_again(tmp_path: Path) -> No
     analysis.scores[2] = 0
     analysis.frame_scores[:, 2] = 0
     _, after = reopened(tmp_path, analysis)
-    assert after.model.untold == (LABELS[2],)
+    assert after.model.unsupported_labels == (LABELS[2],)
 
 
 @pytest.mark.parametrize("folder", HOSTILE_FOLDERS)
@@ -717,7 +717,7 @@ def test_without_a_bound_everything_stays(tmp_path: Path) -> None:
 
 def test_the_keeper_looks_at_the_start_and_when_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     written(tmp_path, loud_clip(), hours_before=48)
-    keeper = Keeper(tmp_path, Retention(max_age_s=DAY_S), clock_s=NOON.timestamp)
+    keeper = RetentionTask(tmp_path, Retention(max_age_s=DAY_S), clock_s=NOON.timestamp)
     with caplog.at_level(logging.INFO, "emotion"):
         keeper.start()
         wait_for(lambda: "1 runs were deleted" in caplog.text)
@@ -731,7 +731,7 @@ def test_the_keeper_looks_at_the_start_and_when_told(tmp_path: Path, caplog: pyt
 
 def test_the_keeper_of_no_bounds_does_nothing(tmp_path: Path) -> None:
     name = written(tmp_path, loud_clip(), hours_before=9999)
-    keeper = Keeper(tmp_path, Retention())
+    keeper = RetentionTask(tmp_path, Retention())
     keeper.start()
     keeper.look()
     keeper.close()
@@ -741,7 +741,7 @@ def test_the_keeper_of_no_bounds_does_nothing(tmp_path: Path) -> None:
 def test_the_keeper_lives_on_when_outputs_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     outputs = tmp_path / "outputs"
     outputs.symlink_to(outputs)
-    keeper = Keeper(outputs, Retention(max_age_s=DAY_S), clock_s=NOON.timestamp)
+    keeper = RetentionTask(outputs, Retention(max_age_s=DAY_S), clock_s=NOON.timestamp)
     keeper.start()
     wait_for(lambda: "could not be looked through" in caplog.text)
     assert str(tmp_path) not in caplog.text

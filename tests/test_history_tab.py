@@ -18,14 +18,14 @@ from emotion.outputs import BatchRun, History, write_run
 from emotion.outputs import history as history_room
 from emotion.settings import Settings
 from emotion.ui import comparison_render, deletion_render, history_render
-from emotion.ui.desk import Desk
-from emotion.ui.details import Details
+from emotion.ui.file_links import FileLinks
 from emotion.ui.history_render import MORE_CLIPS, PAGE_RUNS, Look
-from emotion.ui.place import Places
+from emotion.ui.page_context import PageContext
 from emotion.ui.runs import Runs
-from emotion.ui.shelf import Shelf
 from emotion.ui.tabs.history import Answers
+from emotion.ui.timeline_detail import Details
 from emotion.ui.words import Words
+from emotion.ui.workspace import Workspaces
 from tests.fakes import NOON, analyze, loud_clip, tone, turning_clip
 from tests.page_server import text_of
 
@@ -80,9 +80,9 @@ def scored(**scores: float) -> Analysis:
 def answers(tmp_path: Path) -> Answers:
     recognizer: Any = SimpleNamespace(settings=Settings(outputs=tmp_path))
     nothing: Any = None
-    turns, places = Turns(0), Places(tmp_path)
+    turns, places = Turns(0), Workspaces(tmp_path)
     runs = Runs(recognizer, turns)
-    return Answers(Desk(recognizer, nothing, turns, runs, places, Shelf(), Details(0.5), nothing, nothing))
+    return Answers(PageContext(recognizer, nothing, turns, runs, places, FileLinks(), Details(0.5), nothing, nothing))
 
 
 def event(said: Any) -> gr.EventData:
@@ -287,7 +287,9 @@ def test_equal_scores_are_called_equal() -> None:
 
 def test_an_emotion_that_one_model_cannot_tell_has_no_difference() -> None:
     one, other = scored(sad=0.4, other=0.6), scored(sad=1.0)
-    other = replace(other, model=replace(other.model, name="small", fingerprint="sha256:1", untold=("other",)))
+    other = replace(
+        other, model=replace(other.model, name="small", fingerprint="sha256:1", unsupported_labels=("other",))
+    )
     assert "Other 0.600 not told –" in text_of(comparison_render.table(one, other, ENGLISH))
     head = text_of(comparison_render.head(one, other, ENGLISH))
     assert "more Sad (+0.600)." in head

@@ -30,4 +30,4 @@ def test_a_label_of_a_foreign_checkpoint_shows_its_own_word():
 
 
 def test_no_two_emotions_share_a_colour_or_an_emoji():
-    assert len({emotion.colour for emotion in EMOTIONS}) == len({emotion.emoji for emotion in EMOTIONS}) == 9
+    assert len({emotion.color for emotion in EMOTIONS}) == len({emotion.emoji for emotion in EMOTIONS}) == 9

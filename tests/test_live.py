@@ -10,7 +10,7 @@ from emotion.analysis import Options
 from emotion.audio import SAMPLE_RATE_HZ, Clip, StreamRecorder, decode, wav_bytes
 from emotion.engine import EnginePlan
 from emotion.errors import ClipTooShort, EngineBusy, RateOutOfRange
-from emotion.live import LiveMoment, LiveSession, LiveWish
+from emotion.live import LiveMoment, LiveOptions, LiveSession
 from emotion.settings import Settings
 from tests.fakes import QUIET, loud_clip, tone, turning_clip, wait_for
 from tests.page_server import FakeRecognizer
@@ -31,7 +31,9 @@ def pieces(sound: bytes, rate_hz: int = SAMPLE_RATE_HZ):
 class Listener:
     """A session together with the moments that it told, on a recogniser that can be held still."""
 
-    def __init__(self, recognizer: FakeRecognizer, wish: LiveWish | None = None, rate_hz: int = SAMPLE_RATE_HZ) -> None:
+    def __init__(
+        self, recognizer: FakeRecognizer, wish: LiveOptions | None = None, rate_hz: int = SAMPLE_RATE_HZ
+    ) -> None:
         self.recognizer = recognizer
         self.moments: list[LiveMoment] = []
         self.session = LiveSession(recognizer, rate_hz, self.moments.append, wish)  # type: ignore[arg-type]
@@ -60,7 +62,9 @@ def listen(recognizer):
     """Begins sessions, which end with the test."""
     begun = []
 
-    def begin(wish: LiveWish | None = None, rate_hz: int = SAMPLE_RATE_HZ, on: FakeRecognizer = recognizer) -> Listener:
+    def begin(
+        wish: LiveOptions | None = None, rate_hz: int = SAMPLE_RATE_HZ, on: FakeRecognizer = recognizer
+    ) -> Listener:
         begun.append(Listener(on, wish, rate_hz))
         return begun[-1]
 
@@ -201,7 +205,7 @@ def test_a_model_that_fails_is_a_moment_without_scores_and_is_logged_once(listen
 
 
 def test_stop_makes_a_run_that_equals_uploading_the_recording(listen, recognizer):
-    listener = listen(LiveWish("frame", embedding=True, exports=("srt",)), rate_hz=48_000)
+    listener = listen(LiveOptions("frame", embedding=True, exports=("srt",)), rate_hz=48_000)
     listener.hear(soxr.resample(turning_clip().samples, SAMPLE_RATE_HZ, 48_000), 48_000)
     files = listener.session.stop().result(PATIENCE_S)
     upload = recognizer.engine.submit(files.audio, Options("frame", embedding=True)).result(PATIENCE_S)
@@ -233,7 +237,7 @@ def test_the_recording_is_called_by_its_start(listener):
 
 def test_the_wish_may_change_until_the_end_and_the_sound_need_not_be_kept(listener):
     listener.hear(tone(1.0))
-    listener.session.wish = LiveWish("frame", keep_audio=False)
+    listener.session.wish = LiveOptions("frame", keep_audio=False)
     files = listener.session.stop().result(PATIENCE_S)
     assert files.audio is None
     assert files.analysis.options.granularity == "frame"
@@ -288,7 +292,7 @@ def test_a_recording_waits_for_its_place_in_a_full_queue(listener, monkeypatch):
 
 
 def test_a_queue_that_stays_full_is_said_in_the_end(listener, monkeypatch):
-    monkeypatch.setattr("emotion.live._PATIENCE_S", -1.0)
+    monkeypatch.setattr("emotion.live.session._PATIENCE_S", -1.0)
     listener.recognizer.model.gate.clear()
     for _ in range(2):
         listener.recognizer.engine.submit(loud_clip())
@@ -320,7 +324,7 @@ def test_who_leaves_at_once_or_wants_no_recording_leaves_nothing(listen, tmp_pat
     short = listen()
     short.hear(tone(1.0))
     assert short.session.leave() is None
-    private = listen(LiveWish(keep_audio=False))
+    private = listen(LiveOptions(keep_audio=False))
     private.rush(tone(3.0))
     assert private.session.leave() is None
     assert not (tmp_path / "outputs").exists()

@@ -2,7 +2,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from emotion.live_wire import MAX_SOUND_BYTES, MAX_TEXT_BYTES
+from emotion.live.socket import MAX_SOUND_BYTES, MAX_TEXT_BYTES
 from emotion.server import serve
 from emotion.settings import Settings
 

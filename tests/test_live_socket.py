@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from emotion import live_wire
 from emotion.access import Turns
 from emotion.access.gate import AccessGate
 from emotion.access.keys import Keyring, hash_key
@@ -17,8 +16,9 @@ from emotion.access.sessions import Sessions
 from emotion.analysis import Options
 from emotion.engine import EnginePlan
 from emotion.labels import EMOTIONS
-from emotion.live import LiveWish
-from emotion.live_wire import wait_s
+from emotion.live import LiveOptions
+from emotion.live import socket as wire
+from emotion.live.socket import wait_s
 from emotion.settings import Settings
 from emotion.ui import live_socket
 from emotion.ui.live_socket import add_live_route, live_value
@@ -82,7 +82,7 @@ def last_word(socket) -> dict[str, Any]:
             return message
 
 
-def untold(message: dict[str, Any]) -> list[str]:
+def unsupported_labels(message: dict[str, Any]) -> list[str]:
     return [label["key"] for label in message["labels"] if label["untold"]]
 
 
@@ -153,17 +153,17 @@ def test_a_wish_that_changes_on_the_way_holds_for_a_browser_that_is_gone(client,
 
 
 def test_the_browser_learns_what_a_model_that_takes_over_can_tell(client, recognizer):
-    small = replace(recognizer.model.card, name="compact", untold=("other",))
+    small = replace(recognizer.model.card, name="compact", unsupported_labels=("other",))
     large = recognizer.state
     recognizer.state = replace(large, card=small)
     with client.websocket_connect("/live") as socket:
         socket.send_json(HELLO)
-        assert untold(socket.receive_json()) == ["other"]
+        assert unsupported_labels(socket.receive_json()) == ["other"]
         send(socket, tone(0.5))
         assert "time_s" in socket.receive_json()
         recognizer.state = large
         send(socket, tone(0.5))
-        assert untold(socket.receive_json()) == []
+        assert unsupported_labels(socket.receive_json()) == []
         assert "time_s" in socket.receive_json()
         send(socket, tone(0.5))
         assert "time_s" in socket.receive_json()
@@ -172,7 +172,7 @@ def test_the_browser_learns_what_a_model_that_takes_over_can_tell(client, recogn
 def test_who_falls_silent_for_good_is_gone(client, recognizer, monkeypatch):
     with talking(client) as socket:
         send(socket, tone(2.0))
-        monkeypatch.setattr(live_wire, "IDLE_S", 0.05)
+        monkeypatch.setattr(wire, "IDLE_S", 0.05)
         send(socket, tone(0.1))
         messages = iter(socket.receive_json, None)
         with pytest.raises(WebSocketDisconnect):
@@ -235,7 +235,7 @@ def test_errors_come_in_the_language_of_the_reader(client):
 def test_a_piece_that_is_too_large_ends_the_session_and_keeps_what_was_heard(client, recognizer):
     with talking(client) as socket:
         send(socket, tone(1.5))
-        socket.send_bytes(bytes(live_wire.MAX_SOUND_BYTES + 1))
+        socket.send_bytes(bytes(wire.MAX_SOUND_BYTES + 1))
         assert last_word(socket) == {"error": texts()["error"]["live_refused"]["en"]}
     assert len(runs(recognizer)) == 1
 
@@ -295,7 +295,7 @@ def test_the_longest_recording_ends_by_itself_and_is_kept(tmp_path):
 def test_who_sends_faster_than_anybody_speaks_has_to_wait(client, monkeypatch):
     assert wait_s(heard_s=30.0, elapsed_s=1.0) == 0
     assert wait_s(heard_s=130.0, elapsed_s=10.0) == 90
-    monkeypatch.setattr(live_wire, "AHEAD_S", 0.2)
+    monkeypatch.setattr(wire, "AHEAD_S", 0.2)
     with talking(client) as socket:
         send(socket, tone(0.6))
         socket.send_json({"stop": True})
@@ -326,7 +326,7 @@ def test_the_share_of_a_long_recording_is_told_while_it_is_analysed(client, reco
 
 
 def test_the_component_gets_words_labels_and_the_wish(recognizer):
-    value = live_value(recognizer, Words("zh"), LiveWish("frame", exports=("srt",)))
+    value = live_value(recognizer, Words("zh"), LiveOptions("frame", exports=("srt",)))
     assert [label["key"] for label in value["labels"]] == [emotion.key for emotion in EMOTIONS]
     assert value["labels"][3]["headline"] == "😊 快乐 (Happy)"
     assert value["words"]["start"] == "开始聆听"

@@ -5,7 +5,7 @@ import gradio as gr
 import pytest
 from fastapi import FastAPI
 
-from emotion.live import LiveSession, LiveWish
+from emotion.live import LiveOptions, LiveSession
 from emotion.settings import Settings
 from emotion.ui.clip_view import clip_key
 from emotion.ui.tabs.live import add_live, saved_values
@@ -30,7 +30,7 @@ def desk(recognizer):
 
 
 def saved_run(recognizer) -> str:
-    session = LiveSession(recognizer, 16_000, lambda _: None, LiveWish("frame"))
+    session = LiveSession(recognizer, 16_000, lambda _: None, LiveOptions("frame"))
     session.feed(pcm(tone(1.0)))
     return clip_key(session.stop().result(30), recognizer.settings)
 

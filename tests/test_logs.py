@@ -16,7 +16,7 @@ import pytest
 from emotion.audio import wav_bytes
 from emotion.errors import ClipEmpty
 from emotion.logs import say, set_up_logs
-from emotion.trace import request
+from emotion.logs.request_context import request
 from tests.fakes import loud_clip
 
 NAME = "Frau Meier, Kündigung.wav"

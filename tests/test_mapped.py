@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from emotion.checkpoint import find_checkpoint
-from emotion.checkpoint.mapped import MappedTensors
+from emotion.model.checkpoint import find_checkpoint
+from emotion.model.checkpoint.mapped import MappedTensors
 from tests.checkpoints import Size, write_checkpoint
 
 TENSORS = {

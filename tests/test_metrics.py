@@ -17,10 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from emotion.cache import PredictionCache
 from emotion.engine import BatchPredicted, ClipSettled, ClipTimes, Engine, EnginePlan
+from emotion.hardware import Gpu, Usage
 from emotion.logs import set_up_logs
-from emotion.metrics import Metrics, Traffic
-from emotion.monitor import Gpu, MachineWatch, StudioWatch, Usage
-from emotion.trace import request_id
+from emotion.logs.request_context import request_id
+from emotion.metrics import Metrics, RequestMetrics
+from emotion.monitor import MachineWatch, StudioWatch
 from tests.fakes import FakeModel, HeldModel, loud_clip, wait_for
 from tests.test_logs import quiet_logs
 
@@ -192,7 +193,7 @@ def site(studio):
         return {"number": len(number), "request": request_id()}
 
     @app.post("/v1/analyses")
-    async def analyse(file: UploadFile):
+    async def analyze(file: UploadFile):
         future = counted.engine.submit(await file.read(), name=file.filename)
         return (await asyncio.wrap_future(future)).record()
 
@@ -209,7 +210,7 @@ def site(studio):
 
         return StreamingResponse(told(), media_type="text/event-stream")
 
-    wrapped = Traffic(app, counted.metrics)
+    wrapped = RequestMetrics(app, counted.metrics)
 
     def ask(method, path, **words):
         async def asked():
@@ -243,7 +244,7 @@ def test_all_that_a_mounted_page_answers_is_one_route(studio):
     counted, outer, page = studio(), FastAPI(), FastAPI()
     page.add_api_route("/queue/{number}", lambda number: number)
     outer.mount("/", page)
-    outer.add_middleware(Traffic, metrics=counted.metrics)
+    outer.add_middleware(RequestMetrics, metrics=counted.metrics)
 
     async def ask():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(outer), base_url="http://studio") as client:
@@ -279,7 +280,7 @@ def test_open_web_sockets_are_seen(studio):
     async def app(_scope, _receive, _send):
         seen.append(counted.sample("emotion_web_sockets_open"))
 
-    asyncio.run(Traffic(app, counted.metrics)({"type": "websocket"}, None, None))
+    asyncio.run(RequestMetrics(app, counted.metrics)({"type": "websocket"}, None, None))
     assert seen == [1]
     assert counted.sample("emotion_web_sockets_open") == 0
 
@@ -291,7 +292,7 @@ def test_a_client_that_left_is_told_from_a_fault(studio):
         """Ends without an answer, as when nobody listens any more."""
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    asyncio.run(Traffic(app, counted.metrics)(scope, None, None))
+    asyncio.run(RequestMetrics(app, counted.metrics)(scope, None, None))
     assert counted.sample("emotion_http_requests_total", "GET", "unmatched", "499") == 1
 
 
@@ -435,7 +436,7 @@ def test_rates_are_of_counters_and_levels_are_of_gauges(studio):
 def test_the_dashboard_shows_traffic_latency_engine_cache_and_machine_without_overlap():
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     rows = [panel["title"] for panel in dashboard["panels"] if panel["type"] == "row"]
-    assert rows == ["Traffic", "Latency", "Engine", "Cache", "Machine"]
+    assert rows == ["RequestMetrics", "Latency", "Engine", "Cache", "Machine"]
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     taken: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:

@@ -8,29 +8,23 @@ from types import SimpleNamespace
 import pytest
 
 from emotion.engine import ClipTimes, Engine, EnginePlan, StageTimes
+from emotion.hardware import Cores, Gpu, Threads, Usage, installed_gpus, plan_threads, usable_cores
+from emotion.hardware.container import limited_memory, quota_cores
 from emotion.model import ModelCard
 from emotion.monitor import (
     Advice,
     ChoreWatch,
-    Cores,
     EngineStatus,
-    Gpu,
     MachineStatus,
     MachineWatch,
     MemoryHeld,
     StageShares,
     StudioStatus,
     StudioWatch,
-    Threads,
-    Usage,
     advise,
-    installed_gpus,
     memory_held,
-    plan_threads,
     said_of,
-    usable_cores,
 )
-from emotion.monitor.container import limited_memory, quota_cores
 from tests.fakes import FakeClock, FakeModel, HeldModel, loud_clip, wait_for
 
 WORDS = Path(__file__).parent.parent / "emotion" / "monitor" / "advice.toml"

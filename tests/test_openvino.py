@@ -9,13 +9,13 @@ import pytest
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
-from emotion.checkpoint import Checkpoint, find_checkpoint
-from emotion.checkpoint.mapped import MappedTensors
 from emotion.errors import ModelError
-from emotion.graph import BIAS, HEAD, Graphs
 from emotion.model import FloatArray, num_frames
 from emotion.model import openvino_runtime as runtime
+from emotion.model.checkpoint import Checkpoint, find_checkpoint
+from emotion.model.checkpoint.mapped import MappedTensors
 from emotion.model.openvino_api import ov
+from emotion.model.openvino_graph import BIAS, HEAD, Graphs
 from emotion.model.openvino_runtime import OpenvinoModel, compile_pieces, even_slices, open_openvino_model
 from tests.checkpoints import MEDIUM, TINY, Size, write_checkpoint
 
@@ -177,7 +177,7 @@ A_MINUTE = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from emotion.checkpoint import find_checkpoint
+from emotion.model.checkpoint import find_checkpoint
 from emotion.model import openvino_runtime as runtime
 
 checkpoint = find_checkpoint(sys.argv[1], Path(sys.argv[2]))

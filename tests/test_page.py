@@ -10,16 +10,16 @@ from emotion import errors
 from emotion.analysis import Segment
 from emotion.audio import Clip
 from emotion.engine import Progress
+from emotion.engine.recognizer import ModelState
 from emotion.errors import ClipTooLarge, ClipTooLong, DiskFull, EmotionError, EngineBusy, HubUnreachable, NotSound
 from emotion.labels import EMOTIONS, LANGUAGES, clock
 from emotion.model import Accuracy
 from emotion.outputs import EXPORT_FORMATS
-from emotion.recognizer import ModelState
 from emotion.settings import Settings
-from emotion.ui import lanes, render
-from emotion.ui.journal import journal
+from emotion.ui import render, timeline_data
 from emotion.ui.language import COOKIE, reader_language
-from emotion.ui.tabs.recognise import SAMPLES, sample_path
+from emotion.ui.run_log import journal
+from emotion.ui.tabs.recognize import SAMPLES, sample_path
 from emotion.ui.texts import translations
 from emotion.ui.words import Words, language_of, percent, texts
 from tests.fakes import FakeModel, analyze, loud_clip, tone, turning_clip
@@ -58,7 +58,7 @@ def test_a_silent_recording_is_called_silent():
 def test_a_recording_in_which_nothing_stands_out_is_said_to_mean_little():
     noise = np.random.default_rng(0).normal(0, 0.001, 32_000).astype(np.float32)
     humming = analyze(Clip("hum.wav", noise), "frame")
-    source = lanes.source(humming, 0.5)
+    source = timeline_data.source(humming, 0.5)
     assert source.is_all_quiet
     shown = text_of(render.headline(humming, ENGLISH, heard=not source.is_all_quiet))
     assert "Nothing stands out of the noise" in shown
@@ -114,7 +114,7 @@ def test_the_model_line_says_what_answers_and_what_is_coming():
     ready = ModelState(card, "auto", "ready")
     assert text_of(render.model_line(ready, ENGLISH)) == "emotion2vec+ large · cpu · bf16 · ready"
     assert render.model_notice(ready, ENGLISH) == ""
-    small = replace(card, name="compact", precision="fp32", untold=("other", "unknown"))
+    small = replace(card, name="compact", precision="fp32", unsupported_labels=("other", "unknown"))
     coming = ModelState(small, "emotion2vec_plus_large", "downloading", 661_000_000, 1_945_000_000)
     assert text_of(render.model_line(coming, CHINESE)).endswith("emotion2vec+ large：34 %，共 1.95 GB")
     assert "meanwhile" in render.model_notice(coming, ENGLISH)
@@ -124,7 +124,7 @@ def test_the_model_line_says_what_answers_and_what_is_coming():
 
 def test_the_built_in_model_is_said_plainly_with_its_licence_and_the_way_to_the_large_one():
     accuracy = Accuracy(new_speakers=(0.582, 0.784), new_corpora=(0.273, 0.408))
-    card = replace(FakeModel("compact").card, untold=("other", "unknown"), accuracy=accuracy)
+    card = replace(FakeModel("compact").card, unsupported_labels=("other", "unknown"), accuracy=accuracy)
     state = ModelState(card, "auto", "built_in", reason=HubUnreachable("no answer"))
     notice = text_of(render.model_notice(state, ENGLISH))
     for words in (
@@ -257,7 +257,7 @@ def numbers(packed: str) -> list[int]:
 
 
 def drawn(analysis, words=ENGLISH, smoothing_s=0.5):
-    return lanes.timeline(analysis, lanes.source(analysis, smoothing_s), words)
+    return timeline_data.timeline(analysis, timeline_data.source(analysis, smoothing_s), words)
 
 
 def test_the_timeline_of_an_utterance_is_its_waveform():
@@ -286,16 +286,16 @@ def test_stretches_without_sound_are_marked_on_the_timeline():
 
 def test_no_lane_has_more_than_two_thousand_points_whatever_the_length():
     scores = np.random.default_rng(0).random((180_000, 9), np.float32)
-    means, frames_per_point = lanes.thin(scores, lanes.MAX_POINTS)
+    means, frames_per_point = timeline_data.thin(scores, lanes.MAX_POINTS)
     assert len(means) == 2_000
     assert means[7] == pytest.approx(scores[7 * frames_per_point : 8 * frames_per_point].mean(axis=0))
-    low, high = lanes.envelope(tone(60.0), lanes.MAX_POINTS, 1.0)
+    low, high = timeline_data.envelope(tone(60.0), lanes.MAX_POINTS, 1.0)
     assert len(low) == len(high) == 2_000
 
 
 def test_a_closer_look_gets_finer_steps_of_the_same_lanes():
-    source = lanes.source(analyze(Clip("long.wav", np.tile(turning_clip().samples, 30)), "frame"), 0.0)
-    whole, part = lanes.detail(source, 0.0, 120.0), lanes.detail(source, 60.0, 64.0)
+    source = timeline_data.source(analyze(Clip("long.wav", np.tile(turning_clip().samples, 30)), "frame"), 0.0)
+    whole, part = timeline_data.detail(source, 0.0, 120.0), timeline_data.detail(source, 60.0, 64.0)
     assert part["point_s"] == 0.02 < whole["point_s"] == 0.06
     assert (part["points_start_s"], part["peaks_start_s"]) == (60.0, 60.0)
     angry = numbers(part["points"][0])
@@ -306,9 +306,9 @@ def test_a_closer_look_gets_finer_steps_of_the_same_lanes():
 
 
 def test_a_look_beyond_the_recording_shows_its_end():
-    source = lanes.source(analyze(loud_clip(2.0), "frame"), 0.0)
-    assert len(numbers(lanes.detail(source, 5.0, 9.0)["points"][0])) == 1
-    assert len(numbers(lanes.detail(source, -3.0, 99.0)["points"][0])) == 99
+    source = timeline_data.source(analyze(loud_clip(2.0), "frame"), 0.0)
+    assert len(numbers(timeline_data.detail(source, 5.0, 9.0)["points"][0])) == 1
+    assert len(numbers(timeline_data.detail(source, -3.0, 99.0)["points"][0])) == 99
 
 
 def test_of_very_many_segments_the_longest_are_drawn():

@@ -58,7 +58,7 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
-def recognised(client: httpx.Client, recording: Path, granularity: str = "utterance") -> str:
+def recognized(client: httpx.Client, recording: Path, granularity: str = "utterance") -> str:
     """Everything that the page is told of a recording."""
     said = messages(client, on_click(client, "recognise"), [upload(client, recording), granularity, False, True, []])
     assert said[-1]["success"], said[-1]
@@ -80,7 +80,7 @@ def runs(recognizer: FakeRecognizer, place: str) -> list[str]:
 def test_each_client_sees_its_own_runs_and_no_others(
     recognizer: FakeRecognizer, ann: httpx.Client, bo: httpx.Client, recording: Path
 ) -> None:
-    recognised(ann, recording)
+    recognized(ann, recording)
     assert runs(recognizer, "clients/ann")
     assert runs(recognizer, "clients/bo") == runs(recognizer, "") == []
     assert "secret call.wav" in history(ann)
@@ -91,7 +91,7 @@ def test_each_client_sees_its_own_runs_and_no_others(
 def test_an_address_that_was_made_for_one_client_is_not_found_by_another(
     ann: httpx.Client, bo: httpx.Client, recording: Path
 ) -> None:
-    said = recognised(ann, recording, "frame")
+    said = recognized(ann, recording, "frame")
     links = set(re.findall(r"(files/[\w-]{20,}/[\w.%]+)", said))
     details = set(re.findall(r"(details/[\w-]{20,})", said))
     assert len(links) == 2
@@ -125,7 +125,7 @@ def test_a_page_that_is_closed_takes_its_own_uploads_with_it_and_no_others(
 ) -> None:
     for name, client, seconds in (("a.wav", ann, 1.1), ("b.wav", bo, 1.2)):
         write_wav(loud_clip(seconds), tmp_path / name)
-        recognised(client, tmp_path / name)
+        recognized(client, tmp_path / name)
     kept, gone = (Path(upload(client, tmp_path / name)["path"]) for client, name in ((ann, "a.wav"), (bo, "b.wav")))
     leave(bo)
     wait_for(lambda: not gone.exists())
@@ -147,7 +147,7 @@ def test_who_uploads_the_same_sound_keeps_it_though_the_other_leaves(
     ann: httpx.Client, bo: httpx.Client, recording: Path
 ) -> None:
     chosen = upload(ann, recording)
-    recognised(bo, recording)
+    recognized(bo, recording)
     leave(bo)
     wait_for(lambda: bo.get(f"gradio_api/file={chosen['path']}").status_code == 404)
     assert messages(ann, on_click(ann, "recognise"), [chosen, "utterance", False, True, []])[-1]["success"]
@@ -212,7 +212,7 @@ def test_a_client_has_so_many_recordings_in_work_and_others_are_not_held_up(
     wait_for(lambda: recognizer.engine.queue_length == 3)
     recognizer.model.gate.set()
     wait_for(lambda: recognizer.engine.queue_length == 0)
-    assert "Angry" in recognised(ann, recording)
+    assert "Angry" in recognized(ann, recording)
 
 
 def test_the_head_of_the_page_names_who_is_signed_in(ann: httpx.Client) -> None:
@@ -241,7 +241,7 @@ def chosen(client: httpx.Client, part: str, event: str, run: str, inputs: int) -
 def test_who_names_the_runs_of_another_client_neither_deletes_nor_packs_them(
     recognizer: FakeRecognizer, ann: httpx.Client, bo: httpx.Client, recording: Path
 ) -> None:
-    recognised(ann, recording)
+    recognized(ann, recording)
     run = runs(recognizer, "clients/ann")[-1]
     for forged in (run, f"../ann/{run}", f"clients/ann/{run}"):
         assert "Delete this run?" not in chosen(bo, "history-list", "delete", forged, 1)

@@ -10,12 +10,12 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from emotion.access import Turns
+from emotion.analysis.windows import Plan
 from emotion.audio import DecodeLimits, write_wav
 from emotion.engine import EnginePlan
 from emotion.labels import EMOTIONS
 from emotion.settings import Settings
 from emotion.ui.runs import Runs, View, Wish
-from emotion.windows import Plan
 from tests.fakes import loud_clip
 from tests.page_server import FakeRecognizer, quiet_pandas, reader_of, serve_page, text_of
 from tests.page_wire import call, component, endpoint, messages, on_click, upload

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from emotion.checkpoint import Checkpoint, find_checkpoint
 from emotion.model import FloatArray, Prediction, SpeechModel, num_frames
+from emotion.model.checkpoint import Checkpoint, find_checkpoint
+from emotion.model.emotion2vec import AlibiBias, load_network
 from emotion.model.funasr_runtime import import_funasr, open_funasr_model, quiet
 from emotion.model.torch_runtime import TorchModel, open_torch_model
-from emotion.network import AlibiBias, load_network
 from tests.checkpoints import MEDIUM, TINY, TOKENS, TOKENS_WITH_UNUSED, WIDE_BASE, Size, write_checkpoint
 
 LENGTHS = (400, 401, 719, 720, 1000, 16_000, 80_000, 480_000)
@@ -81,9 +81,9 @@ def speechlike(num_samples: int, seed: int = 3) -> FloatArray:
     return (0.02 + 0.1 * hum * loudness + 0.02 * rng.standard_normal(num_samples)).astype(np.float32)
 
 
-def normalised(samples: FloatArray) -> FloatArray:
-    centred = samples.astype(np.float64) - samples.mean(dtype=np.float64)
-    return (centred / np.sqrt(centred.var() + 1e-5)).astype(np.float32)
+def normalized(samples: FloatArray) -> FloatArray:
+    centered = samples.astype(np.float64) - samples.mean(dtype=np.float64)
+    return (centered / np.sqrt(centered.var() + 1e-5)).astype(np.float32)
 
 
 def scores_of(prediction: Prediction) -> FloatArray:
@@ -135,7 +135,7 @@ def rounded(request: pytest.FixtureRequest, pair: Pair) -> SpeechModel:
 def test_labels_scores_and_embeddings_are_those_of_funasr(pair: Pair, exact: SpeechModel, num_samples: int) -> None:
     utterance, frames = pair.reference(num_samples, "utterance"), pair.reference(num_samples, "frame")
 
-    (ours,) = exact.start([normalised(speechlike(num_samples))])()
+    (ours,) = exact.start([normalized(speechlike(num_samples))])()
 
     assert tuple(token.split("/")[-1].replace("<unk>", "unknown") for token in utterance["labels"]) == (
         exact.card.labels
@@ -152,9 +152,9 @@ def test_labels_scores_and_embeddings_are_those_of_funasr(pair: Pair, exact: Spe
 def test_scores_in_half_precision_are_those_of_funasr_within_what_it_rounds(
     pair: Pair, rounded: SpeechModel, num_samples: int
 ) -> None:
-    (ours,) = rounded.start([normalised(speechlike(num_samples))])()
+    (ours,) = rounded.start([normalized(speechlike(num_samples))])()
 
-    (exactly,) = pair.ours.predict([normalised(speechlike(num_samples))])
+    (exactly,) = pair.ours.predict([normalized(speechlike(num_samples))])
     theirs, limit = pair.reference(num_samples, "utterance"), HALF_LIMITS[rounded.card.precision, pair.name]
     np.testing.assert_allclose(scores_of(ours), theirs["scores"], rtol=0, atol=limit)
     assert np.abs(ours.embeddings - exactly.embeddings).max() > 1e-4, "half precision was asked for"
@@ -163,7 +163,7 @@ def test_scores_in_half_precision_are_those_of_funasr_within_what_it_rounds(
 
 def rounding_at_the_end(pair: Pair, rounded: SpeechModel, num_samples: int) -> float:
     """How far the embeddings of the last two seconds are from those in fp32, root of the mean square."""
-    waveform = normalised(speechlike(num_samples))
+    waveform = normalized(speechlike(num_samples))
     (exactly,), (ours,) = pair.ours.predict([waveform]), rounded.start([waveform])()
     return float(np.sqrt(np.square(ours.embeddings - exactly.embeddings)[-100:].mean()))
 
@@ -205,13 +205,13 @@ def test_the_comparison_would_notice_a_wrong_attention_bias(pair: Pair) -> None:
     samples = speechlike(16_000)
     theirs = pair.theirs.generate(input=samples, granularity="frame", extract_embedding=True)[0]["feats"]
     with changed_scale(pair.ours, lambda scale: scale * 1.2):
-        bent = pair.ours.predict([normalised(samples)])[0].embeddings
+        bent = pair.ours.predict([normalized(samples)])[0].embeddings
 
     assert np.abs(bent - theirs).max() > 1e-3
 
 
 def test_a_scale_below_zero_counts_as_zero(pair: Pair) -> None:
-    samples = normalised(speechlike(8_000))
+    samples = normalized(speechlike(8_000))
     before = pair.ours.predict([samples])[0].embeddings
 
     with changed_scale(pair.ours, lambda scale: scale.clamp(min=0)) as published:
@@ -224,7 +224,7 @@ def test_a_scale_below_zero_counts_as_zero(pair: Pair) -> None:
 def test_the_funasr_runtime_keeps_the_contract_with_the_same_numbers(
     pair: Pair, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    samples = normalised(speechlike(16_000))
+    samples = normalized(speechlike(16_000))
     threads = torch.get_num_threads()
     reference = open_funasr_model(pair.checkpoint, "cpu", "auto")
 

@@ -5,8 +5,8 @@ import pytest
 
 from emotion import Recognizer
 from emotion.audio import write_wav
-from emotion.checkpoint import find_checkpoint
 from emotion.errors import EmotionError, HubUnreachable, ModelNotFound, SettingsInvalid
+from emotion.model.checkpoint import find_checkpoint
 from tests.checkpoints import TINY, write_checkpoint
 from tests.fakes import loud_clip, turning_clip, wait_for
 
@@ -79,7 +79,7 @@ def test_the_reference_runtime_does_not_run_the_built_in_model():
 
 def test_an_unknown_setting_is_refused():
     with pytest.raises(SettingsInvalid, match="colour"):
-        Recognizer(colour="blue")
+        Recognizer(color="blue")
 
 
 def test_both_runtimes_say_the_same_of_the_same_clip(tiny_model):
@@ -99,9 +99,9 @@ class Hub:
         self.may_finish = threading.Event()
         self.here = False
         self._tiny = find_checkpoint(str(tiny_model), cache_dir)
-        monkeypatch.setattr("emotion.checkpoint.hub_answers", lambda *_: True)
-        monkeypatch.setattr("emotion.checkpoint.download", self.download)
-        monkeypatch.setattr("emotion.recognizer.find_checkpoint", self.find)
+        monkeypatch.setattr("emotion.model.checkpoint.hub_answers", lambda *_: True)
+        monkeypatch.setattr("emotion.model.checkpoint.download", self.download)
+        monkeypatch.setattr("emotion.engine.recognizer.find_checkpoint", self.find)
 
     def download(self, *words):
         report = words[-1]
@@ -143,6 +143,6 @@ def test_closing_ends_a_download_at_once(monkeypatch, tiny_model, tmp_path):
 
 
 def test_offline_asks_no_hub(monkeypatch):
-    monkeypatch.setattr("emotion.checkpoint.hub_answers", lambda *_: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("emotion.model.checkpoint.hub_answers", lambda *_: pytest.fail("the hub was asked"))
     with Recognizer(take_over=True, offline=True) as recognizer:
         assert recognizer.state.phase == "built_in"

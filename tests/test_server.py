@@ -22,10 +22,11 @@ from starlette.responses import PlainTextResponse
 
 from emotion.access.keys import hash_key, new_key
 from emotion.audio import Clip, write_wav
+from emotion.engine.recognizer import ModelState
 from emotion.errors import EmotionError, HubUnreachable, SettingsInvalid
-from emotion.recognizer import ModelState
-from emotion.server import check_settings, describe, make_app, serve, web_config, wire
-from emotion.server.ending import Ending
+from emotion.server import check_settings, describe, make_app, serve, web_config
+from emotion.server import http_limits as wire
+from emotion.server.drain import DrainState
 from emotion.settings import Settings
 from tests.fakes import FakeModel, tone, wait_for
 from tests.page_server import FakeRecognizer, quiet_pandas
@@ -101,7 +102,7 @@ def long_recording(tmp_path_factory) -> bytes:
     return path.read_bytes()
 
 
-def recognise_beside(started: Started, recording: bytes, pool: ThreadPoolExecutor) -> Future[httpx.Response]:
+def recognize_beside(started: Started, recording: bytes, pool: ThreadPoolExecutor) -> Future[httpx.Response]:
     """A recording that is in work when this returns."""
     answer = pool.submit(
         started.ask, "POST", "/v1/analyses", files={"file": ("long.wav", recording)}, headers={"X-Request-ID": "long"}
@@ -145,7 +146,7 @@ def test_a_server_that_is_killed_loses_no_job(start, long_recording):
 def test_a_server_that_is_told_to_end_finishes_what_it_took_and_takes_nothing_new(start, long_recording):
     started = start(async_above_s=1e6)
     with ThreadPoolExecutor() as pool:
-        answer = recognise_beside(started, long_recording, pool)
+        answer = recognize_beside(started, long_recording, pool)
         started.process.send_signal(signal.SIGTERM)
         wait_for(lambda: started.says("finishing 1 recording, at most 30 s; again to stop at once"))
         for method, path in (("GET", "/readyz"), ("POST", "/v1/analyses")):
@@ -162,7 +163,7 @@ def test_a_server_that_is_told_to_end_finishes_what_it_took_and_takes_nothing_ne
 def test_what_cannot_be_finished_is_cancelled_and_those_who_wait_are_told(start, long_recording, signals, shutdown_s):
     started = start(async_above_s=1e6, shutdown_s=shutdown_s)
     with ThreadPoolExecutor() as pool:
-        answer = recognise_beside(started, long_recording, pool)
+        answer = recognize_beside(started, long_recording, pool)
         started.process.send_signal(signal.SIGTERM)
         wait_for(lambda: started.says("finishing 1 recording"))
         if signals == 2:
@@ -227,7 +228,7 @@ def served(app: object, settings: Settings) -> Iterator[httpx.Client]:
 
 
 @contextmanager
-def studio(settings: Settings, ending: Ending | None = None) -> Iterator[httpx.Client]:
+def studio(settings: Settings, ending: DrainState | None = None) -> Iterator[httpx.Client]:
     """A client of page and API behind all guards, over a fake model."""
     recognizer = FakeRecognizer(settings)
 
@@ -345,7 +346,7 @@ def test_a_request_is_counted_by_its_route_also_when_it_is_refused_before(guarde
 
 
 def test_a_limited_and_an_ending_server_show_which_routes_they_refuse(tmp_path):
-    ending = Ending()
+    ending = DrainState()
     with studio(Settings(outputs=tmp_path, rate_limit="1/minute"), ending) as client:
         assert [client.get("/v1/analyses/1").status_code for _ in range(3)] == [404, 429, 429]
         ending.begin()

@@ -7,9 +7,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from emotion import similar
-from emotion.outputs import History, write_run
-from emotion.similar import LEAST_CLIPS, ClipMap, Gallery, StoredClip, directions, flat_map
+from emotion.outputs import History, similar, write_run
+from emotion.outputs.similar import LEAST_CLIPS, ClipMap, EmbeddingIndex, StoredClip, directions, flat_map
 from tests.fakes import NOON, analyze, loud_clip
 
 EMOTIONS = ("angry", "happy", "sad")
@@ -30,8 +29,8 @@ def store(tmp_path):
 def voices(count, size=16, seed=0, moods=3):
     """Embeddings [count, size] as the model gives them: far from 0, close together, in as many groups as moods."""
     random = np.random.default_rng(seed)
-    centres = random.standard_normal((moods, size)) * 0.3
-    around = centres[np.arange(count) % moods] + random.standard_normal((count, size)) * 0.05
+    centers = random.standard_normal((moods, size)) * 0.3
+    around = centers[np.arange(count) % moods] + random.standard_normal((count, size)) * 0.05
     return (5.0 + around).astype(np.float32)
 
 
@@ -46,7 +45,7 @@ def raw_cosine(one, other):
 
 
 def test_the_nearest_clips_are_those_of_the_same_mood(store):
-    gallery = Gallery()
+    gallery = EmbeddingIndex()
     gallery.update(stored_voices(store))
     found = gallery.nearest("clip0", 2)
     assert {one.key for one in found} == {"clip3", "clip6"}
@@ -57,24 +56,24 @@ def test_the_nearest_clips_are_those_of_the_same_mood(store):
 
 
 def test_similarity_is_the_cosine_around_the_mean_of_all(store):
-    embeddings, gallery = voices(9), Gallery()
+    embeddings, gallery = voices(9), EmbeddingIndex()
     gallery.update(stored_voices(store))
-    centred = embeddings - embeddings.mean(axis=0)
+    centered = embeddings - embeddings.mean(axis=0)
     assert raw_cosine(embeddings[0], embeddings[1]) > 0.99, "without the mean everything is alike"
     for one in gallery.nearest("clip0", 8):
-        expected = raw_cosine(centred[0], centred[int(one.key.removeprefix("clip"))])
+        expected = raw_cosine(centered[0], centered[int(one.key.removeprefix("clip"))])
         assert one.similarity == pytest.approx(expected, abs=1e-4)
 
 
 def test_over_all_pairs_the_similarities_nearly_cancel_out(store):
-    gallery, count = Gallery(), 30
+    gallery, count = EmbeddingIndex(), 30
     gallery.update([store(f"clip{n}", one) for n, one in enumerate(voices(count, moods=1))])
     pairs = [one.similarity for n in range(count) for one in gallery.nearest(f"clip{n}", count)]
     assert np.mean(pairs) == pytest.approx(-1 / (count - 1), abs=0.01)
 
 
 def test_fewer_than_three_clips_cannot_be_compared(store):
-    gallery, clips = Gallery(), stored_voices(store, LEAST_CLIPS)
+    gallery, clips = EmbeddingIndex(), stored_voices(store, LEAST_CLIPS)
     assert gallery.comparable("clip0") == 0
     assert gallery.map() == ClipMap()
     for count in (1, 2):
@@ -88,7 +87,7 @@ def test_fewer_than_three_clips_cannot_be_compared(store):
 
 
 def test_frames_count_by_their_mean(store):
-    embeddings, gallery = voices(4), Gallery()
+    embeddings, gallery = voices(4), EmbeddingIndex()
     frames = embeddings[0] + np.outer(np.linspace(-1, 1, 5001), np.ones(16)).astype(np.float32)
     clips = [store("frames", frames), *(store(f"clip{n}", one) for n, one in enumerate(embeddings))]
     gallery.update(clips)
@@ -99,7 +98,7 @@ def test_frames_count_by_their_mean(store):
 
 def test_of_a_very_long_recording_some_frames_stand_for_all(store, monkeypatch):
     monkeypatch.setattr(similar, "_MOST_FRAMES", 10)
-    embeddings, gallery = voices(3), Gallery()
+    embeddings, gallery = voices(3), EmbeddingIndex()
     long = np.repeat(embeddings[:1], 25, axis=0)
     long[1::3] = np.nan  # every third frame is read, these are not
     gallery.update([store("long", long), *(store(f"clip{n}", one) for n, one in enumerate(embeddings))])
@@ -107,7 +106,7 @@ def test_of_a_very_long_recording_some_frames_stand_for_all(store, monkeypatch):
 
 
 def test_clips_of_different_models_are_not_compared(store):
-    gallery = Gallery()
+    gallery = EmbeddingIndex()
     mine = stored_voices(store)
     other = [store(f"other{n}", one, "sha256:b") for n, one in enumerate(voices(4, size=8))]
     impostor = store("impostor", np.ones(3, np.float32))
@@ -126,7 +125,7 @@ def test_each_file_is_read_once_until_it_changes(store, monkeypatch):
     monkeypatch.setattr(
         "numpy.lib.format.open_memmap", lambda path, mode: opened.append(path.stem) or read(path, mode=mode)
     )
-    gallery, clips = Gallery(), stored_voices(store, 4)
+    gallery, clips = EmbeddingIndex(), stored_voices(store, 4)
     gallery.update(clips)
     assert opened == ["clip0", "clip1", "clip2", "clip3"]
     gallery.update(clips)
@@ -141,7 +140,7 @@ def test_each_file_is_read_once_until_it_changes(store, monkeypatch):
 def test_a_broken_file_is_read_once_too(store, monkeypatch):
     clips = stored_voices(store, 4)
     clips[0].embedding.write_bytes(b"noise")
-    gallery = Gallery()
+    gallery = EmbeddingIndex()
     gallery.update(clips)
     monkeypatch.setattr("numpy.lib.format.open_memmap", lambda *_, **__: pytest.fail("read again"))
     gallery.update(clips)
@@ -149,7 +148,7 @@ def test_a_broken_file_is_read_once_too(store, monkeypatch):
 
 
 def test_clips_that_are_gone_are_forgotten(store):
-    gallery, clips = Gallery(), stored_voices(store)
+    gallery, clips = EmbeddingIndex(), stored_voices(store)
     gallery.update(clips)
     gallery.update(clips[1:])
     assert gallery.nearest("clip0", 3) == []
@@ -161,14 +160,14 @@ def test_clips_that_are_gone_are_forgotten(store):
 
 
 def test_another_emotion_of_the_same_file_is_shown(store):
-    gallery, clips = Gallery(), stored_voices(store)
+    gallery, clips = EmbeddingIndex(), stored_voices(store)
     gallery.update(clips)
     gallery.update([replace(clips[0], emotion="other"), *clips[1:]])
     assert next(point.emotion for point in gallery.map().points if point.key == "clip0") == "other"
 
 
 def test_of_too_many_clips_the_newest_are_kept(store):
-    gallery, clips = Gallery(most_clips=4), stored_voices(store)
+    gallery, clips = EmbeddingIndex(most_clips=4), stored_voices(store)
     gallery.update(clips)
     assert {point.key for point in gallery.map().points} == {"clip0", "clip1", "clip2", "clip3"}
 
@@ -235,7 +234,7 @@ def test_an_archive_a_folder_a_pipe_and_an_impossible_name_are_skipped(store, tm
 
 
 def _require_skipped(clips):
-    gallery = Gallery()
+    gallery = EmbeddingIndex()
     gallery.update(clips)
     assert gallery.comparable("clip0") == 0
     assert gallery.nearest("clip0", 3) == []
@@ -244,14 +243,14 @@ def _require_skipped(clips):
 
 
 def test_two_files_with_one_key_are_one_clip_the_newer(store):
-    clips, gallery = stored_voices(store, 4), Gallery()
+    clips, gallery = stored_voices(store, 4), EmbeddingIndex()
     gallery.update([*clips, replace(clips[1], key="clip0")])
     assert gallery.comparable("clip0") == 4
     assert "clip1" in [one.key for one in gallery.nearest("clip0", 9)]
 
 
 def test_equal_recordings_are_alike_and_nothing_is_divided_by_zero(store):
-    gallery, one = Gallery(), voices(1)[0]
+    gallery, one = EmbeddingIndex(), voices(1)[0]
     gallery.update([store(f"same{number}", one) for number in range(4)])
     assert [found.similarity for found in gallery.nearest("same0", 9)] == [0.0, 0.0, 0.0]
     assert {(point.x, point.y) for point in gallery.map().points} == {(0.0, 0.0)}
@@ -263,8 +262,8 @@ def test_equal_recordings_are_alike_and_nothing_is_divided_by_zero(store):
 
 def exact_map(unit):
     """The same by all singular vectors: points [N, 2] but for scale and sign, and the share shown."""
-    centred = unit - unit.mean(axis=0)
-    left, sizes, _ = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    centered = unit - unit.mean(axis=0)
+    left, sizes, _ = np.linalg.svd(centered.astype(np.float64), full_matrices=False)
     return left[:, :2] * sizes[:2], float((sizes[:2] ** 2).sum() / (sizes**2).sum())
 
 
@@ -289,18 +288,18 @@ def test_the_map_fills_its_square_with_one_scale_for_both_axes():
 
 
 def test_moods_lie_apart_on_the_map(store):
-    gallery = Gallery()
+    gallery = EmbeddingIndex()
     gallery.update(stored_voices(store, 60))
     points = gallery.map().points
     of_mood = {mood: np.array([(p.x, p.y) for p in points if p.emotion == mood]) for mood in EMOTIONS}
     within = max(places.std(axis=0).max() for places in of_mood.values())
-    centres = [places.mean(axis=0) for places in of_mood.values()]
-    between = min(np.linalg.norm(centres[a] - centres[b]) for a, b in [(0, 1), (0, 2), (1, 2)])
+    centers = [places.mean(axis=0) for places in of_mood.values()]
+    between = min(np.linalg.norm(centers[a] - centers[b]) for a, b in [(0, 1), (0, 2), (1, 2)])
     assert between > 3 * within
 
 
 def test_the_same_clips_in_another_order_lie_at_the_same_places(store):
-    clips, first, second = stored_voices(store, 40), Gallery(), Gallery()
+    clips, first, second = stored_voices(store, 40), EmbeddingIndex(), EmbeddingIndex()
     first.update(clips)
     second.update(clips[::-1])
     there = {point.key: (point.x, point.y) for point in second.map().points}
@@ -309,7 +308,7 @@ def test_the_same_clips_in_another_order_lie_at_the_same_places(store):
 
 
 def test_the_map_is_kept_until_the_clips_change(store, monkeypatch):
-    gallery, clips, drawn = Gallery(), stored_voices(store, 6), []
+    gallery, clips, drawn = EmbeddingIndex(), stored_voices(store, 6), []
     monkeypatch.setattr(similar, "flat_map", lambda unit: drawn.append(len(unit)) or flat_map(unit))
     gallery.update(clips)
     assert gallery.map() is gallery.map()
@@ -323,7 +322,7 @@ def test_the_map_is_kept_until_the_clips_change(store, monkeypatch):
 
 def test_reading_hours_of_frames_takes_little_memory(store):
     clip = store("hours", np.ones((20_000, 256), np.float32))
-    gallery = Gallery()
+    gallery = EmbeddingIndex()
     tracemalloc.start()
     try:
         gallery.update([clip])
@@ -367,10 +366,10 @@ def keep(history, number, embedding=None, model=None):
 def test_around_a_clip_of_the_history_lie_its_nearest_and_the_map(history):
     folders = [keep(history, number, one) for number, one in enumerate(voices(6))]
     plain = keep(history, 6)
-    around = Gallery().look_around(history, folders[0], 2)
+    around = EmbeddingIndex().query_neighborhood(history, folders[0], 2)
     assert around.view == "compared"
-    assert around.neighbours[0].key == folders[3]
-    assert len(around.neighbours) == 2
+    assert around.neighbors[0].key == folders[3]
+    assert len(around.neighbors) == 2
     assert (around.comparable, around.embedded) == (6, 6)
     assert [point.key for point in around.map.points] == folders[::-1], "newest first"
     assert list(around.clips) == [plain, *folders[::-1]]
@@ -379,52 +378,52 @@ def test_around_a_clip_of_the_history_lie_its_nearest_and_the_map(history):
 
 
 def test_why_a_clip_cannot_be_compared_is_told(history):
-    gallery = Gallery()
-    assert gallery.look_around(history, "", 5).view == "none_open"
-    assert gallery.look_around(history, "outputs_20261122_120000", 5).view == "gone"
+    gallery = EmbeddingIndex()
+    assert gallery.query_neighborhood(history, "", 5).view == "none_open"
+    assert gallery.query_neighborhood(history, "outputs_20261122_120000", 5).view == "gone"
     plain, broken = keep(history, 0), keep(history, 1, np.ones(4, np.float32))
     (history.outputs / broken / "embedding.npy").write_bytes(b"no array")
     embeddings = voices(5)
     first, second = keep(history, 2, embeddings[0]), keep(history, 3, embeddings[1])
-    assert gallery.look_around(history, plain, 5).view == "no_embedding"
-    assert gallery.look_around(history, broken, 5).view == "unreadable"
-    around = gallery.look_around(history, first, 5)
-    assert (around.view, around.comparable, around.neighbours) == ("few", 2, ())
+    assert gallery.query_neighborhood(history, plain, 5).view == "no_embedding"
+    assert gallery.query_neighborhood(history, broken, 5).view == "unreadable"
+    around = gallery.query_neighborhood(history, first, 5)
+    assert (around.view, around.comparable, around.neighbors) == ("few", 2, ())
     foreign = keep(history, 4, embeddings[2], model="other")
-    around = gallery.look_around(history, foreign, 5)
+    around = gallery.query_neighborhood(history, foreign, 5)
     assert (around.view, around.comparable, around.embedded) == ("other_model", 1, 3)
     third = keep(history, 5, embeddings[3])
-    assert gallery.look_around(history, third, 5).view == "compared"
-    around = gallery.look_around(history, foreign, 5)
+    assert gallery.query_neighborhood(history, third, 5).view == "compared"
+    around = gallery.query_neighborhood(history, foreign, 5)
     assert {point.key for point in around.map.points} == {first, second, third}, "the map of those that have one"
 
 
 def test_the_map_around_a_clip_is_that_of_its_own_model(history):
-    embeddings, gallery = voices(9), Gallery()
+    embeddings, gallery = voices(9), EmbeddingIndex()
     for number in range(5):
         keep(history, number, embeddings[number])
     foreign = [keep(history, number, embeddings[number], model="other") for number in range(5, 8)]
-    around = gallery.look_around(history, foreign[0], 5)
+    around = gallery.query_neighborhood(history, foreign[0], 5)
     assert around.view == "compared"
     assert {point.key for point in around.map.points} == {*foreign}
-    assert len(gallery.look_around(history, "", 5).map.points) == 5
+    assert len(gallery.query_neighborhood(history, "", 5).map.points) == 5
 
 
 @pytest.mark.parametrize("folder", ["..", "../outputs", "outputs_20261122_120000/..", "\0", "x" * 5000])
 def test_a_folder_that_is_not_in_the_history_is_gone(history, folder):
     keep(history, 0, voices(1)[0])
-    assert Gallery().look_around(history, folder, 5).view == "gone"
+    assert EmbeddingIndex().query_neighborhood(history, folder, 5).view == "gone"
 
 
 def test_beyond_the_three_nearest_only_what_has_something_in_common_is_told(history):
     folders = [keep(history, number, one) for number, one in enumerate(voices(12, moods=4))]
-    around = Gallery().look_around(history, folders[0], 10)
-    assert len(around.neighbours) < 10
-    assert all(one.similarity > 0 for one in around.neighbours[3:])
-    few = Gallery().look_around(History(history.outputs), folders[0], 1)
-    assert len(few.neighbours) == 1
+    around = EmbeddingIndex().query_neighborhood(history, folders[0], 10)
+    assert len(around.neighbors) < 10
+    assert all(one.similarity > 0 for one in around.neighbors[3:])
+    few = EmbeddingIndex().query_neighborhood(History(history.outputs), folders[0], 1)
+    assert len(few.neighbors) == 1
     for folder in folders[4:]:
         history.delete(folder)
-    around = Gallery().look_around(history, folders[0], 10)
-    assert len(around.neighbours) == 3
-    assert around.neighbours[-1].similarity < 0
+    around = EmbeddingIndex().query_neighborhood(history, folders[0], 10)
+    assert len(around.neighbors) == 3
+    assert around.neighbors[-1].similarity < 0

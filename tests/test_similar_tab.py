@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from emotion.outputs import ClipEntry
-from emotion.similar import ClipMap, KnownClip, MapPoint, Neighbour, Surroundings
+from emotion.outputs.similar import ClipMap, KnownClip, MapPoint, Neighbor, Neighborhood
 from emotion.ui import similar_render
 from emotion.ui.words import Words
 from tests.page_server import text_of
@@ -30,16 +30,16 @@ def around(count=4, view="compared", **facts):
     """The surroundings of clip 0 among so many."""
     clips = {one.entry.folder: one for one in (known(number) for number in range(count))}
     spread = [MapPoint(f"outputs_{n}", EMOTIONS[n % 3], (n % 7) / 7 - 0.4, (n % 5) / 10 - 0.2) for n in range(count)]
-    neighbours = tuple(Neighbour(f"outputs_{n}", EMOTIONS[n % 3], 0.9 - n / 2) for n in range(1, min(count, 4)))
+    neighbors = tuple(Neighbor(f"outputs_{n}", EMOTIONS[n % 3], 0.9 - n / 2) for n in range(1, min(count, 4)))
     values = {
         "view": view,
         "comparable": count,
         "embedded": count,
-        "neighbours": neighbours,
+        "neighbours": neighbors,
         "map": ClipMap(tuple(spread), 0.63),
         "clips": clips,
     }
-    return Surroundings(**(values | facts))
+    return Neighborhood(**(values | facts))
 
 
 def address(folder):
@@ -81,7 +81,7 @@ def test_sound_that_was_not_kept_has_no_button_to_play():
 )
 def test_why_there_is_nothing_to_compare_is_said(view, english, chinese):
     folder = {"none_open": "", "gone": "outputs_9"}.get(view, "outputs_0")
-    found = around(2, view, neighbours=(), map=ClipMap())
+    found = around(2, view, neighbors=(), map=ClipMap())
     assert english in text_of(similar_render.nearest(found, folder, address, EN))
     assert chinese in text_of(similar_render.nearest(found, folder, address, ZH))
     assert ("call0.wav" in similar_render.nearest(found, folder, address, EN)) == (folder == "outputs_0")
@@ -146,7 +146,7 @@ def test_equal_recordings_lie_in_the_middle():
 
 
 def test_without_a_map_there_is_a_word_of_when_it_begins():
-    html = similar_render.clip_map(around(2, "few", neighbours=(), map=ClipMap()), "outputs_0", EN)
+    html = similar_render.clip_map(around(2, "few", neighbors=(), map=ClipMap()), "outputs_0", EN)
     assert "begins with 3 recordings" in html
     assert "there are 2 so far" in html
 

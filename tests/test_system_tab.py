@@ -5,19 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from emotion.compact import load_compact
 from emotion.engine import ClipTimes, Engine, EnginePlan
+from emotion.hardware import Gpu, Usage
 from emotion.model import Accuracy, ModelCard
-from emotion.monitor import (
-    Advice,
-    EngineStatus,
-    Gpu,
-    MachineStatus,
-    MemoryHeld,
-    StageShares,
-    StudioStatus,
-    Usage,
-)
+from emotion.model.compact import load_compact
+from emotion.monitor import Advice, EngineStatus, MachineStatus, MemoryHeld, StageShares, StudioStatus
 from emotion.ui import system_render
 from emotion.ui.tabs import system
 from emotion.ui.words import Words
@@ -167,7 +159,9 @@ def test_the_card_of_the_large_model_says_what_is_known_of_it():
 
 
 def test_the_card_of_the_built_in_model_tells_its_accuracy_and_what_it_cannot_tell():
-    card = replace(CARD, name="compact", untold=("unknown",), embedding_size=load_compact().config.embedding_size)
+    card = replace(
+        CARD, name="compact", unsupported_labels=("unknown",), embedding_size=load_compact().config.embedding_size
+    )
     card = replace(card, accuracy=Accuracy((0.58, 0.79), (0.25, 0.4)))
     text = text_of(system_render.model_card(card, EN))
     for said in (

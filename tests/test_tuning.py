@@ -2,12 +2,12 @@ import tomllib
 
 import pytest
 
-from emotion import tuning
 from emotion.cli import main
+from emotion.doctor import tuning
+from emotion.doctor.tuning import Trial, Tuning
 from emotion.errors import EmotionError, ModelError
-from emotion.monitor import Cores
+from emotion.hardware import Cores
 from emotion.settings import load_settings
-from emotion.tuning import Trial, Tuning
 from tests.checkpoints import TINY, write_checkpoint
 from tests.fakes import FakeModel
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from emotion.audio import SAMPLE_RATE_HZ
-from emotion.compact import BAND_FLOOR
+from emotion.model.compact import BAND_FLOOR
 
 NUM_KNOTS = 10
 ROOM_TAIL = 6_400
 
 
-def normalise(waveforms: Tensor) -> Tensor:
+def normalize(waveforms: Tensor) -> Tensor:
     """Waveforms [B, n] of mean 0 and variance 1, as the network wants them."""
     mean = waveforms.mean(1, keepdim=True)
     return (waveforms - mean) / (waveforms.var(1, keepdim=True, unbiased=False) + 1e-5).sqrt()
@@ -32,12 +32,12 @@ def distort(waveforms: Tensor, generator: torch.Generator) -> Tensor:
     """Waveforms [B, n] as other rooms, microphones and lines would give them, normalised."""
     count, size = waveforms.shape
     length = fast_length(size + ROOM_TAIL)
-    heard = torch.fft.rfft(normalise(waveforms), length) * microphones(count, length, generator)
+    heard = torch.fft.rfft(normalize(waveforms), length) * microphones(count, length, generator)
     heard = heard * rooms(count, length, generator)
-    clean = normalise(torch.fft.irfft(heard, length)[:, :size])
+    clean = normalize(torch.fft.irfft(heard, length)[:, :size])
     snr_db = uniform(3, 35, count, generator)
     loudness = 10 ** (-snr_db / 20) * chosen(0.6, count, generator)
-    return normalise(clean + loudness * noises(waveforms, generator))
+    return normalize(clean + loudness * noises(waveforms, generator))
 
 
 def microphones(count: int, length: int, generator: torch.Generator) -> Tensor:
@@ -77,12 +77,12 @@ def noises(waveforms: Tensor, generator: torch.Generator) -> Tensor:
     """Unit noise [B, n]: coloured noise, or a babble of the clip itself, backwards and shifted."""
     count, size = waveforms.shape
     length = fast_length(size)
-    colour = (torch.arange(1, length // 2 + 2) / 200).clamp(min=0.2) ** -uniform(0, 1.2, count, generator)
+    color = (torch.arange(1, length // 2 + 2) / 200).clamp(min=0.2) ** -uniform(0, 1.2, count, generator)
     white = torch.randn(count, length, generator=generator)
-    noise = torch.fft.irfft(torch.fft.rfft(white) * colour, length)[:, :size]
+    noise = torch.fft.irfft(torch.fft.rfft(white) * color, length)[:, :size]
     backwards = waveforms.flip(1)
     babble = backwards + backwards.roll(size // 3, 1) + backwards.roll(size // 2, 1)
-    return normalise(torch.where(chosen(0.15, count, generator), normalise(babble), normalise(noise)))
+    return normalize(torch.where(chosen(0.15, count, generator), normalize(babble), normalize(noise)))
 
 
 def uniform(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from emotion.audio import SAMPLE_RATE_HZ
-from emotion.compact import CONFIG_FILE, LABELS, WEIGHTS_FILE, load_compact, weights_sha256
+from emotion.model.compact import CONFIG_FILE, LABELS, WEIGHTS_FILE, load_compact, weights_sha256
 
 TEMPLATE_FILE = Path(__file__).parent / "card_template.md"
 CORPUS_NAMES = {

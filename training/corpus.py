@@ -10,7 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from emotion.audio import SAMPLE_RATE_HZ
-from emotion.compact import LABELS
+from emotion.model.compact import LABELS
 
 NUM_FOLDS = 4
 CORPORA = ("emodb", "ravdess", "nemo", "crema-d")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from emotion.compact import CONFIG_FILE, LABELS, WEIGHTS_FILE
+from emotion.model.compact import CONFIG_FILE, LABELS, WEIGHTS_FILE
 from training.corpus import CORPORA, Speech, held_out_rows, load_speech
 from training.fit import RARE, Recipe, fit
 from training.measure import (

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emotion.compact import BAND_FLOOR, LABELS, Compact, CompactConfig, Pictures, Summaries, contrast
+from emotion.model.compact import BAND_FLOOR, LABELS, Compact, CompactConfig, Pictures, Summaries, contrast
 from training.augment import equalise, hide_stripes
 from training.corpus import Speech
 from training.muon import Muon
@@ -156,7 +156,7 @@ def fit_pictures(speech: Speech, store: Store, rows: NDArray[np.int64], recipe: 
     body = Pictures(config)
     body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     view = View(body, config.picture_size)
-    optimiser = picture_optimiser(view, recipe)
+    optimizer = picture_optimizer(view, recipe)
     sampler = Sampler(speech, store, rows, recipe)
 
     def loss() -> Tensor:
@@ -165,7 +165,7 @@ def fit_pictures(speech: Speech, store: Store, rows: NDArray[np.int64], recipe: 
             embeddings = body(bands, pitches)
         return loss_of(view.logits(embeddings), target, present(speech, rows), recipe.label_smoothing)
 
-    return descend(view, loss, optimiser, recipe.picture_steps, recipe.average_decay, report)
+    return descend(view, loss, optimizer, recipe.picture_steps, recipe.average_decay, report)
 
 
 def fit_summaries(speech: Speech, store: Store, rows: NDArray[np.int64], recipe: Recipe, report: Report) -> View:
@@ -175,7 +175,7 @@ def fit_summaries(speech: Speech, store: Store, rows: NDArray[np.int64], recipe:
     body = Summaries(config)
     body.mean, body.deviation = store.moments(rows)
     view = View(body, config.summary_size)
-    optimiser = torch.optim.AdamW(view.parameters(), lr=recipe.summary_rate, weight_decay=recipe.summary_decay)
+    optimizer = torch.optim.AdamW(view.parameters(), lr=recipe.summary_rate, weight_decay=recipe.summary_decay)
     sampler = Sampler(speech, store, rows, recipe)
 
     def loss() -> Tensor:
@@ -186,7 +186,7 @@ def fit_summaries(speech: Speech, store: Store, rows: NDArray[np.int64], recipe:
             embeddings = body.layers(noisy)
         return loss_of(view.logits(embeddings), target, present(speech, rows), recipe.label_smoothing)
 
-    return descend(view, loss, optimiser, recipe.summary_steps, recipe.average_decay, report)
+    return descend(view, loss, optimizer, recipe.summary_steps, recipe.average_decay, report)
 
 
 def present(speech: Speech, rows: NDArray[np.int64]) -> Tensor:
@@ -200,7 +200,7 @@ def loss_of(logits: Tensor, target: Tensor, known: Tensor, smoothing: float) -> 
     return nn.functional.cross_entropy(logits[:, known], target)
 
 
-def picture_optimiser(view: View, recipe: Recipe) -> torch.optim.Optimizer:
+def picture_optimizer(view: View, recipe: Recipe) -> torch.optim.Optimizer:
     matrices = [weight for weight in view.body.parameters() if weight.ndim > 1]
     vectors = [weight for weight in view.body.parameters() if weight.ndim <= 1]
     return Muon(
@@ -215,22 +215,22 @@ def picture_optimiser(view: View, recipe: Recipe) -> torch.optim.Optimizer:
 def descend(
     view: View,
     loss: Callable[[], Tensor],
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     num_steps: int,
     average_decay: float,
     report: Report,
 ) -> View:
     """One learning-rate cycle; the moving average of the weights comes back."""
     average = copy.deepcopy(view).eval()
-    peak_rates = [group["lr"] for group in optimiser.param_groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak_rates, num_steps, pct_start=0.15)
+    peak_rates = [group["lr"] for group in optimizer.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak_rates, num_steps, pct_start=0.15)
     losses, start_s = [], time.monotonic()
     for step in range(1, num_steps + 1):
         value = loss()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(view.parameters(), 2.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         follow(average, view, min(average_decay, step / (step + 9)))
         losses.append(value.item())

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emotion.compact import Compact
+from emotion.model.compact import Compact
 from training.corpus import Speech, held_out_rows, load_speech
 from training.fit import Recipe, fit, present
 from training.measure import NEVER, predict

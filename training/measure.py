@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emotion.compact import LABELS, Compact
-from training.augment import normalise
+from emotion.model.compact import LABELS, Compact
+from training.augment import normalize
 from training.corpus import Speech
 
 NEVER = np.float32(-1e9)  # The logit of a class that the training clips did not have.
@@ -25,7 +25,7 @@ class Prediction:
 @torch.no_grad()
 def predict(network: Compact, speech: Speech, rows: NDArray[np.int64]) -> Prediction:
     """The logits as an application gets them: whole clips, as they are, one at a time."""
-    waveforms = (normalise(torch.from_numpy(speech.clip(row))[None])[0] for row in rows)
+    waveforms = (normalize(torch.from_numpy(speech.clip(row))[None])[0] for row in rows)
     return Prediction(rows, np.stack([network(waveform)[0].mean(0).numpy() for waveform in waveforms]))
 
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emotion.compact import CompactConfig, Features, running_statistics
-from training.augment import change_speed, distort, normalise
+from emotion.model.compact import CompactConfig, Features, running_statistics
+from training.augment import change_speed, distort, normalize
 from training.corpus import Speech, load_speech
 
 NUM_VERSIONS = 9  # The first is clean.
@@ -112,7 +112,7 @@ def write_version(speech: Speech, number: int, cache_folder: Path) -> None:
     levels, pitches, statistics = [], [], []
     for row in range(len(speech)):
         waveform = torch.from_numpy(speech.clip(row))[None]
-        heard = normalise(waveform) if number == 0 else distorted(waveform, generator)
+        heard = normalize(waveform) if number == 0 else distorted(waveform, generator)
         level, pitch = features(heard)
         around = running_statistics(level, pitch)[0]
         levels.append(level[0].T.half().numpy())

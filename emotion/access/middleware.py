@@ -10,11 +10,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from emotion import trace
 from emotion.access.clients import client_of
 from emotion.access.limits import RateLimiter
 from emotion.access.problems import problem_of, problem_of_status
 from emotion.errors import BodyTooLarge, EngineClosed, TooManyRequests
+from emotion.logs import request_context
 
 log = logging.getLogger(__name__)
 REQUEST_ID_HEADER = "X-Request-ID"
@@ -42,7 +42,7 @@ class RequestId:
             await self._app(scope, receive, send)
             return
         wished = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
-        identity = wished if _SANE_ID.fullmatch(wished) else trace.new_request_id()
+        identity = wished if _SANE_ID.fullmatch(wished) else request_context.new_request_id()
         scope.setdefault("state", {})["request_id"] = identity
 
         async def send_with_id(message: Message) -> None:
@@ -50,11 +50,11 @@ class RequestId:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = identity
             await send(message)
 
-        with trace.request(identity):
+        with request_context.request(identity):
             await self._app(scope, receive, send_with_id)
 
 
-class Faults:
+class ErrorMiddleware:
     """Answers what should not happen with a 500 that tells nothing of the inside; the log has it in full."""
 
     def __init__(self, app: ASGIApp) -> None:

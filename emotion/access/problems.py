@@ -6,8 +6,9 @@ from http import HTTPStatus
 
 from starlette.responses import JSONResponse
 
-from emotion import errors, trace
+from emotion import errors
 from emotion.errors import EmotionError, Unexpected
+from emotion.logs import request_context
 
 MEDIA_TYPE = "application/problem+json"
 _TYPE = "urn:emotion2vec-studio:error:"
@@ -109,7 +110,7 @@ def _body(status: int, code: str, detail: str, request_id: str | None) -> dict[s
         "status": status,
         "detail": detail,
         "code": code,
-        "request_id": request_id or trace.request_id(),
+        "request_id": request_id or request_context.request_id(),
     }
 
 

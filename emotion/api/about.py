@@ -9,14 +9,14 @@ from fastapi import Response
 
 from emotion.access import problem_of
 from emotion.api.replies import JSON
-from emotion.checkpoint import LICENCE, list_models
+from emotion.engine.recognizer import Recognizer
 from emotion.errors import EngineClosed
 from emotion.labels import EMOTIONS, emotion_of
 from emotion.model import BUILT_IN
+from emotion.model.checkpoint import LICENSE, list_models
 from emotion.monitor import StudioWatch
-from emotion.recognizer import Recognizer
 
-BUILT_IN_LICENCE = "CC BY-NC-SA 4.0"
+BUILT_IN_LICENSE = "CC BY-NC-SA 4.0"
 
 
 class About:
@@ -30,7 +30,7 @@ class About:
         card = self._recognizer.state.card
         known = [emotion_of(key) for key in card.labels]
         unknown = [emotion for emotion in EMOTIONS if emotion.key not in card.labels]
-        silent = {*card.untold, *(emotion.key for emotion in unknown)}
+        silent = {*card.unsupported_labels, *(emotion.key for emotion in unknown)}
         return _json(
             {
                 "model": card.name,
@@ -41,7 +41,7 @@ class About:
                         "english": emotion.english,
                         "chinese": emotion.chinese,
                         "emoji": emotion.emoji,
-                        "colour": emotion.colour,
+                        "colour": emotion.color,
                         "untold": emotion.key in silent,
                     }
                     for emotion in (*known, *unknown)
@@ -53,9 +53,9 @@ class About:
         """Which model answers now, what becomes of the one that was wished for, and which are on the server."""
         state = self._recognizer.state
         listed = await asyncio.to_thread(list_models, self._recognizer.settings.cache_dir)
-        built_in = {"name": BUILT_IN, "licence": BUILT_IN_LICENCE, "present": True, "answers": False}
+        built_in = {"name": BUILT_IN, "licence": BUILT_IN_LICENSE, "present": True, "answers": False}
         models = [built_in] + [
-            {"name": entry.model.name, "licence": LICENCE, "present": entry.present, "answers": False}
+            {"name": entry.model.name, "licence": LICENSE, "present": entry.present, "answers": False}
             for entry in listed
         ]
         for model in models:

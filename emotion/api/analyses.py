@@ -14,8 +14,8 @@ from emotion.api.bodies import Upload, Uploads
 from emotion.api.job import Job
 from emotion.api.jobs import Jobs
 from emotion.api.wishes import AnalysisQuery, Wish, prefers_async
+from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, EngineBusy, JobNotFound, TooManyRequests
-from emotion.recognizer import Recognizer
 
 # How often it is asked whether a recording is decoded, and so how long it is.
 _LOOK_S = 0.1

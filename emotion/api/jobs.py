@@ -14,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from emotion import trace
 from emotion.access import Client
 from emotion.access.limits import Turns
 from emotion.analysis import TIMESTAMP_FORMAT
@@ -25,8 +24,9 @@ from emotion.api.promises import Promise, Promises
 from emotion.api.shelf import MOST_KEPT, Shelf
 from emotion.api.wishes import Wish
 from emotion.engine import Progress, Stage
+from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, EngineBusy, EngineClosed, GivenUp, JobNotFound, TooManyRequests
-from emotion.recognizer import Recognizer
+from emotion.logs import request_context
 
 Status = Literal["queued", "decoding", "recognising", "done", "failed", "cancelled"]
 _STATUS: dict[Stage, Status] = {
@@ -259,7 +259,7 @@ class Jobs:
             wish=job.wish,
             created=job.created,
             path=job.path,
-            request_id=trace.request_id(),
+            request_id=request_context.request_id(),
         )
         try:
             await asyncio.to_thread(self._promises.keep, promise, upload)
@@ -301,7 +301,9 @@ class Jobs:
         """Begin a job again when no other that was left over is in work: should it end the server, it is known."""
         try:
             async with self._alone:
-                with trace.request(promise.request_id):  # which the client knows, and the log of the server before
+                with request_context.request(
+                    promise.request_id
+                ):  # which the client knows, and the log of the server before
                     if not await asyncio.to_thread(self._promises.begin, promise):
                         raise GivenUp(job.name)
                     await self._submit_patiently(job)

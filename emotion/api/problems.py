@@ -51,7 +51,7 @@ def invalid(errors: Any) -> EmotionError:
     return RequestInvalid(f"{where[:_MOST_SHOWN]}: {first['msg'][: _MOST_SHOWN * 4]}.")
 
 
-class Elsewhere:
+class NotFound:
     """Answers for addresses below /v1 that are no endpoints (404), and for methods that an endpoint has not (405)."""
 
     def __init__(self, routes: list[BaseRoute]) -> None:

@@ -22,8 +22,8 @@ from emotion.api.answers import Answer
 from emotion.api.bodies import Upload
 from emotion.api.wishes import Wish
 from emotion.errors import EmotionError, Unexpected, error_of
+from emotion.logs.request_context import NO_REQUEST
 from emotion.outputs.folders import disk_errors
-from emotion.trace import NO_REQUEST
 
 FOLDER = ".jobs"
 MOST_SERVERS = 64

@@ -15,12 +15,12 @@ from emotion.api.description import Description
 from emotion.api.events import Events
 from emotion.api.jobs import Jobs
 from emotion.api.kept import Kept
-from emotion.api.problems import Elsewhere, ProblemRoute
+from emotion.api.problems import NotFound, ProblemRoute
 from emotion.api.shelf import MOST_KEPT
 from emotion.api.stream import Streams
-from emotion.live_wire import MOST_SESSIONS
+from emotion.engine.recognizer import Recognizer
+from emotion.live.socket import MOST_SESSIONS
 from emotion.monitor import StudioWatch
-from emotion.recognizer import Recognizer
 
 
 def add_api(
@@ -53,7 +53,7 @@ def add_api(
     description = Description(router.routes, recognizer.settings)
     app.include_router(router)
     for path in ("/v1/{rest:path}", "/healthz", "/readyz"):
-        app.router.routes.append(Route(path, Elsewhere(router.routes), include_in_schema=False))
+        app.router.routes.append(Route(path, NotFound(router.routes), include_in_schema=False))
     app.add_api_route("/openapi.json", description.openapi, include_in_schema=False)
     app.add_api_route("/docs", description.page, include_in_schema=False)
 

@@ -8,8 +8,8 @@ from pydantic.json_schema import SkipJsonSchema, models_json_schema
 from emotion.analysis import Granularity
 from emotion.api.jobs import Status
 from emotion.engine import ClipTimes, Stage
+from emotion.engine.recognizer import Phase
 from emotion.monitor import MachineStatus, StageShares
-from emotion.recognizer import Phase
 
 _ID = "0f8fad5bd9cb469fa16570867728950e"
 _PATH = f"/v1/analyses/{_ID}"

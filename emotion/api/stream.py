@@ -25,10 +25,10 @@ from emotion.api.pcm import PcmFile
 from emotion.api.problems import invalid
 from emotion.api.wishes import AnalysisQuery, Wish
 from emotion.audio import shown_name
+from emotion.engine.recognizer import Recognizer
 from emotion.errors import EngineBusy, LiveFull, RequestInvalid, TooManyRequests
-from emotion.live import LiveSession, LiveWish
-from emotion.live_wire import BUSY, MAX_SOUND_BYTES, MOST_SESSIONS, REFUSED, Gone, LiveWire, moment_record, wait_s
-from emotion.recognizer import Recognizer
+from emotion.live import LiveOptions, LiveSession
+from emotion.live.socket import BUSY, MAX_SOUND_BYTES, MOST_SESSIONS, REFUSED, Gone, LiveWire, moment_record, wait_s
 
 _LOG = logging.getLogger(__name__)
 _PROGRESS_S = 0.5
@@ -119,7 +119,7 @@ class _Stream:
             sound = PcmFile(path, query.rate_hz, settings.max_file_bytes)
             opened.callback(sound.discard)
             # It only gives the moments; what is analysed at the end is the sound as it came.
-            session = LiveSession(self._recognizer, query.rate_hz, self._wire.take, LiveWish(keep_audio=False))
+            session = LiveSession(self._recognizer, query.rate_hz, self._wire.take, LiveOptions(keep_audio=False))
             opened.callback(session.leave)
             opened.callback(asyncio.create_task(self._tell()).cancel)
             await self._wire.say({"type": "ready", "every_s": settings.live_every_s})

@@ -9,7 +9,7 @@ at a time through the engine, `rows` and `parts` write Parquet, `results` is the
 them on one machine; `cluster` on many, with `blocks` that go to each `replica`.
 """
 
-from emotion.bulk.cluster import connected, recognise_on_cluster, state_on_cluster
+from emotion.bulk.cluster import connected, recognize_on_cluster, state_on_cluster
 from emotion.bulk.errors import (
     BulkStopped,
     ManifestInvalid,
@@ -21,11 +21,12 @@ from emotion.bulk.errors import (
     StorageMissing,
 )
 from emotion.bulk.listing import Listing, Recording
+from emotion.bulk.progress import BulkProgress, Watch
 from emotion.bulk.results import Results, State, Wish, state_of
-from emotion.bulk.tally import Tally, Watch
-from emotion.bulk.work import recognise_into
+from emotion.bulk.work import recognize_into
 
 __all__ = [
+    "BulkProgress",
     "BulkStopped",
     "Listing",
     "ManifestInvalid",
@@ -38,12 +39,11 @@ __all__ = [
     "ResultsNotOurs",
     "State",
     "StorageMissing",
-    "Tally",
     "Watch",
     "Wish",
     "connected",
-    "recognise_into",
-    "recognise_on_cluster",
+    "recognize_into",
+    "recognize_on_cluster",
     "state_of",
     "state_on_cluster",
 ]

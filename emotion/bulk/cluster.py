@@ -11,9 +11,9 @@ from emotion.bulk.blocks import Blocks
 from emotion.bulk.errors import ClusterFailed
 from emotion.bulk.listing import Listing
 from emotion.bulk.parts import Sum
+from emotion.bulk.progress import BulkProgress, Count, Watch
 from emotion.bulk.replica import Replica, open_on_replica
 from emotion.bulk.results import Results, State, Wish, state_of
-from emotion.bulk.tally import Count, Tally, Watch
 from emotion.model import ModelCard
 from emotion.settings import Settings
 
@@ -51,9 +51,9 @@ def state_on_cluster(wish: Wish, settings: Settings) -> State:
     return state_of(wish, card, settings)
 
 
-def recognise_on_cluster(
+def recognize_on_cluster(
     settings: Settings, results: Results, listing: Listing, before: Sum, watch: Watch | None = None
-) -> Tally:
+) -> BulkProgress:
     """Recognise what is listed and not in the results, on the cluster that is connected.
 
     The paths stay in order, so a block holds the same recordings whoever makes it, and its part has one name: what is
@@ -72,12 +72,12 @@ def recognise_on_cluster(
             here += Sum(summary["rows"], summary["failed"], summary["sound_s"])
             again = max(again, summary["again"])
             count.raise_error()
-            watch.tell(Tally(here, before, again, count.total, time.monotonic() - began_s))
+            watch.tell(BulkProgress(here, before, again, count.total, time.monotonic() - began_s))
     except ray.exceptions.RayError as error:
         raise ClusterFailed(_first_line(error)) from error
     finally:
         count.close()
-    return Tally(here, before, again, count.total, time.monotonic() - began_s)
+    return BulkProgress(here, before, again, count.total, time.monotonic() - began_s)
 
 
 def _summaries(blocks: Blocks, settings: Settings, results: Results) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from emotion.audio import SOUND_SUFFIXES, is_archive
 from emotion.bulk.errors import PlaceRefused, SourceMissing
 from emotion.bulk.manifests import entries_of, is_manifest
-from emotion.bulk.places import WEB, canonical, is_local, modified, name_of, protocol_of, storage
+from emotion.bulk.storage import WEB, canonical, is_local, modified, name_of, protocol_of, storage
 from emotion.errors import NothingInside
 
 # A folder comes in order of name; one of more files than these in pieces, each in order.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from emotion.bulk.errors import ManifestInvalid, SourceMissing
-from emotion.bulk.places import WEB, beside, fetch, is_local, name_of, protocol_of, storage
+from emotion.bulk.storage import WEB, beside, fetch, is_local, name_of, protocol_of, storage
 from emotion.errors import EmotionError
 
 # The first of these that a manifest has names the recordings.

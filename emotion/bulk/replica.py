@@ -4,12 +4,12 @@ import threading
 from typing import Any
 
 from emotion.bulk.blocks import Block
-from emotion.bulk.lane import Lane
 from emotion.bulk.parts import Sum, part_name
+from emotion.bulk.pipeline import Pipeline
 from emotion.bulk.results import Results, Wish, require_same, state_of
+from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError
 from emotion.model import ModelCard
-from emotion.recognizer import Recognizer
 from emotion.settings import Settings
 
 
@@ -28,7 +28,7 @@ class Replica:
             wish = Wish(results.state.granularity, results.state.embedding)
             now = state_of(wish, self._recognizer.engine.card, self._recognizer.settings)
             require_same(results.state, now, results.name)
-            self._lane = Lane(self._recognizer, wish)
+            self._lane = Pipeline(self._recognizer, wish)
         except EmotionError as error:
             self._error = str(error)
 

@@ -16,8 +16,8 @@ from emotion.analysis import Granularity
 from emotion.bulk.errors import ResultsDiffer, ResultsInUse, ResultsNotOurs, ResultsUnwritable
 from emotion.bulk.listing import Seen
 from emotion.bulk.parts import SUFFIX, PartWriter, Sum, is_part, read_paths, read_sum, write_without_failures
-from emotion.bulk.places import canonical, name_of
 from emotion.bulk.rows import Row, schema_of
+from emotion.bulk.storage import canonical, name_of
 from emotion.bulk.store import open_store
 from emotion.model import ModelCard
 from emotion.settings import Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from emotion.bulk.errors import PlaceRefused, ResultsInUse, ResultsUnwritable
-from emotion.bulk.places import WEB, is_local, name_of, protocol_of, storage
+from emotion.bulk.storage import WEB, is_local, name_of, protocol_of, storage
 from emotion.errors import EmotionError
 
 # Names that begin so are no results: pandas, pyarrow and duckdb pass them over when they read the folder.

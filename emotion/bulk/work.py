@@ -6,19 +6,19 @@ from contextlib import closing
 from types import TracebackType
 from typing import Self
 
-from emotion.bulk.lane import Lane
 from emotion.bulk.listing import Listing, Recording, Seen
 from emotion.bulk.parts import PartWriter, Sum
+from emotion.bulk.pipeline import Pipeline
+from emotion.bulk.progress import BulkProgress, Count, Watch
 from emotion.bulk.results import Results, Wish
 from emotion.bulk.rows import Row
-from emotion.bulk.tally import Count, Tally, Watch
-from emotion.recognizer import Recognizer
+from emotion.engine.recognizer import Recognizer
 from emotion.settings import Settings
 
 
-def recognise_into(
+def recognize_into(
     recognizer: Recognizer, results: Results, listing: Listing, before: Sum, watch: Watch | None = None
-) -> Tally:
+) -> BulkProgress:
     """Recognise what is listed and not in the results; the tally at the end, or when it was stopped.
 
     `before` is what `results.begin` gave. Whatever ends it, what is done is written. Raises ManifestInvalid and other
@@ -28,14 +28,14 @@ def recognise_into(
     pending = Pending(listing, results.done(results.parts()))
     count, began_s, here = Count(listing), time.monotonic(), Sum()
 
-    def tally() -> Tally:
-        return Tally(here, before, pending.again, count.total, time.monotonic() - began_s)
+    def tally() -> BulkProgress:
+        return BulkProgress(here, before, pending.again, count.total, time.monotonic() - began_s)
 
     wish = Wish(results.state.granularity, results.state.embedding)
     with (
         closing(count),
         Parts(results, recognizer.settings) as parts,
-        closing(Lane(recognizer, wish).rows(pending, watch.stop)) as rows,
+        closing(Pipeline(recognizer, wish).rows(pending, watch.stop)) as rows,
     ):
         for row in rows:
             if row is not None:

@@ -4,9 +4,9 @@ import hashlib
 import json
 import secrets
 
+from emotion.analysis.windows import Plan
 from emotion.audio import Clip
 from emotion.model import ModelCard
-from emotion.windows import Plan
 
 # To be raised when the same model comes to compute other numbers; what was kept before is then no longer found.
 _VERSION = 2

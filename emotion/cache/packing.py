@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.lib import format as npy
 
-from emotion.windows import ClipPrediction
+from emotion.analysis.windows import ClipPrediction
 
 _VERSION = 1
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 from cachetools import LRUCache
 
+from emotion.analysis.windows import ClipPrediction
 from emotion.cache.packing import Shape, packed, unpacked, without_frames
 from emotion.cache.stores import Store, StoreFailed, Tier
-from emotion.windows import ClipPrediction
 
 _LOG = logging.getLogger(__name__)
 # A far store that failed is left alone for so long: asking again would cost each request its patience.

@@ -16,7 +16,7 @@ from emotion.cli import terminal
 
 if TYPE_CHECKING:
     from emotion.analysis import Granularity
-    from emotion.bulk import Listing, Results, Tally, Watch, Wish
+    from emotion.bulk import BulkProgress, Listing, Results, Watch, Wish
     from emotion.settings import Settings
 
 # How often a log, in which no line can move, gets another one.
@@ -37,7 +37,7 @@ class BulkCall:
     as_json: bool
 
 
-def recognise_bulk(call: BulkCall, granularity: "Granularity", embedding: bool, settings: "Settings") -> int:
+def recognize_bulk(call: BulkCall, granularity: "Granularity", embedding: bool, settings: "Settings") -> int:
     """Do what was called for, and say how far it came; the exit code."""
     from emotion.bulk import Listing, Results, Watch, Wish
 
@@ -56,9 +56,9 @@ def recognise_bulk(call: BulkCall, granularity: "Granularity", embedding: bool, 
 
 def _here(
     call: BulkCall, wish: "Wish", settings: "Settings", listing: "Listing", results: "Results", watch: "Watch"
-) -> "Tally":
-    from emotion.bulk import recognise_into, state_of
-    from emotion.recognizer import Recognizer
+) -> "BulkProgress":
+    from emotion.bulk import recognize_into, state_of
+    from emotion.engine.recognizer import Recognizer
 
     with (
         terminal.DownloadBar(settings.model) as report,
@@ -68,20 +68,20 @@ def _here(
         state = state_of(wish, recognizer.engine.card, settings)
         before = results.begin(state, call.overwrite, call.retry_failed)
         _say_begin(before.rows)
-        return recognise_into(recognizer, results, listing, before, watch)
+        return recognize_into(recognizer, results, listing, before, watch)
 
 
 def _on_cluster(
     call: BulkCall, wish: "Wish", settings: "Settings", listing: "Listing", results: "Results", watch: "Watch"
-) -> "Tally":
-    from emotion.bulk import connected, recognise_on_cluster, state_on_cluster
+) -> "BulkProgress":
+    from emotion.bulk import connected, recognize_on_cluster, state_on_cluster
 
     with connected(settings):
         state = state_on_cluster(wish, settings)
         before = results.begin(state, call.overwrite, call.retry_failed)
         _say_begin(before.rows)
         try:
-            return recognise_on_cluster(settings, results, listing, before, watch)
+            return recognize_on_cluster(settings, results, listing, before, watch)
         except KeyboardInterrupt:
             terminal.say("Stopped. What is written is kept; the same command goes on.")
             raise
@@ -92,7 +92,7 @@ def _say_begin(rows: int) -> None:
         terminal.say(f"The results hold {_count(rows)} already, which {'is' if rows == 1 else 'are'} not done again.")
 
 
-def _say_end(tally: "Tally", name: str, as_json: bool, stopped: bool) -> None:
+def _say_end(tally: "BulkProgress", name: str, as_json: bool, stopped: bool) -> None:
     here = tally.here
     terminal.say(
         f"{_count(here.rows)}, {here.sound_s / 3600:.2f} h of sound in {tally.elapsed_s:.1f} s: "
@@ -154,7 +154,7 @@ class _Bar:
         if self._watched:
             _move_line("")
 
-    def show(self, tally: "Tally") -> None:
+    def show(self, tally: "BulkProgress") -> None:
         """Show how far it is, unless that was shown just now."""
         now_s = time.monotonic()
         if now_s - self._shown_s < (_BAR_EVERY_S if self._watched else _LINE_EVERY_S):
@@ -172,7 +172,7 @@ def _move_line(line: str) -> None:
     print(f"\r\x1b[K{line[:width]}", end="", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _line(tally: "Tally") -> str:
+def _line(tally: "BulkProgress") -> str:
     """How far it is, in one line."""
     listed = tally.again + tally.here.rows
     of = f"{listed:,}" if tally.total is None else f"{listed:,} of {tally.total:,}"

@@ -18,7 +18,7 @@ def doctor(
     config: flags.Config = None,
 ) -> None:
     """Check machine, versions, speed and settings. Changes nothing; exits with 1 if something will not work."""
-    from emotion.checkup import examine
+    from emotion.doctor import examine
     from emotion.settings import load_settings
 
     counts = dict.fromkeys(_MARKS, 0)

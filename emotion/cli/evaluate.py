@@ -10,8 +10,8 @@ from emotion.cli import flags, terminal
 from emotion.errors import EmotionError
 
 if TYPE_CHECKING:
-    from emotion.evaluation import Evaluation, LabelledFile
-    from emotion.recognizer import Recognizer
+    from emotion.analysis.evaluation import Evaluation, LabelledFile
+    from emotion.engine.recognizer import Recognizer
 
 _SOURCE_HELP = "Folder with one sub-folder per label, or a CSV with the columns path and label."
 
@@ -28,10 +28,10 @@ def evaluate(
     config: flags.Config = None,
 ) -> None:
     """Measure unweighted and weighted accuracy, F1 and the confusion matrix on labelled recordings."""
+    from emotion.analysis.evaluation import evaluate as judge
+    from emotion.analysis.evaluation import read_labelled
     from emotion.audio import SOUND_SUFFIXES
-    from emotion.evaluation import evaluate as judge
-    from emotion.evaluation import read_labelled
-    from emotion.recognizer import Recognizer
+    from emotion.engine.recognizer import Recognizer
     from emotion.settings import load_settings
 
     labelled = read_labelled(source, SOUND_SUFFIXES)
@@ -76,7 +76,7 @@ def _show_tables(evaluation: "Evaluation", model: str) -> None:
     title = f"Recordings by label (rows) and by what {model} recognised (columns)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("label")
-    for label in evaluation.recognised:
+    for label in evaluation.recognized:
         table.add_column(label, justify="right")
     table.add_column("recall", justify="right")
     for label, row in zip(evaluation.references, evaluation.confusion.tolist(), strict=True):

@@ -16,7 +16,7 @@ Offline = Annotated[bool | None, typer.Option("--offline", help="Never use the n
 Runtime = Annotated[str | None, typer.Option("--runtime", help="auto, torch, openvino, or funasr (the reference).")]
 Precision = Annotated[
     str | None,
-    typer.Option("--precision", help="auto, fp32, bf16, fp16 (graphics cards), or int8 (after `models quantise`)."),
+    typer.Option("--precision", help="auto, fp32, bf16, fp16 (graphics cards), or int8 (after `models quantize`)."),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]

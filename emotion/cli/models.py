@@ -1,4 +1,4 @@
-"""`emotion models`: which there are, where they lie, download and verify; `precision` has quantise and compare."""
+"""`emotion models`: which there are, where they lie, download and verify; `precision` has quantize and compare."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from emotion.analysis import Analysis
     from emotion.settings import Settings
 
-app = typer.Typer(help="List, download, verify, quantise and compare models.", invoke_without_command=True)
+app = typer.Typer(help="List, download, verify, quantize and compare models.", invoke_without_command=True)
 _BYTES_PER_PARAMETER = 4
 _NAME_HELP = "Short name, or hub id (owner/model)."
 
 
-app.command()(precision.quantise)
+app.command()(precision.quantize)
+app.command("quantise", hidden=True)(precision.quantize)  # how it was written until 0.4
 app.command()(precision.compare)
 
 
@@ -34,7 +35,7 @@ def show_list(offline: flags.Offline = None, config: flags.Config = None) -> Non
     from rich.console import Console
     from rich.table import Table
 
-    from emotion.checkpoint import LICENCE, list_models
+    from emotion.model.checkpoint import LICENSE, list_models
 
     settings = _settings(config, offline=offline)
     table = Table(box=None, pad_edge=False)
@@ -43,7 +44,7 @@ def show_list(offline: flags.Offline = None, config: flags.Config = None) -> Non
     table.add_row("compact", _compact_parameters(), "CC BY-NC-SA 4.0", "built in")
     for entry in list_models(settings.cache_dir):
         here = str(entry.folder) if entry.folder else "no"
-        table.add_row(entry.model.name, entry.model.parameters, LICENCE, here)
+        table.add_row(entry.model.name, entry.model.parameters, LICENSE, here)
     Console().print(table)
 
 
@@ -54,7 +55,7 @@ def download(
     config: flags.Config = None,
 ) -> None:
     """Download a model into the cache; an interrupted download goes on where it stopped."""
-    from emotion.checkpoint import download as fetch
+    from emotion.model.checkpoint import download as fetch
 
     settings = _settings(config, hub=hub)
     with terminal.DownloadBar(name) as report:
@@ -75,7 +76,7 @@ def verify(
     config: flags.Config = None,
 ) -> None:
     """Run the official example clip and compare with the scores its publishers printed."""
-    from emotion.recognizer import Recognizer
+    from emotion.engine.recognizer import Recognizer
 
     settings = _settings(config, model=name, offline=True, runtime=runtime, device=device, precision=precision)
     with Recognizer(settings=settings) as recognizer:
@@ -88,7 +89,7 @@ def verify(
 
 
 def _require_official(clip: Path) -> None:
-    from emotion.checkpoint import GOLDEN, file_sha256
+    from emotion.model.checkpoint import GOLDEN, file_sha256
 
     if clip.is_file() and file_sha256(clip) != GOLDEN.clip_sha256:
         raise EmotionError(
@@ -97,7 +98,7 @@ def _require_official(clip: Path) -> None:
 
 
 def _compare(analysis: "Analysis") -> None:
-    from emotion.checkpoint import GOLDEN
+    from emotion.model.checkpoint import GOLDEN
 
     worst = GOLDEN.worst_log_difference(dict(zip(analysis.model.labels, analysis.scores.tolist(), strict=True)))
     terminal.show(f"{analysis.model.name} {analysis.model.fingerprint}")

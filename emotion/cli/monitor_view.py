@@ -8,10 +8,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from emotion.hardware import Gpu, Usage
+from emotion.hardware.container import NEARLY_FULL
 from emotion.labels import Language
-from emotion.monitor import Advice, EngineStatus, Gpu, MachineStatus, StudioStatus, Usage, said_of
+from emotion.monitor import Advice, EngineStatus, MachineStatus, StudioStatus, said_of
 from emotion.monitor.asking import Answer
-from emotion.monitor.container import NEARLY_FULL
 from emotion.monitor.words import amount
 
 _BAR = 16

@@ -1,4 +1,4 @@
-"""`emotion models quantise` and `compare`: int8 by calibration, and what a precision changes on own recordings."""
+"""`emotion models quantize` and `compare`: int8 by calibration, and what a precision changes on own recordings."""
 
 import json
 import time
@@ -15,9 +15,9 @@ from emotion.cli import flags, terminal
 from emotion.errors import ClipError, EmotionError, command_line
 
 if TYPE_CHECKING:
-    from emotion.checkpoint import Checkpoint
-    from emotion.comparison import Answer, Comparison
+    from emotion.analysis.comparison import Answer, Comparison
     from emotion.model import FloatArray, ModelCard
+    from emotion.model.checkpoint import Checkpoint
     from emotion.settings import Settings
 
 _HERE_HELP = "Short name, hub id or folder of a model that is on this machine."
@@ -28,7 +28,7 @@ _RECORDINGS_HELP = "Recordings of your own, or folders of them."
 _SAMPLES = Path(__file__).parent.parent / "ui" / "assets" / "samples"
 
 
-def quantise(
+def quantize(
     name: Annotated[str, typer.Argument(help=_HERE_HELP)],
     files: Annotated[list[Path] | None, typer.Argument(metavar="FILE|FOLDER...", help=_CALIBRATE_HELP)] = None,
     config: flags.Config = None,
@@ -43,7 +43,7 @@ def quantise(
     if not files:
         terminal.say(
             "emotion: no recordings were named, so the example clip of the model and synthetic samples are taken. "
-            f"Your own are better: {command_line(f'models quantise {name} FOLDER')}"
+            f"Your own are better: {command_line(f'models quantize {name} FOLDER')}"
         )
     waveforms, failures = _read_waveforms(settings, _find_recordings(files) if files else _samples_for(settings))
     _tell(failures)
@@ -72,7 +72,7 @@ def compare(
 
     Exits with 1 when a file failed.
     """
-    from emotion.comparison import compare as judge
+    from emotion.analysis.comparison import compare as judge
     from emotion.settings import load_settings
 
     common: dict[str, Any] = {"model": model, "offline": True, "device": device}
@@ -128,9 +128,9 @@ def _samples_for(settings: "Settings") -> list[Path]:
 
 def _make_missing_int8(settings: "Settings", sources: list[Path]) -> None:
     """Make int8 on the recordings that are compared, where int8 is asked for and is not there yet."""
-    from emotion.model.quantisation import find_quantised
+    from emotion.model.quantization import find_quantized
 
-    if settings.precision != "int8" or find_quantised(_checkpoint_of(settings), settings.cache_dir):
+    if settings.precision != "int8" or find_quantized(_checkpoint_of(settings), settings.cache_dir):
         return
     terminal.say("emotion: there is no int8 of this model yet, so it is made first, calibrated on these recordings")
     waveforms, failures = _read_waveforms(settings, sources)
@@ -140,7 +140,7 @@ def _make_missing_int8(settings: "Settings", sources: list[Path]) -> None:
 
 
 def _make_int8(settings: "Settings", waveforms: "list[FloatArray]") -> Path:
-    from emotion.model.quantisation import quantise as calibrate
+    from emotion.model.quantization import quantize as calibrate
 
     checkpoint = _checkpoint_of(settings)
     with _block_bar(checkpoint.name) as report:
@@ -149,7 +149,7 @@ def _make_int8(settings: "Settings", waveforms: "list[FloatArray]") -> Path:
 
 def _read_waveforms(settings: "Settings", sources: list[Path]) -> "tuple[list[FloatArray], dict[Path, ClipError]]":
     """Waveforms of at most so many recordings as calibration looks at, and what was wrong with others."""
-    from emotion.model.quantisation import MAX_WINDOWS
+    from emotion.model.quantization import MAX_WINDOWS
 
     used = sources[:: -(-len(sources) // MAX_WINDOWS)]
     waveforms: list[FloatArray] = []
@@ -169,9 +169,9 @@ def _tell(failures: dict[Path, ClipError]) -> None:
 
 def _waveforms_of(source: Path, settings: "Settings", most: int) -> "list[FloatArray]":
     """The recording as the network would see it: at most so many windows, spread evenly over it."""
+    from emotion.analysis.windows import count_windows, cut_windows
     from emotion.audio import decode
-    from emotion.recognizer import engine_plan
-    from emotion.windows import count_windows, cut_windows
+    from emotion.engine.recognizer import engine_plan
 
     plan = engine_plan(settings)
     clip = decode(source, plan.limits)
@@ -181,14 +181,14 @@ def _waveforms_of(source: Path, settings: "Settings", most: int) -> "list[FloatA
 
 def _named(settings: "Settings") -> "Settings":
     """The same with the large model for `auto`, in whose place no other may answer here."""
-    from emotion.recognizer import AUTO, LARGE
+    from emotion.engine.recognizer import AUTO, LARGE
 
     return settings.model_copy(update={"model": LARGE}) if settings.model == AUTO else settings
 
 
 def _checkpoint_of(settings: "Settings") -> "Checkpoint":
-    from emotion.checkpoint import find_checkpoint
     from emotion.model import BUILT_IN
+    from emotion.model.checkpoint import find_checkpoint
 
     if settings.model == BUILT_IN:
         raise EmotionError("The built-in model computes in fp32 only and has no int8. Name another model.")
@@ -214,9 +214,9 @@ def _run_side(settings: "Settings", sources: list[Path]) -> _Side:
     """The answers of one model about all recordings that it could read."""
     import numpy as np
 
+    from emotion.analysis.comparison import answer_of
     from emotion.audio import SAMPLE_RATE_HZ, Clip
-    from emotion.comparison import answer_of
-    from emotion.recognizer import Recognizer
+    from emotion.engine.recognizer import Recognizer
 
     answers: dict[Path, Answer] = {}
     with Recognizer(settings=settings) as recognizer:

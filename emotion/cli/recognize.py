@@ -17,8 +17,8 @@ from emotion.errors import NothingInside
 
 if TYPE_CHECKING:
     from emotion.analysis import Granularity
-    from emotion.batch import Batch, BatchWish, Named, Outcome
-    from emotion.recognizer import Recognizer
+    from emotion.engine.batch import Batch, BatchWish, Named, Outcome
+    from emotion.engine.recognizer import Recognizer
     from emotion.settings import Settings
 
 _STANDARD_INPUT = "-"
@@ -68,17 +68,17 @@ def recognize(
     if results is not None:
         _refuse_beside_results(output, formats)
         call = bulk.BulkCall(files, results, cluster, overwrite, retry_failed, as_json)
-        raise typer.Exit(bulk.recognise_bulk(call, wish.granularity, wish.embedding, settings))
+        raise typer.Exit(bulk.recognize_bulk(call, wish.granularity, wish.embedding, settings))
     _refuse_without_results(cluster, overwrite, retry_failed)
-    failures = _recognise_files(files, wish, settings, as_json)
+    failures = _recognize_files(files, wish, settings, as_json)
     if failures:
         raise typer.Exit(1)
 
 
-def _recognise_files(files: list[str], wish: "BatchWish", settings: "Settings", as_json: bool) -> int:
+def _recognize_files(files: list[str], wish: "BatchWish", settings: "Settings", as_json: bool) -> int:
     """The files of the call as one batch; the number of those that failed."""
-    from emotion.batch import Batch
-    from emotion.recognizer import Recognizer
+    from emotion.engine.batch import Batch
+    from emotion.engine.recognizer import Recognizer
 
     sources = list(_find_sources(files))
     with (
@@ -100,7 +100,7 @@ def _refuse_without_results(cluster: bool, overwrite: bool, retry_failed: bool) 
 
 
 def _wish(granularity: str, embedding: bool, formats: list[str], keep_audio: bool, writes: bool) -> "BatchWish":
-    from emotion.batch import BatchWish
+    from emotion.engine.batch import BatchWish
     from emotion.outputs import EXPORT_FORMATS
 
     if granularity not in ("utterance", "frame"):
@@ -116,7 +116,7 @@ def _wish(granularity: str, embedding: bool, formats: list[str], keep_audio: boo
 def _find_sources(files: list[str]) -> "Iterator[Path | Named]":
     """The recordings behind the words of the call; folders give their sound files in order of name."""
     from emotion.audio import SOUND_SUFFIXES
-    from emotion.batch import Named
+    from emotion.engine.batch import Named
 
     for word in files:
         path = Path(word)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from emotion.analysis import Analysis
     from emotion.engine import Progress as JobProgress
     from emotion.engine import StageTimes
-    from emotion.recognizer import ModelState
+    from emotion.engine.recognizer import ModelState
 
     ProgressOf = Callable[[Future[Analysis]], JobProgress]
 

@@ -7,9 +7,9 @@ import typer
 from emotion.cli import flags, terminal
 
 if TYPE_CHECKING:
-    from emotion.checkpoint import Checkpoint
+    from emotion.doctor.tuning import Trial
+    from emotion.model.checkpoint import Checkpoint
     from emotion.settings import Settings
-    from emotion.tuning import Trial
 
 _SECONDS_HELP = "About how long to measure; what does not fit is left out."
 
@@ -21,8 +21,8 @@ def tune(
     config: flags.Config = None,
 ) -> None:
     """Measure what is fastest on this machine, and write it to config/local.toml for later starts."""
-    from emotion import tuning
-    from emotion.monitor import describe_machine, usable_cores
+    from emotion.doctor import tuning
+    from emotion.hardware import describe_machine, usable_cores
     from emotion.settings import load_settings, local_config_path
 
     settings = load_settings(config, model=model)
@@ -47,9 +47,9 @@ def tune(
 
 def _find(settings: "Settings") -> "Checkpoint | None":
     """The model that a start with these settings would answer with, None for the built-in one."""
-    from emotion.checkpoint import find_checkpoint, is_present
+    from emotion.engine.recognizer import AUTO, LARGE
     from emotion.model import BUILT_IN
-    from emotion.recognizer import AUTO, LARGE
+    from emotion.model.checkpoint import find_checkpoint, is_present
 
     name = LARGE if settings.model == AUTO and is_present(LARGE, settings.cache_dir) else settings.model
     return None if name in (AUTO, BUILT_IN) else find_checkpoint(name, settings.cache_dir)

@@ -11,8 +11,8 @@ from emotion.cluster.link import ServeLink
 from emotion.cluster.local import join_cluster, ray_itself, ray_serve
 from emotion.cluster.plan import ClusterPlan, replica_settings
 from emotion.cluster.replica import ModelReplica
+from emotion.engine.recognizer import Recognizer
 from emotion.logs import set_up_logs
-from emotion.recognizer import Recognizer
 from emotion.settings import Settings
 
 APPLICATION = "emotion"

@@ -14,16 +14,24 @@ from typing import Any, Self, TypeVar
 from emotion.analysis import Analysis, Options
 from emotion.audio import Clip, Source
 from emotion.cache import CacheStats
-from emotion.cluster.budget import Budget
-from emotion.cluster.errand import Errand, carried
-from emotion.cluster.fleet import Fleet
 from emotion.cluster.link import Chore, ReplicaLink, ReplicaLost, ReplicasFull
+from emotion.cluster.memory_budget import MemoryBudget
+from emotion.cluster.messages import (
+    AnalyzeRequest,
+    Answer,
+    Piece,
+    ProgressMessage,
+    Refused,
+    ReplicaUnavailable,
+    ResultAssembler,
+)
 from emotion.cluster.plan import ClusterPlan
-from emotion.cluster.wire import Answer, Ask, Gathering, NotHere, Piece, Refused, Told
+from emotion.cluster.remote_job import RemoteJob, carried
+from emotion.cluster.replica_stats import ReplicaStats
 from emotion.engine import ClipSettled, ClipTimes, Listener, Progress, StageTimes
 from emotion.errors import EmotionError, EngineBusy, EngineClosed, ReplicasLost
+from emotion.logs.request_context import request
 from emotion.model import ModelCard
-from emotion.trace import request
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -45,19 +53,19 @@ class ClusterEngine:
 
     def __init__(self, link: ReplicaLink, plan: ClusterPlan | None = None) -> None:
         self._link, self._plan = link, plan or ClusterPlan()
-        self._errands: dict[Future[Analysis], Errand] = {}
+        self._errands: dict[Future[Analysis], RemoteJob] = {}
         self._change = threading.Lock()
         self._closed = False
         self._clips_done = 0
         self._recent: tuple[ClipTimes, ...] = ()
         self._listeners: tuple[Listener, ...] = ()
-        self._budget = Budget(_HELD_BYTES)
+        self._budget = MemoryBudget(_HELD_BYTES)
         self._began_s = time.perf_counter()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="cluster", daemon=True)
         self._thread.start()
         try:
-            self._fleet = Fleet(self._in_loop(link.report()).result())
+            self._fleet = ReplicaStats(self._in_loop(link.report()).result())
         except BaseException:
             self._end_loop()
             raise
@@ -131,7 +139,7 @@ class ClusterEngine:
         self, source: Source | Clip, options: Options | None = None, name: str | None = None
     ) -> "Future[Analysis]":
         """Queue one source; raises EngineBusy at once when the queue is full, EngineClosed after `close`."""
-        errand = Errand(source, options or Options(), name)
+        errand = RemoteJob(source, options or Options(), name)
         with self._change:
             if self._closed:
                 raise EngineClosed
@@ -146,7 +154,7 @@ class ClusterEngine:
         """Where the recording is; the place in the queue is the one here, until a replica has it in work."""
         errand = self._errands.get(future)
         if errand is None:
-            return Errand.outcome(future)
+            return RemoteJob.outcome(future)
         with self._change:
             waiting = [other.future for other in self._errands.values() if other.stage != "recognising"]
         position = waiting.index(future) if future in waiting else 0
@@ -181,10 +189,10 @@ class ClusterEngine:
 
     # On the loop
 
-    async def _run(self, errand: Errand) -> None:
+    async def _run(self, errand: RemoteJob) -> None:
         with request(errand.request_id):
             try:
-                analysis = await self._recognise(errand)
+                analysis = await self._recognize(errand)
             except asyncio.CancelledError:
                 errand.future.cancel()
             except Exception as error:
@@ -192,7 +200,7 @@ class ClusterEngine:
             else:
                 self._settle(errand, analysis)
 
-    async def _recognise(self, errand: Errand) -> Analysis:
+    async def _recognize(self, errand: RemoteJob) -> Analysis:
         async with carried(errand, self._link.shares_files, self._plan.limits, self._budget) as ask:
             for wait_s in _WAITS_S:
                 try:
@@ -206,20 +214,20 @@ class ClusterEngine:
             except ReplicaLost:
                 raise ReplicasLost from None
 
-    async def _ask(self, errand: Errand, ask: Ask) -> Analysis:
-        gathering: Gathering | None = None
+    async def _ask(self, errand: RemoteJob, ask: AnalyzeRequest) -> Analysis:
+        gathering: ResultAssembler | None = None
         try:
             async with aclosing(self._link.ask(ask)) as messages:
                 async for message in messages:
-                    if isinstance(message, Told):
+                    if isinstance(message, ProgressMessage):
                         errand.told = message.progress
                     elif isinstance(message, Answer):
-                        gathering = Gathering(message, errand.clip)
+                        gathering = ResultAssembler(message, errand.clip)
                     elif isinstance(message, Piece) and gathering is not None:
                         gathering.add(message)
                     elif isinstance(message, Refused):
                         raise message.error
-                    elif isinstance(message, NotHere):
+                    elif isinstance(message, ReplicaUnavailable):
                         raise ReplicaLost("it takes no more")
         except ReplicasFull:
             raise EngineBusy(self.queue_length, self._about_s(self.queue_length // _QUARTER)) from None
@@ -228,7 +236,7 @@ class ClusterEngine:
         return gathering.analysis()
 
     async def _watch(self) -> None:
-        """Ask the replicas how they are, again and again."""
+        """AnalyzeRequest the replicas how they are, again and again."""
         while True:
             try:
                 batches = self._fleet.heard(await self._link.reports())
@@ -246,9 +254,9 @@ class ClusterEngine:
         except Exception as error:
             _LOG.debug("not all replicas could be told: %s", type(error).__name__)
 
-    def _settle(self, errand: Errand, analysis: Analysis) -> None:
+    def _settle(self, errand: RemoteJob, analysis: Analysis) -> None:
         analysis = errand.with_waiting(analysis)
-        times = Errand.times_of(analysis)
+        times = RemoteJob.times_of(analysis)
         if not errand.resolve(lambda: errand.future.set_result(analysis)):
             return
         self._clips_done += 1
@@ -256,7 +264,7 @@ class ClusterEngine:
             self._recent = (*self._recent, times)[-_RECENT_CLIPS:]
         self._tell(ClipSettled("done", times, analysis.clip.duration_s, "memory" if analysis.cached else "computed"))
 
-    def _fail(self, errand: Errand, error: Exception) -> None:
+    def _fail(self, errand: RemoteJob, error: Exception) -> None:
         if not isinstance(error, EmotionError):
             _LOG.error("a recording failed unexpectedly", exc_info=error)
         if errand.resolve(lambda: errand.future.set_exception(error)):

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Literal, Protocol
 
-from emotion.cluster.wire import Ask, Message, Report
+from emotion.cluster.messages import AnalyzeRequest, Message, Report
 
 # A replica answers a report at once, or it is on its way out.
 _REPORT_S = 5.0
@@ -26,7 +26,7 @@ class ReplicaLink(Protocol):
         """Whether a path of the front is the same file for the replicas."""
         ...
 
-    def ask(self, ask: Ask) -> AsyncGenerator[Message, None]:
+    def ask(self, ask: AnalyzeRequest) -> AsyncGenerator[Message, None]:
         """The messages of the replica that takes it; closing the iterator cancels the work there.
 
         Raises ReplicaLost and ReplicasFull.
@@ -62,7 +62,7 @@ class ServeLink:
     def shares_files(self) -> bool:
         return self._shares_files
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[Message, None]:
+    async def ask(self, ask: AnalyzeRequest) -> AsyncGenerator[Message, None]:
         from ray.exceptions import RayError
         from ray.serve.exceptions import BackPressureError, RayServeException
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from emotion.cluster.address import ClusterUnreachable, require_listener
 from emotion.errors import SettingsInvalid
-from emotion.monitor import usable_cores
+from emotion.hardware import usable_cores
 from emotion.settings import Settings
 
 # Recordings and results pass through it; what does not fit lies on the disk for a while.

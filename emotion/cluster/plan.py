@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from emotion.audio import DecodeLimits
+from emotion.engine.recognizer import AUTO, LARGE, decode_limits
 from emotion.model import BUILT_IN
-from emotion.recognizer import AUTO, LARGE, decode_limits
 from emotion.settings import Settings
 
 # A replica holds as many recordings as keep its engine busy: more could not move to a new replica any more.
@@ -85,7 +85,7 @@ def replica_settings(settings: Settings, plan: ClusterPlan) -> Mapping[str, Any]
 
 
 def _named_model(settings: Settings) -> str:
-    from emotion.checkpoint import is_present
+    from emotion.model.checkpoint import is_present
 
     if settings.model != AUTO:
         return settings.model

@@ -13,13 +13,21 @@ from typing import Any
 from emotion.analysis import Analysis
 from emotion.audio import SAMPLE_RATE_HZ, Clip, clip_from_samples
 from emotion.cluster.local import keep_to_this_machine
-from emotion.cluster.wire import Ask, Message, NotHere, Refused, Report, Told, packed
+from emotion.cluster.messages import (
+    AnalyzeRequest,
+    Message,
+    ProgressMessage,
+    Refused,
+    ReplicaUnavailable,
+    Report,
+    packed,
+)
 from emotion.engine import BatchPredicted, ClipSettled, SpeechEngine
+from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, EngineBusy, EngineClosed, Unexpected
 from emotion.logs import set_up_logs
-from emotion.recognizer import Recognizer
+from emotion.logs.request_context import request
 from emotion.settings import Settings
-from emotion.trace import request
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.1
@@ -41,13 +49,13 @@ class Replica:
     def engine(self) -> SpeechEngine:
         return self._recognizer.engine
 
-    async def analyze(self, ask: Ask) -> AsyncIterator[Message]:
+    async def analyze(self, ask: AnalyzeRequest) -> AsyncIterator[Message]:
         """Progress, and at last the analysis or what is wrong; closing the iterator cancels the work."""
         try:
             with request(ask.request_id):
                 future = self.engine.submit(ask.source, ask.options, ask.name)
         except (EngineBusy, EngineClosed):
-            yield NotHere()
+            yield ReplicaUnavailable()
             return
         try:
             async for told in self._progress(future):
@@ -95,13 +103,13 @@ class Replica:
         if hasattr(self, "_recognizer"):
             self._recognizer.close(finish=False)
 
-    async def _progress(self, future: "Future[Analysis]") -> AsyncIterator[Told]:
+    async def _progress(self, future: "Future[Analysis]") -> AsyncIterator[ProgressMessage]:
         """Each change until the future is done; what is done at once has none."""
         waiting, last = asyncio.wrap_future(future), None
         while not (await asyncio.wait({waiting}, timeout=_POLL_S))[0]:
             progress = self.engine.progress(future)
             if progress != last:
-                yield Told(progress)
+                yield ProgressMessage(progress)
             last = progress
         # The outcome is read from `future`; asyncio would call it forgotten here.
         waiting.cancelled() or waiting.exception()

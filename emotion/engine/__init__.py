@@ -4,11 +4,11 @@
 holds the threads, `events` is what it tells those who count, `contract` is what all need of an engine.
 """
 
+from emotion.engine.batch_tuning import measure_batch_frames
 from emotion.engine.contract import SpeechEngine
 from emotion.engine.engine import Engine, EnginePlan
 from emotion.engine.events import BatchPredicted, ClipSettled, Listener, Origin
 from emotion.engine.job import Progress, Stage
-from emotion.engine.pace import measure_batch_frames
 from emotion.engine.times import ClipTimes, StageTimes
 
 __all__ = [

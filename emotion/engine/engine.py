@@ -12,18 +12,18 @@ from types import TracebackType
 from typing import Self
 
 from emotion.analysis import Analysis, Options
+from emotion.analysis.windows import Plan
 from emotion.audio import Clip, DecodeLimits, Source, decode
 from emotion.cache import CacheStats, PredictionCache
-from emotion.engine.answers import Answers, log_stage
+from emotion.engine.batch_tuning import NO_BATCHES, batch_frames_in_steps, run_once, unmeasured_batch_frames
 from emotion.engine.events import BatchPredicted, Listener
 from emotion.engine.job import Job, Progress, outcome
-from emotion.engine.pace import NO_BATCHES, batch_frames_in_steps, run_once, unmeasured_batch_frames
-from emotion.engine.ready import Part, ReadyQueue
+from emotion.engine.ready import BatchItem, ReadyQueue
+from emotion.engine.settlement import Settler, log_stage
 from emotion.engine.times import ClipTimes, StageTimes, Stopwatch
 from emotion.errors import EngineBusy, EngineClosed
+from emotion.logs.request_context import request
 from emotion.model import Collect, ModelCard, Prediction, SpeechModel, num_frames
-from emotion.trace import request
-from emotion.windows import Plan
 
 _LOG = logging.getLogger(__name__)
 # Decoded clips wait in memory: so many seconds of sound (38 MB) may run ahead of inference, whatever their number.
@@ -51,7 +51,7 @@ class EnginePlan:
 class _Batch:
     """Windows that the model works on."""
 
-    parts: list[Part]
+    parts: list[BatchItem]
     started_s: float
     collect: Collect
 
@@ -74,7 +74,7 @@ class Engine:
         self._chores: deque[Callable[[], None]] = deque()
         self._change = threading.Condition()
         self._closed = False
-        self._answers = Answers(self._plan.analysis, cache, self._change)
+        self._answers = Settler(self._plan.analysis, cache, self._change)
         self._batch_frames = self._plan.batch_frames or unmeasured_batch_frames(model)
         self._ahead: dict[Job, float] = {}
         self._watch = Stopwatch()
@@ -294,7 +294,7 @@ class Engine:
                     self._finish(in_flight)
                     in_flight = None
 
-    def _next_parts(self, wait: bool) -> list[Part] | None:
+    def _next_parts(self, wait: bool) -> list[BatchItem] | None:
         """The next batch, empty if there is none right now, None at the end of all work."""
         if wait and not self._wait_for_work():
             return None
@@ -333,12 +333,12 @@ class Engine:
         """Whether a recording is on its way to the ready queue."""
         return any(job.stage in ("waiting", "decoding") for job in self._jobs.values())
 
-    def _start(self, parts: list[Part]) -> _Batch | None:
+    def _start(self, parts: list[BatchItem]) -> _Batch | None:
         """Hand a batch to the model; None if none of its jobs could begin."""
         begun = [part for part in parts if self._begin(part)]
         return _start_batch(begun) if begun else None
 
-    def _begin(self, part: Part) -> bool:
+    def _begin(self, part: BatchItem) -> bool:
         try:
             part.job.begin(part.model)
         except Exception as error:  # there may be no room for what a long clip wants to keep
@@ -360,7 +360,7 @@ class Engine:
         for part, prediction in predictions:
             self._stitch(part, prediction)
 
-    def _stitch(self, part: Part, prediction: Prediction) -> None:
+    def _stitch(self, part: BatchItem, prediction: Prediction) -> None:
         if part.job.is_over:
             return
         try:
@@ -371,7 +371,7 @@ class Engine:
         if whole is not None:
             self._answers.give(part.job, whole)
 
-    def _try_apart(self, parts: list[Part], error: Exception) -> None:
+    def _try_apart(self, parts: list[BatchItem], error: Exception) -> None:
         """What a batch could not do, its halves may: a lack of memory or a bad clip then hurts only one."""
         if len(parts) == 1:
             self._answers.fail(parts[0].job, error)
@@ -400,7 +400,7 @@ class Engine:
             self._when_idle(lambda: self._measure(model, steps))
 
 
-def _start_batch(parts: list[Part]) -> _Batch:
+def _start_batch(parts: list[BatchItem]) -> _Batch:
     """Hand a batch to its model. One that the model refuses fails when it is collected, after the batch before it:
     the windows of a long clip must come back in order.
     """

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from emotion.analysis import Analysis, Options
+from emotion.analysis.windows import ClipPrediction, Plan, Stitcher, Window, count_windows, cut_windows
 from emotion.audio import SAMPLE_RATE_HZ, Clip, Source
 from emotion.engine.times import ClipTimes
+from emotion.logs.request_context import request_id
 from emotion.model import Prediction, SpeechModel, num_frames
-from emotion.trace import request_id
-from emotion.windows import ClipPrediction, Plan, Stitcher, Window, count_windows, cut_windows
 
 Stage = Literal["waiting", "decoding", "ready", "recognising", "done", "cancelled", "failed"]
 # A window gives way to one that is shorter by so much sound for each second it has waited: a minute of sound lets

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from emotion.analysis.windows import Window
 from emotion.engine.job import Job
 from emotion.model import SpeechModel, num_frames
-from emotion.windows import Window
 
 # Frames computed for each frame wanted. Zeros behind a short clip are computed like sound, so only clips of similar
 # length go together.
@@ -12,7 +12,7 @@ MOST_PADDING = 1.25
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchItem:
     """One window of one job in a batch, and the model of the batch."""
 
     job: Job
@@ -38,7 +38,7 @@ class ReadyQueue:
         frames = [job.next_frames for job in self._jobs]
         return bool(frames) and (len(frames) + 1) * max(frames) > most_frames
 
-    def take(self, most_frames: int, model: SpeechModel) -> list[Part]:
+    def take(self, most_frames: int, model: SpeechModel) -> list[BatchItem]:
         """The window with the first deadline, and what fits beside it in `most_frames` with little padding.
 
         Jobs that have more windows wait on at once, jobs that are over are dropped. `model` is the one that jobs get
@@ -49,10 +49,10 @@ class ReadyQueue:
         if not waiting:
             return []
         chosen = waiting[0].model or model
-        parts: list[Part] = []
+        parts: list[BatchItem] = []
         for job in waiting:
             while (job.model or model) is chosen and _fits(parts, job.next_frames, most_frames):
-                parts.append(Part(job, job.take_window(), chosen))
+                parts.append(BatchItem(job, job.take_window(), chosen))
         taken = list(dict.fromkeys(part.job for part in parts))
         self._jobs = [job for job in waiting if job not in taken]
         for job in taken:
@@ -61,7 +61,7 @@ class ReadyQueue:
         return parts
 
 
-def _fits(parts: list[Part], frames: int, most_frames: int) -> bool:
+def _fits(parts: list[BatchItem], frames: int, most_frames: int) -> bool:
     """Whether a window of so many frames may join a batch; the first always may."""
     if not frames or not parts:
         return frames > 0

@@ -5,6 +5,6 @@
 """
 
 from emotion.metrics.counting import Metrics
-from emotion.metrics.traffic import Traffic
+from emotion.metrics.traffic import RequestMetrics
 
-__all__ = ["Metrics", "Traffic"]
+__all__ = ["Metrics", "RequestMetrics"]

@@ -11,8 +11,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from emotion.logs.request_context import NO_REQUEST, request, request_id
 from emotion.metrics.counting import Metrics
-from emotion.trace import NO_REQUEST, request, request_id
 
 _LOG = logging.getLogger("emotion.requests")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -35,7 +35,7 @@ def _no_route(_: Scope) -> None:
     """Stands for the routes of an application that are not known."""
 
 
-class Traffic:
+class RequestMetrics:
     """ASGI middleware around the whole application, outside of those who refuse, so that refusals count too."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, route_of: RouteOf = _no_route) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from emotion.compact import Compact, load_compact, measured_accuracy, weights_sha256
 from emotion.errors import ModelError
-from emotion.model import BUILT_IN, Accuracy, CpuModel, FloatArray, ModelCard, Prediction
+from emotion.model.compact import Compact, load_compact, measured_accuracy, weights_sha256
+from emotion.model.contract import BUILT_IN, Accuracy, CpuModel, FloatArray, ModelCard, Prediction
 from emotion.model.torch_runtime import usable_device
 
 
@@ -55,7 +55,9 @@ def open_compact_model(device: str, precision: str) -> CompactModel:
         precision="fp32",
         labels=network.labels,
         embedding_size=network.config.embedding_size,
-        untold=tuple(label for label, bias in zip(network.labels, biases, strict=True) if bias == -math.inf),
+        unsupported_labels=tuple(
+            label for label, bias in zip(network.labels, biases, strict=True) if bias == -math.inf
+        ),
         accuracy=Accuracy(measured_accuracy("leave_speakers_out"), measured_accuracy("leave_corpora_out")),
     )
     return CompactModel(network.to(device), card)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotion.checkpoint import Checkpoint, NetworkConfig
-from emotion.checkpoint.state import BODY_PREFIX, state_tensors
 from emotion.errors import ModelError
-from emotion.model import CpuModel, FloatArray, ModelCard, Prediction
+from emotion.model.checkpoint import Checkpoint, NetworkConfig
+from emotion.model.checkpoint.state import BODY_PREFIX, state_tensors
+from emotion.model.contract import CpuModel, FloatArray, ModelCard, Prediction
 from emotion.model.torch_runtime import usable_device
 
 

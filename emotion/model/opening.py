@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotion.checkpoint import Checkpoint
 from emotion.errors import ModelError
-from emotion.model import SpeechModel
+from emotion.model.checkpoint import Checkpoint
 from emotion.model.choice import choose
+from emotion.model.contract import SpeechModel
 
 
 @dataclass(frozen=True)
-class Wish:
+class RuntimeSpec:
     """How a model is to be computed; `auto` leaves it to the machine.
 
     `threads` is how many CPU threads the network may take, 0 leaves them as they are; `offload_blocks` of the first
@@ -25,26 +25,26 @@ class Wish:
     cache_dir: Path = Path()
 
 
-def open_model(checkpoint: Checkpoint | None, wish: Wish | None = None) -> SpeechModel:
+def open_model(checkpoint: Checkpoint | None, spec: RuntimeSpec | None = None) -> SpeechModel:
     """The model of a checkpoint, or the built-in one for None, ready to predict.
 
     Raises ModelError for a runtime, device or precision that this machine or this model does not have.
     """
-    wish = wish or Wish()
+    spec = spec or RuntimeSpec()
     if checkpoint is None:
-        return _open_compact(wish)
-    choice = choose(wish.runtime, wish.device, wish.precision)
+        return _open_compact(spec)
+    choice = choose(spec.runtime, spec.device, spec.precision)
     if choice.runtime == "openvino":
-        return _open_openvino(checkpoint, choice.precision, wish)
-    if wish.threads:
-        set_inference_threads(wish.threads)
+        return _open_openvino(checkpoint, choice.precision, spec)
+    if spec.threads:
+        set_inference_threads(spec.threads)
     if choice.runtime == "funasr":
         from emotion.model.funasr_runtime import open_funasr_model
 
         return open_funasr_model(checkpoint, choice.device, choice.precision)
     from emotion.model.torch_runtime import open_torch_model
 
-    return open_torch_model(checkpoint, choice.device, choice.precision, wish.offload_blocks)
+    return open_torch_model(checkpoint, choice.device, choice.precision, spec.offload_blocks)
 
 
 def set_inference_threads(threads: int) -> None:
@@ -54,27 +54,27 @@ def set_inference_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _open_openvino(checkpoint: Checkpoint, precision: str, wish: Wish) -> SpeechModel:
+def _open_openvino(checkpoint: Checkpoint, precision: str, spec: RuntimeSpec) -> SpeechModel:
     try:
         from emotion.model.openvino_runtime import open_openvino_model
     except ImportError:
         raise ModelError("OpenVINO is not installed. Install it with: pip install openvino") from None
-    quantised = None
+    quantized = None
     if precision == "int8":
-        from emotion.model.quantisation import require_quantised
+        from emotion.model.quantization import require_quantized
 
-        quantised = require_quantised(checkpoint, wish.cache_dir)
-    return open_openvino_model(checkpoint, precision, wish.threads, quantised)
+        quantized = require_quantized(checkpoint, spec.cache_dir)
+    return open_openvino_model(checkpoint, precision, spec.threads, quantized)
 
 
-def _open_compact(wish: Wish) -> SpeechModel:
-    if wish.runtime not in ("auto", "torch"):
+def _open_compact(spec: RuntimeSpec) -> SpeechModel:
+    if spec.runtime not in ("auto", "torch"):
         raise ModelError(
-            f"The built-in model does not run on {wish.runtime}. Use --runtime torch, or another model.",
-            runtime=wish.runtime,
+            f"The built-in model does not run on {spec.runtime}. Use --runtime torch, or another model.",
+            runtime=spec.runtime,
         )
-    if wish.threads:
-        set_inference_threads(wish.threads)
+    if spec.threads:
+        set_inference_threads(spec.threads)
     from emotion.model.compact_runtime import open_compact_model
 
-    return open_compact_model(wish.device, wish.precision)
+    return open_compact_model(spec.device, spec.precision)

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.checkpoint import Checkpoint
-from emotion.checkpoint.mapped import MappedTensors
 from emotion.errors import ModelError
-from emotion.graph import ATTENTION, BIAS, ENTRANCE, FEATURES, HEAD, Graphs, block_name
-from emotion.model import (
+from emotion.model.checkpoint import Checkpoint
+from emotion.model.checkpoint.mapped import MappedTensors
+from emotion.model.contract import (
     FRAME_SPAN_SAMPLES,
     FRAME_STEP_SAMPLES,
     CpuModel,
@@ -24,6 +23,7 @@ from emotion.model import (
     pad_batch,
 )
 from emotion.model.openvino_api import ov
+from emotion.model.openvino_graph import ATTENTION, BIAS, ENTRANCE, FEATURES, HEAD, Graphs, block_name
 
 # Frames of all clips together that the convolutions see at once (3 s): the widest layer then takes 20 MB, and fits
 # the cache of the processor better than a longer one.
@@ -193,15 +193,15 @@ class Pieces:
         give_back_heap()
 
 
-def open_openvino_model(checkpoint: Checkpoint, precision: str, threads: int, quantised: Path | None) -> OpenvinoModel:
+def open_openvino_model(checkpoint: Checkpoint, precision: str, threads: int, quantized: Path | None) -> OpenvinoModel:
     """An emotion2vec checkpoint on the CPU; `threads` 0 leaves their number to OpenVINO.
 
-    For int8, `quantised` is the folder of the blocks that `emotion.model.quantisation` made.
+    For int8, `quantized` is the folder of the blocks that `emotion.model.quantization` made.
     """
     core = ov.Core()
     _require_precision(core, precision)
     weights = MappedTensors(checkpoint.weights)
-    graphs = Graphs(checkpoint.config, weights, checkpoint.kept_rows, quantised if precision == "int8" else None)
+    graphs = Graphs(checkpoint.config, weights, checkpoint.kept_rows, quantized if precision == "int8" else None)
     pieces = compile_pieces(core, graphs, precision, threads)
     card = ModelCard(
         name=checkpoint.name,

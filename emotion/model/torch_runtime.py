@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from emotion.checkpoint import Checkpoint
 from emotion.errors import ModelError, OutOfMemory
-from emotion.model import Collect, FloatArray, ModelCard, Prediction, pad_batch
-from emotion.network import Emotion2vec, load_network
+from emotion.model.checkpoint import Checkpoint
+from emotion.model.contract import Collect, FloatArray, ModelCard, Prediction, pad_batch
+from emotion.model.emotion2vec import Emotion2vec, load_network
 
 if TYPE_CHECKING:
     from torch.nn import Module

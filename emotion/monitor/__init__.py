@@ -5,16 +5,6 @@ the records, `watch` shares the readings, `advice` says what they suggest, `word
 """
 
 from emotion.monitor.advice import Advice, advise
-from emotion.monitor.container import Usage
-from emotion.monitor.hardware import (
-    Cores,
-    Gpu,
-    Threads,
-    describe_machine,
-    installed_gpus,
-    plan_threads,
-    usable_cores,
-)
 from emotion.monitor.machine import MachineWatch, MemoryHeld, memory_held
 from emotion.monitor.status import EngineStatus, MachineStatus, StageShares, StudioStatus
 from emotion.monitor.watch import ChoreWatch, StudioWatch
@@ -23,22 +13,14 @@ from emotion.monitor.words import said_of
 __all__ = [
     "Advice",
     "ChoreWatch",
-    "Cores",
     "EngineStatus",
-    "Gpu",
     "MachineStatus",
     "MachineWatch",
     "MemoryHeld",
     "StageShares",
     "StudioStatus",
     "StudioWatch",
-    "Threads",
-    "Usage",
     "advise",
-    "describe_machine",
-    "installed_gpus",
     "memory_held",
-    "plan_threads",
     "said_of",
-    "usable_cores",
 ]

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emotion.monitor.container import NEARLY_FULL
-from emotion.monitor.hardware import Gpu
+from emotion.hardware import Gpu
+from emotion.hardware.container import NEARLY_FULL
 from emotion.monitor.status import StudioStatus
 
 READINGS = 5

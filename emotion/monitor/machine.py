@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from emotion.monitor.container import Usage, limited_memory
-from emotion.monitor.hardware import Gpu, card_of, installed_gpus, usable_cores
+from emotion.hardware import Gpu, card_of, installed_gpus, usable_cores
+from emotion.hardware.container import Usage, limited_memory
 from emotion.monitor.status import MachineStatus
 
 AskGpus = Callable[[], Sequence[Gpu]]

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self, TypeVar
 
 from emotion.engine import ClipTimes, StageTimes
+from emotion.hardware import Gpu, card_of
+from emotion.hardware.container import Usage
 from emotion.model import ModelCard
-from emotion.monitor.container import Usage
-from emotion.monitor.hardware import Gpu, card_of
 
 # The rest is the time that a thread takes to wake and to fall asleep.
 _ALL_THE_TIME = 0.95

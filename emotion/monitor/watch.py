@@ -5,9 +5,9 @@ import time
 from collections import deque
 
 from emotion.engine import SpeechEngine, StageTimes
+from emotion.hardware.cores import plan_threads, usable_cores
 from emotion.model import BUILT_IN
 from emotion.monitor.advice import Advice, advise
-from emotion.monitor.hardware import plan_threads, usable_cores
 from emotion.monitor.machine import MachineWatch
 from emotion.monitor.status import EngineStatus, StageShares, StudioStatus
 

@@ -15,7 +15,7 @@ from emotion.outputs.exports import EXPORT_FORMATS, ExportFormat, write_export
 from emotion.outputs.folders import remove_stale
 from emotion.outputs.history import ClipEntry, History, RunEntry, RunPage
 from emotion.outputs.names import safe_name
-from emotion.outputs.retention import Keeper, Retention
+from emotion.outputs.retention import Retention, RetentionTask
 from emotion.outputs.run import BatchRun, ClipFiles, write_run
 
 __all__ = [
@@ -25,8 +25,8 @@ __all__ = [
     "ClipFiles",
     "ExportFormat",
     "History",
-    "Keeper",
     "Retention",
+    "RetentionTask",
     "RunEntry",
     "RunPage",
     "remove_stale",

@@ -171,7 +171,7 @@ def labelstudio_config(analysis: Analysis) -> Iterator[str]:
     """The labelling configuration that fits the task (Label Studio, tags Labels and Audio)."""
     yield '<View>\n  <Labels name="emotion" toName="audio">\n'
     for label in analysis.model.labels:
-        yield f'    <Label value="{html.escape(label)}" background="{emotion_of(label).colour}"/>\n'
+        yield f'    <Label value="{html.escape(label)}" background="{emotion_of(label).color}"/>\n'
     yield '  </Labels>\n  <Audio name="audio" value="$audio"/>\n</View>\n'
 
 

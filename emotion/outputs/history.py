@@ -15,13 +15,13 @@ from pathlib import Path
 
 from emotion.errors import EmotionError, RunIsOpen, RunNotFound
 from emotion.outputs.archive import zip_chunks
-from emotion.outputs.entries import ClipEntry, Read, RunEntry, read_run, stamp_of
+from emotion.outputs.index import ClipEntry, Read, RunEntry, read_run, stamp_of
 from emotion.outputs.locks import is_locked
 from emotion.outputs.names import run_time
-from emotion.outputs.places import clip_folder, run_folder, run_folders
+from emotion.outputs.paths import clip_folder, run_folder, run_folders
+from emotion.outputs.reader import read_clip
 from emotion.outputs.retention import delete_run
 from emotion.outputs.run import SUMMARY_FILE, ClipFiles
-from emotion.outputs.stored import read_clip
 
 __all__ = ["ClipEntry", "Deletion", "History", "RunEntry", "RunPage", "matching_clips"]
 

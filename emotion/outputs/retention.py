@@ -13,7 +13,7 @@ from emotion.errors import EmotionError, RunIsOpen, RunNotFound
 from emotion.outputs.folders import disk_errors, hidden_name
 from emotion.outputs.locks import is_locked
 from emotion.outputs.names import RunTime, run_time
-from emotion.outputs.places import all_outputs, run_folder, run_folders, tree_bytes
+from emotion.outputs.paths import all_outputs, run_folder, run_folders, tree_bytes
 from emotion.outputs.run import SUMMARY_FILE
 
 EVERY_S = 600.0
@@ -82,7 +82,7 @@ def delete_run(outputs: Path, name: str) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-class Keeper:
+class RetentionTask:
     """Applies the retention every ten minutes, in the background; does nothing where there is no bound."""
 
     def __init__(self, outputs: Path, retention: Retention, clock_s: Callable[[], float] = time.time) -> None:

@@ -20,8 +20,8 @@ from emotion.model import FloatArray
 from emotion.outputs.exports import ExportFormat, csv_line, known_formats, write_export
 from emotion.outputs.folders import disk_errors, partial_folder, publish, push_to_disk, remove_stale_once
 from emotion.outputs.locks import WriteLock
-from emotion.outputs.mirror import run_finished
 from emotion.outputs.names import numbered, printable, run_name, safe_name
+from emotion.outputs.replication import run_finished
 
 _LOG = logging.getLogger(__name__)
 AUDIO_FILE = "processed_audio.wav"

@@ -13,15 +13,15 @@ from emotion.access.gate import AccessGate
 from emotion.access.keys import Keyring
 from emotion.access.limits import RateLimiter
 from emotion.access.login import SignIn
-from emotion.access.middleware import BodyLimit, Faults, KnownHosts, RateLimit, RequestId
+from emotion.access.middleware import BodyLimit, ErrorMiddleware, KnownHosts, RateLimit, RequestId
 from emotion.access.origins import LOOPBACK, known_hosts, known_origins
 from emotion.access.sessions import Sessions
+from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, command_line
-from emotion.metrics import Metrics, Traffic
+from emotion.metrics import Metrics, RequestMetrics
 from emotion.monitor import StudioWatch
-from emotion.outputs.retention import Keeper, Retention
-from emotion.recognizer import Recognizer
-from emotion.server.ending import Ending, EndingDoor
+from emotion.outputs.retention import Retention, RetentionTask
+from emotion.server.drain import DrainMiddleware, DrainState
 from emotion.server.routes import route_of
 from emotion.settings import Settings
 
@@ -51,7 +51,7 @@ _PLAIN: dict[str, Any] = {"include_in_schema": False, "response_model": None}
 
 
 def make_app(
-    recognizer: Recognizer, on_start: Callable[[], None] = lambda: None, ending: Ending | None = None
+    recognizer: Recognizer, on_start: Callable[[], None] = lambda: None, ending: DrainState | None = None
 ) -> FastAPI:
     """The application around one recogniser: the page at `/`, the API at `/v1`; it ends with the recogniser.
 
@@ -77,22 +77,22 @@ def make_app(
         for route in SignIn(keyring, sessions, settings.language).routes():
             app.add_api_route(route.path, route.endpoint, methods=list(route.methods or ()), **_PLAIN)
     mount_page(app, recognizer, watch, turns)  # takes every address that is left
-    for guard in reversed(_guards(settings, keyring, sessions, metrics, ending or Ending())):
+    for guard in reversed(_guards(settings, keyring, sessions, metrics, ending or DrainState())):
         app.add_middleware(guard.cls, *guard.args, **guard.kwargs)
     return app
 
 
 def _guards(
-    settings: Settings, keyring: Keyring, sessions: Sessions, metrics: Metrics, ending: Ending
+    settings: Settings, keyring: Keyring, sessions: Sessions, metrics: Metrics, ending: DrainState
 ) -> list[Middleware]:
     """What a request passes, from the outside in."""
     names, origins = known_hosts(settings, keyring.asks), known_origins(settings, keyring.asks)
     limiter = RateLimiter(settings.rate_limit)
     guards = [
         Middleware(RequestId),
-        Middleware(Traffic, metrics, route_of),
-        Middleware(Faults),
-        Middleware(EndingDoor, ending),
+        Middleware(RequestMetrics, metrics, route_of),
+        Middleware(ErrorMiddleware),
+        Middleware(DrainMiddleware, ending),
         Middleware(KnownHosts, names) if names else None,
         # Outside of the gate, since a browser asks without a key whether it may come with one.
         Middleware(CORSMiddleware, allow_origins=sorted(origins), **_CORS) if origins else None,
@@ -105,7 +105,7 @@ def _guards(
 
 def _lifespan(recognizer: Recognizer, on_start: Callable[[], None]) -> Callable[[FastAPI], Any]:
     settings = recognizer.settings
-    keeper = Keeper(settings.outputs, Retention.of(settings.keep_days, settings.keep_gb))
+    keeper = RetentionTask(settings.outputs, Retention.of(settings.keep_days, settings.keep_gb))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -11,13 +11,13 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from emotion.engine.recognizer import AUTO, ModelState, Recognizer, ReportDownload, fetch_named_model
 from emotion.errors import EmotionError
 from emotion.logs import set_up_logs
-from emotion.recognizer import AUTO, ModelState, Recognizer, ReportDownload, fetch_named_model
 from emotion.server.application import check_settings, make_app
-from emotion.server.ending import Ending
+from emotion.server.drain import DrainState
+from emotion.server.http_limits import BoundedProtocol
 from emotion.server.studio_server import StudioServer
-from emotion.server.wire import BoundedProtocol
 from emotion.settings import Settings, load_settings
 
 Say = Callable[[str], None]
@@ -39,7 +39,7 @@ def serve(settings: Settings, say: Say, on_download: ReportDownload | None = Non
         host, port = listener.getsockname()[:2]
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         open_one = _open_cluster if cluster else _open_here
-        recognizer, ending = open_one(settings, say, on_download), Ending()
+        recognizer, ending = open_one(settings, say, on_download), DrainState()
         with recognizer, _telling(recognizer, say):
             app = make_app(recognizer, lambda: say(f"Emotion2Vec+ Studio is on {address} (Ctrl+C ends it)"), ending)
             StudioServer(web_config(app, settings), recognizer, ending, say).run(sockets=[listener])
@@ -69,7 +69,7 @@ def _open_cluster(settings: Settings, say: Say, on_download: ReportDownload | No
 
 def web_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """How the web server treats connections; who asks, and how, is what `trusted_proxies` say it is."""
-    from emotion.live_wire import MAX_SOUND_BYTES
+    from emotion.live.socket import MAX_SOUND_BYTES
 
     return uvicorn.Config(
         app,

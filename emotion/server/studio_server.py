@@ -9,8 +9,8 @@ from types import FrameType
 
 import uvicorn
 
-from emotion.recognizer import Recognizer
-from emotion.server.ending import Ending
+from emotion.engine.recognizer import Recognizer
+from emotion.server.drain import DrainState
 
 _LOOK_AT_WORK_S = 0.05
 # What is written and sent when the last recording is done.
@@ -23,7 +23,7 @@ class StudioServer(uvicorn.Server):
     """Ends in order: takes nothing new, finishes what it took for `shutdown_s` at most, and cancels the rest."""
 
     def __init__(
-        self, config: uvicorn.Config, recognizer: Recognizer, ending: Ending, say: Callable[[str], None]
+        self, config: uvicorn.Config, recognizer: Recognizer, ending: DrainState, say: Callable[[str], None]
     ) -> None:
         super().__init__(config)
         self._recognizer, self._ending, self._say = recognizer, ending, say

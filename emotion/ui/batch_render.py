@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
-from emotion.batch import FAILED, BatchView, Row, distribution, rows_of
+from emotion.engine.batch import FAILED, BatchView, Row, distribution, rows_of
 from emotion.labels import clock, emotion_of
 from emotion.ui import render
 from emotion.ui.batches import Look
@@ -57,7 +57,7 @@ def running_card(view: BatchView, look: Look, words: Words) -> str:
 
 def final_card(view: BatchView, error: BaseException | None, look: Look, words: Words) -> str:
     """What became of a batch that is over; `error` says why it could not go on."""
-    numbers = {"done": _recognised(view.counts), "total": view.total}
+    numbers = {"done": _recognized(view.counts), "total": view.total}
     kept = [words("batch.kept", run=view.folder.name)] if view.folder else []
     if error is not None:
         kind, emoji, title = "error", "⚠️", words("batch.stopped", **numbers)
@@ -184,7 +184,7 @@ def _cells(row: Row, words: Words) -> str:
     if row.emotion is None or row.confidence is None or row.duration_s is None or row.elapsed_ms is None:
         return '<td role="cell" class="b-none" colspan="5"></td>'
     doubt = f" <small>{escape(words('batch.uncertain'))}</small>" if row.uncertain else ""
-    bar = f'<i style="width:{row.confidence * 100:.1f}%;--colour:{row.emotion.colour}"></i>'
+    bar = f'<i style="width:{row.confidence * 100:.1f}%;--colour:{row.emotion.color}"></i>'
     # On a phone there are no headings above these two.
     length, took = escape(words("batch.duration")), escape(words("batch.elapsed"))
     return (
@@ -229,21 +229,21 @@ def _card(said: _Said, counts: Mapping[str, int], look: Look, words: Words) -> s
 def _distribution(counts: Mapping[str, int], look: Look, words: Words) -> str:
     """A bar for each emotion and one for what failed; those with recordings choose what the table shows."""
     title, hint = escape(words("batch.distribution")), escape(words("batch.choose"))
-    bars = "".join(_bar(key, count, _recognised(counts), look, words) for key, count in counts.items())
+    bars = "".join(_bar(key, count, _recognized(counts), look, words) for key, count in counts.items())
     return (
         f'<p class="batch-chart-title"><b>{title}</b><small>{hint if any(counts.values()) else "&nbsp;"}</small></p>'
         f'<ul class="bars batch-bars" aria-label="{title}">{bars}</ul>'
     )
 
 
-def _bar(key: str, count: int, recognised: int, look: Look, words: Words) -> str:
+def _bar(key: str, count: int, recognized: int, look: Look, words: Words) -> str:
     failed = key == FAILED
-    share = count / max(recognised + count if failed else recognised, 1)
-    emoji, colour = ("⚠️", "#8a94a3") if failed else (emotion_of(key).emoji, emotion_of(key).colour)
+    share = count / max(recognized + count if failed else recognized, 1)
+    emoji, color = ("⚠️", "#8a94a3") if failed else (emotion_of(key).emoji, emotion_of(key).color)
     number = f"{count:,}" if failed or not count else f"{count:,} · {percent(share)}"
     inside = (
         f'<span class="bar-name">{_emoji(emoji)}{escape(_name_of(key, words))}</span>'
-        f'<span class="bar-track" aria-hidden="true"><i style="width:{share * 100:.1f}%;--colour:{colour}"></i></span>'
+        f'<span class="bar-track" aria-hidden="true"><i style="width:{share * 100:.1f}%;--colour:{color}"></i></span>'
         f'<span class="bar-score">{number}</span>'
     )
     kind = f' class="{FAILED}"' if failed else ""
@@ -257,7 +257,7 @@ def _bar(key: str, count: int, recognised: int, look: Look, words: Words) -> str
 
 def _outcome(view: BatchView, words: Words) -> tuple[str, str, str]:
     """Kind, emoji and title for a batch that came to its end."""
-    done, failed = _recognised(view.counts), view.counts[FAILED]
+    done, failed = _recognized(view.counts), view.counts[FAILED]
     if not done:
         return "error", "⚠️", _counted("batch.all_failed", view.total, words)
     if failed:
@@ -265,7 +265,7 @@ def _outcome(view: BatchView, words: Words) -> tuple[str, str, str]:
     return "done", "✅", _counted("batch.all_done", done, words)
 
 
-def _recognised(counts: Mapping[str, int]) -> int:
+def _recognized(counts: Mapping[str, int]) -> int:
     return sum(count for key, count in counts.items() if key != FAILED)
 
 

@@ -7,13 +7,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emotion import trace
 from emotion.access import Turns
-from emotion.batch import Batch, BatchView, BatchWish
-from emotion.recognizer import Recognizer
-from emotion.ui.place import Place, Reader
-from emotion.ui.turns import InTurn
+from emotion.engine.batch import Batch, BatchView, BatchWish
+from emotion.engine.recognizer import Recognizer
+from emotion.logs import request_context
+from emotion.ui.turns import LimitedSubmit
 from emotion.ui.uploads import Uploads
+from emotion.ui.workspace import PageVisitor, Workspace
 
 LOOK_S = 0.5
 # A page that is loaded anew, be it for another language, finds its batch again; one that was closed stops it.
@@ -37,7 +37,7 @@ class Followed:
     """
 
     token: str
-    place: Place
+    place: Workspace
     batch: Batch
     ended: "Future[None]"
     looks: dict[str, Look] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Batches:
         """The batch that a session started or found again last."""
         return next((followed for followed in reversed(self._followed) if session in followed.looks), None)
 
-    async def begin(self, reader: Reader, paths: Sequence[str], wish: BatchWish) -> Followed:
+    async def begin(self, reader: PageVisitor, paths: Sequence[str], wish: BatchWish) -> Followed:
         """A new batch of uploaded files; while one of this session is in work, that one."""
         known = self.of(reader.session)
         if known is not None and not known.is_over:
@@ -77,19 +77,19 @@ class Batches:
         self._uploads.remember(reader.place.owner, token, *paths)
         try:
             sources = [Path(path) for path in paths]
-            submit = InTurn(self.recognizer, self._turns, reader).submit
+            submit = LimitedSubmit(self.recognizer, self._turns, reader).submit
             batch = await asyncio.to_thread(Batch, self.recognizer, sources, wish, reader.place.outputs, submit)
         except BaseException:
             self._uploads.forget(reader.place.owner, token)
             raise
-        with trace.request(reader.request_id):
+        with request_context.request(reader.request_id):
             ended = batch.start()
         followed = Followed(token, reader.place, batch, ended, {reader.session: Look()})
         followed.ended.add_done_callback(lambda _: self._uploads.forget(reader.place.owner, token))
         self._keep(followed)
         return followed
 
-    def adopt(self, reader: Reader, token: str) -> Followed | None:
+    def adopt(self, reader: PageVisitor, token: str) -> Followed | None:
         """The batch of a token, if it is one of this reader's place; from now on it is that of the session too."""
         followed = next((known for known in self._followed if known.token == token), None)
         if followed is None or followed.place.owner != reader.place.owner:

@@ -7,12 +7,12 @@ from typing import Any
 import gradio as gr
 
 from emotion.outputs import ClipFiles
-from emotion.ui import lanes, render, theme
-from emotion.ui.desk import Desk
-from emotion.ui.journal import journal
-from emotion.ui.place import Place
+from emotion.ui import render, theme, timeline_data
+from emotion.ui.page_context import PageContext
+from emotion.ui.run_log import journal
 from emotion.ui.texts import html, text
 from emotion.ui.words import Words
+from emotion.ui.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ def lay_out_clip(name: str = "", empty: gr.i18n.I18nData | str = "") -> ClipView
 
 
 def shown(
-    files: ClipFiles, desk: Desk, place: Place, words: Words, lent: Path | None = None
+    files: ClipFiles, desk: PageContext, place: Workspace, words: Words, lent: Path | None = None
 ) -> tuple[str, dict[str, Any] | None, str]:
     """Values of the three components for a clip; `lent` is what plays where the recording is not kept."""
     analysis, clip = files.analysis, clip_key(files, place)
-    source = lanes.source(analysis, desk.settings.smoothing_s)
-    drawn = lanes.timeline(analysis, source, words)
+    source = timeline_data.source(analysis, desk.settings.smoothing_s)
+    drawn = timeline_data.timeline(analysis, source, words)
     analysis.clip.forget()
     drawn |= {"clip": clip, "details": desk.details.address(place, clip, source)}
     audio = files.audio or lent
@@ -66,7 +66,7 @@ def shown(
     return card, drawn if has_lanes else None, render.downloads(offered, words)
 
 
-def clip_key(files: ClipFiles, place: Place) -> str:
+def clip_key(files: ClipFiles, place: Workspace) -> str:
     """The clip's folder below the reader's outputs, by which it is opened again."""
     return files.folder.relative_to(place.outputs).as_posix()
 

@@ -85,11 +85,11 @@ def _difference(change: ScoreChange, words: Words) -> str:
         return f'<span class="shift">{_track("", 0.0)}{escape(words("comparison.same"))}</span>'
     name = "stronger" if rise > 0 else "weaker"
     text = words(f"comparison.{name}", by=f"{abs(rise):.3f}")
-    return f'<span class="shift {name}">{_track(change.emotion.colour, rise)}{escape(text)}</span>'
+    return f'<span class="shift {name}">{_track(change.emotion.color, rise)}{escape(text)}</span>'
 
 
-def _track(colour: str, rise: float) -> str:
-    fill = f'<i style="width:{abs(rise) * 50:.1f}%;--colour:{colour}"></i>' if rise else ""
+def _track(color: str, rise: float) -> str:
+    fill = f'<i style="width:{abs(rise) * 50:.1f}%;--colour:{color}"></i>' if rise else ""
     return f'<span class="shift-track" aria-hidden="true">{fill}</span>'
 
 
@@ -109,9 +109,9 @@ def _in_words(changes: tuple[ScoreChange, ...], words: Words) -> str:
 
 
 def _scores(analysis: Analysis) -> dict[str, float | None]:
-    untold = analysis.model.untold
+    unsupported_labels = analysis.model.unsupported_labels
     pairs = zip(analysis.model.labels, analysis.scores.tolist(), strict=True)
-    return {label: None if label in untold else round(score, 3) for label, score in pairs}
+    return {label: None if label in unsupported_labels else round(score, 3) for label, score in pairs}
 
 
 def _shares(one_s: float, other_s: float) -> tuple[float, float] | None:

@@ -14,8 +14,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from emotion.ui.place import owner_of
 from emotion.ui.uploads import Uploads
+from emotion.ui.workspace import owner_of
 
 API = "/gradio_api/"
 # What page and clients use. The rest would fetch addresses, keep a session's values for anybody, or write into this

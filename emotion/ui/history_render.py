@@ -192,7 +192,7 @@ def _clip(clip: ClipEntry, look: Look, words: Words, time: str = "") -> str:
         f'<button type="button" class="clip-open" data-open="{escape(clip.folder)}"'
         f"{' aria-current=true' if is_open else ''}>"
         f'<span class="clip-file" title="{escape(clip.file)}">{escape(clip.file)}</span> '
-        f'<span class="clip-emotion" style="--colour:{emotion.colour}">{_emoji(emotion.emoji)} '
+        f'<span class="clip-emotion" style="--colour:{emotion.color}">{_emoji(emotion.emoji)} '
         f"{escape(emotion.name(words.language))} <b>{percent(clip.confidence)}</b>{doubt}</span> "
         f'<span class="clip-meta">{escape(" · ".join(meta))}</span></button>'
     )
@@ -232,7 +232,7 @@ def _distribution(run: RunEntry, words: Words) -> str:
     failed = sum(bool(clip.error) for clip in run.clips)
     order = [emotion.key for emotion in EMOTIONS]
     keys = sorted(counts, key=lambda key: (order.index(key) if key in order else len(order), key))
-    strip = "".join(f'<i style="flex:{counts[key]};--colour:{emotion_of(key).colour}"></i>' for key in keys)
+    strip = "".join(f'<i style="flex:{counts[key]};--colour:{emotion_of(key).color}"></i>' for key in keys)
     parts = [
         f"<span>{_emoji(emotion_of(key).emoji)} {escape(emotion_of(key).name(words.language))} {counts[key]}</span>"
         for key in sorted(keys, key=lambda key: -counts[key])

@@ -15,15 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from emotion.access import Turns, client_of
 from emotion.access.gate import is_foreign
 from emotion.analysis import Granularity
+from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, LiveFull, LiveRefused, TooManyRequests
 from emotion.labels import EMOTIONS, Language, emotion_of
-from emotion.live import LiveSession, LiveWish
-from emotion.live_wire import BUSY, MOST_SESSIONS, REFUSED, Gone, LiveWire, moment_record, wait_s
+from emotion.live import LiveOptions, LiveSession
+from emotion.live.socket import BUSY, MOST_SESSIONS, REFUSED, Gone, LiveWire, moment_record, wait_s
 from emotion.model import ModelCard
 from emotion.outputs import ExportFormat
-from emotion.recognizer import Recognizer
-from emotion.ui.place import owner_of
 from emotion.ui.words import Words, language_of
+from emotion.ui.workspace import owner_of
 
 log = logging.getLogger(__name__)
 PATH = "/live"
@@ -41,8 +41,8 @@ class Wish(BaseModel):
     exports: tuple[ExportFormat, ...] = Field((), max_length=16)
     keep_audio: bool = True
 
-    def live(self) -> LiveWish:
-        return LiveWish(self.granularity, self.embedding, tuple(self.exports), self.keep_audio)
+    def live(self) -> LiveOptions:
+        return LiveOptions(self.granularity, self.embedding, tuple(self.exports), self.keep_audio)
 
 
 class Hello(Wish):
@@ -64,7 +64,7 @@ def add_live_route(app: FastAPI, recognizer: Recognizer, turns: Turns, most_sess
     app.add_api_websocket_route(PATH, door.enter)
 
 
-def live_value(recognizer: Recognizer, words: Words, wish: LiveWish) -> dict[str, Any]:
+def live_value(recognizer: Recognizer, words: Words, wish: LiveOptions) -> dict[str, Any]:
     """The value of the component that live.js draws: words, the labels of the model that answers now, and the wish."""
     return {
         "words": words.group("live"),
@@ -206,14 +206,14 @@ def _labels(card: ModelCard, words: Words) -> list[dict[str, Any]]:
     """The nine emotions and what else the model has labels for, and which of them it cannot tell."""
     keys = [emotion.key for emotion in EMOTIONS]
     emotions = [emotion_of(key) for key in (*keys, *(label for label in card.labels if label not in keys))]
-    silent = {*card.untold, *(key for key in keys if key not in card.labels)}
+    silent = {*card.unsupported_labels, *(key for key in keys if key not in card.labels)}
     return [
         {
             "key": e.key,
             "name": e.name(words.language),
             "headline": e.headline(words.language),
             "emoji": e.emoji,
-            "colour": e.colour,
+            "colour": e.color,
             "untold": e.key in silent,
         }
         for e in emotions

@@ -8,21 +8,21 @@ from starlette.routing import Mount
 
 from emotion.access import Turns
 from emotion.analysis import Granularity
+from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError
 from emotion.monitor import StudioWatch
-from emotion.recognizer import Recognizer
 from emotion.ui import layout, render, theme
-from emotion.ui.desk import OPENING, QUIET, Desk
-from emotion.ui.details import Details
+from emotion.ui.file_links import FileLinks
 from emotion.ui.guard import ClientGuard
 from emotion.ui.language import PageLanguage
-from emotion.ui.place import Places
+from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.runs import Runs, Wish, log
-from emotion.ui.shelf import Shelf
-from emotion.ui.tabs import batch, history, live, recognise, similar, system
+from emotion.ui.tabs import batch, history, live, recognize, similar, system
 from emotion.ui.texts import TITLE, text, translations
+from emotion.ui.timeline_detail import Details
 from emotion.ui.uploads import Uploads, take_only_uploads
 from emotion.ui.words import Words
+from emotion.ui.workspace import Workspaces
 
 # A page that is closed takes its uploads with it; this is for those that were only chosen, and for crashes.
 DELETE_CACHE_S = (3_600, 86_400)
@@ -72,7 +72,7 @@ def mount_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: 
 
 def build_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: Turns, uploads: Uploads) -> gr.Blocks:
     """The page; it asks the recogniser for everything that it shows. Its files are served by `app`."""
-    shelf, places = Shelf(), Places(recognizer.settings.outputs)
+    shelf, places = FileLinks(), Workspaces(recognizer.settings.outputs)
     details = Details(recognizer.settings.smoothing_s)
     shelf.mount(app)
     details.mount(app)
@@ -81,9 +81,11 @@ def build_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: 
         header = layout.header()
         open_clip = gr.State("")  # not inside the tabs, which would take it for one
         with gr.Tabs(selected="recognise", elem_id="tabs") as tabs:
-            desk = Desk(recognizer, watch, turns, Runs(recognizer, turns), places, shelf, details, tabs, open_clip)
+            desk = PageContext(
+                recognizer, watch, turns, Runs(recognizer, turns), places, shelf, details, tabs, open_clip
+            )
             with gr.Tab(text("tab_recognise"), id="recognise"):
-                parts = recognise.add_recognise(desk, uploads)
+                parts = recognize.add_recognize(desk, uploads)
             with gr.Tab(text("tab_batch"), id="batch"):
                 batch.add_batch(desk, uploads)
             with gr.Tab(text("tab_live"), id="live"):
@@ -110,7 +112,7 @@ def build_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: 
 
 
 def _wire_model(
-    page: gr.Blocks, header: layout.HeaderParts, parts: recognise.Parts, recognizer: Recognizer, desk: Desk
+    page: gr.Blocks, header: layout.HeaderParts, parts: recognize.Parts, recognizer: Recognizer, desk: PageContext
 ) -> None:
     def show_model(request: gr.Request) -> tuple[Any, ...]:
         words, client, state = desk.words(request), desk.client(request), recognizer.state
@@ -127,7 +129,7 @@ def _wire_model(
     header.timer.tick(show_model, None, outputs, **QUIET)
 
 
-def _wire_return(page: gr.Blocks, desk: Desk) -> None:
+def _wire_return(page: gr.Blocks, desk: PageContext) -> None:
     """Show again what this reader saw before the page was loaded anew, be it for another language."""
 
     def come_back(clip: str, tab: str) -> tuple[Any, ...]:
@@ -137,7 +139,7 @@ def _wire_return(page: gr.Blocks, desk: Desk) -> None:
     page.load(come_back, remembered, [desk.open_clip, desk.tabs], js=_REMEMBERED, **OPENING)
 
 
-def _add_endpoint(desk: Desk) -> None:
+def _add_endpoint(desk: PageContext) -> None:
     """`/recognize` for programs: plain values in, the record of result.json out."""
 
     async def recognize(

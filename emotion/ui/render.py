@@ -6,10 +6,10 @@ from html import escape
 
 from emotion.analysis import Analysis
 from emotion.engine import Progress
+from emotion.engine.recognizer import ModelState
 from emotion.errors import command_line
 from emotion.labels import EMOTIONS, Emotion, clock, emotion_of
 from emotion.model import BUILT_IN, ModelCard
-from emotion.recognizer import ModelState
 from emotion.ui.words import Words, percent, size
 
 GET_LARGE = command_line("models download emotion2vec_plus_large")
@@ -43,7 +43,7 @@ def headline(analysis: Analysis, words: Words, heard: bool = True) -> str:
 def result_card(analysis: Analysis, words: Words, heard: bool = True) -> str:
     """Headline and the nine bars; `heard` is whether any sound stands out of the noise."""
     scores = dict(zip(analysis.model.labels, analysis.scores.tolist(), strict=True))
-    return _card("result", headline(analysis, words, heard) + bars(scores, analysis.model.untold, words))
+    return _card("result", headline(analysis, words, heard) + bars(scores, analysis.model.unsupported_labels, words))
 
 
 def empty_card(words: Words, busy: bool = False) -> str:
@@ -65,10 +65,10 @@ def error_card(error: BaseException, words: Words) -> str:
     return notice_card("error", words("result.error_title"), words.error(error), words)
 
 
-def bars(scores: dict[str, float], untold: Iterable[str], words: Words) -> str:
+def bars(scores: dict[str, float], unsupported_labels: Iterable[str], words: Words) -> str:
     """Nine bars in the fixed order with three decimals; no score yet is an empty bar, an untold label is muted."""
     others = [emotion_of(label) for label in scores if label not in {emotion.key for emotion in EMOTIONS}]
-    silent = {*untold} | ({emotion.key for emotion in EMOTIONS} - {*scores} if scores else set())
+    silent = {*unsupported_labels} | ({emotion.key for emotion in EMOTIONS} - {*scores} if scores else set())
     best = max(scores, key=scores.__getitem__) if scores else None
     rows = [_bar(e, scores.get(e.key), e.key in silent, e.key == best, words) for e in (*EMOTIONS, *others)]
     return f'<ul class="bars" aria-label="{escape(words("result.scores"))}">{"".join(rows)}</ul>'
@@ -114,7 +114,7 @@ def model_notice(state: ModelState, words: Words) -> str:
     """What the built-in model is and how to get the large one; nothing when another model answers."""
     if state.card.name != BUILT_IN:
         return ""
-    told = len(set(state.card.labels) - set(state.card.untold))
+    told = len(set(state.card.labels) - set(state.card.unsupported_labels))
     what = escape(words("model.about_built_in", count=told))
     more = [*_accuracy(state.card, words), escape(words("model.licence"))]
     if state.phase in ("asking", "downloading", "loading"):
@@ -181,7 +181,7 @@ def _bar(emotion: Emotion, score: float | None, silent: bool, best: bool, words:
         number = f'<span class="bar-score">{"–" if score is None else f"{score:.3f}"}</span>'
     width = 0.0 if silent or score is None else score * 100
     kind = "bar untold" if silent else "bar best" if best else "bar"
-    fill = f'<i style="width:{width:.1f}%;--colour:{emotion.colour}"></i>'
+    fill = f'<i style="width:{width:.1f}%;--colour:{emotion.color}"></i>'
     return f'<li class="{kind}">{name}<span class="bar-track" aria-hidden="true">{fill}</span>{number}</li>'
 
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emotion import trace
 from emotion.access import Turns
 from emotion.analysis import Analysis, Granularity
+from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError
+from emotion.logs import request_context
 from emotion.outputs import ClipFiles, write_run
-from emotion.recognizer import Recognizer
 from emotion.ui import render
-from emotion.ui.place import Reader
-from emotion.ui.turns import InTurn
+from emotion.ui.turns import LimitedSubmit
 from emotion.ui.words import Words
+from emotion.ui.workspace import PageVisitor
 
 POLL_S = 0.1
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Runs:
         if future is not None:
             future.cancel()
 
-    async def views(self, wish: Wish, reader: Reader) -> AsyncIterator[View]:
+    async def views(self, wish: Wish, reader: PageVisitor) -> AsyncIterator[View]:
         """Each step of one recording; the last is its result, its error or its cancelling.
 
         Closing the iterator cancels the work.
@@ -83,7 +83,7 @@ class Runs:
             if self._futures.get(reader.session) is future:
                 del self._futures[reader.session]
 
-    async def record(self, wish: Wish, reader: Reader) -> dict[str, Any]:
+    async def record(self, wish: Wish, reader: PageVisitor) -> dict[str, Any]:
         """The record of result.json for a program, with the embedding as lists; nothing is written.
 
         Raises an EmotionError that says what is wrong.
@@ -95,12 +95,12 @@ class Runs:
             record["embedding"] = analysis.embedding.tolist()
         return record
 
-    def _submit(self, wish: Wish, reader: Reader) -> "Future[Analysis]":
+    def _submit(self, wish: Wish, reader: PageVisitor) -> "Future[Analysis]":
         path = Path(wish.recording or "")
-        in_turn = InTurn(self.recognizer, self._turns, reader)
+        in_turn = LimitedSubmit(self.recognizer, self._turns, reader)
         return in_turn.submit(path, wish.granularity, wish.embedding, path.name)
 
-    async def _steps(self, future: "Future[Analysis]", wish: Wish, reader: Reader) -> AsyncIterator[View]:
+    async def _steps(self, future: "Future[Analysis]", wish: Wish, reader: PageVisitor) -> AsyncIterator[View]:
         words, started_s = reader.words, time.perf_counter()
         busy = render.empty_card(words, busy=True)
         async for progress in self._progress(future, words):
@@ -130,8 +130,8 @@ class Runs:
         waiting.cancelled() or waiting.exception()
 
 
-def _write(reader: Reader, analysis: Analysis, wish: Wish) -> ClipFiles:
-    with trace.request(reader.request_id):
+def _write(reader: PageVisitor, analysis: Analysis, wish: Wish) -> ClipFiles:
+    with request_context.request(reader.request_id):
         return write_run(reader.place.outputs, analysis, wish.exports, wish.keep_audio)
 
 

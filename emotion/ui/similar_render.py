@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from emotion.labels import EMOTIONS, Emotion, clock, emotion_of
-from emotion.similar import LEAST_CLIPS, ClipMap, KnownClip, MapPoint, Surroundings
+from emotion.outputs.similar import LEAST_CLIPS, ClipMap, KnownClip, MapPoint, Neighborhood
 from emotion.ui.words import Words, percent
 
 Address = Callable[[str], str | None]
@@ -44,14 +44,14 @@ class Mark:
     kind: str
 
 
-def nearest(around: Surroundings, folder: str, address: Address, words: Words) -> str:
+def nearest(around: Neighborhood, folder: str, address: Address, words: Words) -> str:
     """The open clip and those most like it, or why there are none."""
     known = around.clips.get(folder)
     subject = "" if known is None else _subject(row(folder, known, address, words), words)
     if around.view == "compared":
         rows = "".join(
             f"<li>{row(one.key, around.clips[one.key], address, words, one.similarity)}</li>"
-            for one in around.neighbours
+            for one in around.neighbors
         )
         note = f'<p class="sim-note">{words("similar.similarity_note")}</p>'
         return _panel("near", f'{subject}<ol class="sim-list">{rows}</ol>{note}', words)
@@ -70,7 +70,7 @@ def row(folder: str, known: KnownClip, address: Address, words: Words, similarit
     )
 
 
-def clip_map(around: Surroundings, folder: str, words: Words) -> str:
+def clip_map(around: Neighborhood, folder: str, words: Words) -> str:
     """The map with its legend and what it shows; the open clip and its nearest are marked."""
     marks = _marks(around, folder, words)
     if not marks:
@@ -120,7 +120,7 @@ def _subject(row: str, words: Words) -> str:
     return f'<div class="sim-subject"><p>{words("similar.open_now")}</p>{row}</div>'
 
 
-def _reason(around: Surroundings, folder: str, words: Words) -> str:
+def _reason(around: Neighborhood, folder: str, words: Words) -> str:
     """Why the open clip cannot be compared, and what to do."""
     known = around.clips.get(folder)
     model = "" if known is None else known.entry.model
@@ -157,7 +157,7 @@ def _emotion(known: KnownClip, words: Words) -> str:
 
 def _similarity(similarity: float, emotion: Emotion, words: Words) -> str:
     """A number and a bar that begins at 0; below 0 there is none."""
-    fill = f'<i style="width:{max(similarity, 0.0):.1%};--colour:{emotion.colour}"></i>'
+    fill = f'<i style="width:{max(similarity, 0.0):.1%};--colour:{emotion.color}"></i>'
     number = f"{similarity:.3f}".replace("-", "−")
     return (
         f'<span class="sim-amount"><span class="bar-track" aria-hidden="true">{fill}</span>'
@@ -168,10 +168,10 @@ def _similarity(similarity: float, emotion: Emotion, words: Words) -> str:
 # The map
 
 
-def _marks(around: Surroundings, folder: str, words: Words) -> list[Mark]:
+def _marks(around: Neighborhood, folder: str, words: Words) -> list[Mark]:
     """What is drawn, the open clip last and so above the others."""
     points = _drawn(around.map, folder)
-    near = {one.key for one in around.neighbours}
+    near = {one.key for one in around.neighbors}
     marks = []
     for point, (x, y) in zip(points, _places(points), strict=True):
         known, emotion = around.clips[point.key], emotion_of(point.emotion)
@@ -195,11 +195,11 @@ def _places(points: Sequence[MapPoint]) -> list[tuple[float, float]]:
     if not points:
         return []
     xs, ys = [point.x for point in points], [point.y for point in points]
-    centre_x, centre_y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+    center_x, center_y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
     half = max((max(xs) - min(xs)) / 2, (max(ys) - min(ys)) / 2 * _ASPECT, 1e-9)
     scale = (50 - _MARGIN) / half
     # The y axis of the map points up; a percent of the height is shorter than one of the width.
-    return [(50 + (x - centre_x) * scale, 50 - (y - centre_y) * scale * _ASPECT) for x, y in zip(xs, ys, strict=True)]
+    return [(50 + (x - center_x) * scale, 50 - (y - center_y) * scale * _ASPECT) for x, y in zip(xs, ys, strict=True)]
 
 
 def _definitions() -> str:
@@ -223,7 +223,7 @@ def _shape(mark: Mark, tab_stop: int) -> str:
 def _option(mark: Mark, drawn: str, tab_stop: int) -> str:
     return (
         f'<g role="option" aria-selected="false" tabindex="{tab_stop}" class="mark {mark.kind}" '
-        f'style="--colour:{mark.emotion.colour}" data-point="{escape(mark.key)}" data-at="{mark.x:.2f} {mark.y:.2f}">'
+        f'style="--colour:{mark.emotion.color}" data-point="{escape(mark.key)}" data-at="{mark.x:.2f} {mark.y:.2f}">'
         f"<title>{escape(mark.label)}</title>{drawn}</g>"
     )
 
@@ -238,7 +238,7 @@ def _legend(marks: Sequence[Mark], words: Words) -> str:
     order = [emotion.key for emotion in EMOTIONS]
     found = sorted(counts, key=lambda emotion: order.index(emotion.key) if emotion.key in order else len(order))
     entries = "".join(
-        f'<li style="--colour:{emotion.colour}"><svg viewBox="-9 -9 18 18" width="18" height="18" class="mark" '
+        f'<li style="--colour:{emotion.color}"><svg viewBox="-9 -9 18 18" width="18" height="18" class="mark" '
         f'aria-hidden="true"><use href="#mark-{_shape_of(emotion)}"/></svg>'
         f'<i class="emoji" aria-hidden="true">{escape(emotion.emoji)}</i> {escape(emotion.name(words.language))} '
         f"<b>{counts[emotion]}</b></li>"
@@ -258,7 +258,7 @@ def _rings(marks: Sequence[Mark], words: Words) -> str:
     )
 
 
-def _caption(around: Surroundings, drawn: int, words: Words) -> str:
+def _caption(around: Neighborhood, drawn: int, words: Words) -> str:
     """What the map shows, and what it leaves out."""
     said = [words("similar.map_note", percent=percent(around.map.shown))]
     if drawn < len(around.map.points):

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from html import escape
 
 from emotion.cache import CacheStats
-from emotion.checkpoint.known import LICENCE, LICENCE_URL, known_model
 from emotion.errors import command_line
+from emotion.hardware import Gpu, Usage
 from emotion.labels import emotion_of
 from emotion.model import BUILT_IN, ModelCard
-from emotion.monitor import Advice, EngineStatus, Gpu, MachineStatus, StudioStatus, Usage, said_of
+from emotion.model.checkpoint.known import LICENSE, LICENSE_URL, known_model
+from emotion.monitor import Advice, EngineStatus, MachineStatus, StudioStatus, said_of
 from emotion.ui.words import Words, percent, size
 
 TREND_S = 120.0
@@ -48,13 +49,13 @@ def status(
         f'<div class="system" data-read="{now.uptime_s:.1f}">{_advice(advice, words)}'
         f'<section class="panel machine"><h2>{words("system.machine")}'
         f"<small>{words('system.trend')}</small></h2>{_machine(readings, words)}</section>"
-        f'<section class="panel"><h2>{words("system.recogniser")}</h2>{_recogniser(now, cache, words)}</section></div>'
+        f'<section class="panel"><h2>{words("system.recogniser")}</h2>{_recognizer(now, cache, words)}</section></div>'
     )
 
 
 def model_card(card: ModelCard, words: Words) -> str:
     """What the model is, what it can tell, its licence, and what it must not be used for."""
-    rows = {"about": _about(card, words), "emotions": _emotions(card, words), "licence": _licence(card, words)}
+    rows = {"about": _about(card, words), "emotions": _emotions(card, words), "licence": _license(card, words)}
     if card.accuracy is not None:
         low, high = (f"{share:.0%}" for share in card.accuracy.new_speakers)
         far_low, far_high = (f"{share:.0%}" for share in card.accuracy.new_corpora)
@@ -179,7 +180,7 @@ def _work(card: Gpu) -> float:
 # The recogniser
 
 
-def _recogniser(now: StudioStatus, cache: CacheStats | None, words: Words) -> str:
+def _recognizer(now: StudioStatus, cache: CacheStats | None, words: Words) -> str:
     engine = now.engine
     text = words("system.places", used=engine.queue_length, total=engine.queue_size)
     meters = [Meter(words("system.queue"), text, engine.queue_length / engine.queue_size)]
@@ -306,16 +307,18 @@ def _emotions(card: ModelCard, words: Words) -> str:
             for e in emotions
         )
 
-    told = names(label for label in card.labels if label not in card.untold)
-    return told if not card.untold else f"{told}<br>{words('system.untold')} {names(card.untold)}"
+    told = names(label for label in card.labels if label not in card.unsupported_labels)
+    return (
+        told if not card.unsupported_labels else f"{told}<br>{words('system.untold')} {names(card.unsupported_labels)}"
+    )
 
 
-def _licence(card: ModelCard, words: Words) -> str:
+def _license(card: ModelCard, words: Words) -> str:
     if card.name == BUILT_IN:
         return escape(words("system.licence_built_in"))
     if known_model(card.name) is None:
         return escape(words("system.licence_other"))
-    return f'<a href="{LICENCE_URL}" target="_blank" rel="noopener noreferrer">{LICENCE}</a>'
+    return f'<a href="{LICENSE_URL}" target="_blank" rel="noopener noreferrer">{LICENSE}</a>'
 
 
 def _limits(card: ModelCard, words: Words) -> str:

@@ -2,18 +2,18 @@
 
 from concurrent.futures import Future
 
-from emotion import trace
 from emotion.access import Turns
 from emotion.analysis import Analysis, Granularity
 from emotion.audio import Source
-from emotion.recognizer import Recognizer
-from emotion.ui.place import Reader
+from emotion.engine.recognizer import Recognizer
+from emotion.logs import request_context
+from emotion.ui.workspace import PageVisitor
 
 
-class InTurn:
+class LimitedSubmit:
     """Hands a reader's recordings to the recogniser; each takes a turn until it is done, whatever becomes of it."""
 
-    def __init__(self, recognizer: Recognizer, turns: Turns, reader: Reader) -> None:
+    def __init__(self, recognizer: Recognizer, turns: Turns, reader: PageVisitor) -> None:
         self._recognizer, self._turns, self._reader = recognizer, turns, reader
 
     def submit(
@@ -22,7 +22,7 @@ class InTurn:
         """As `Recognizer.submit`; raises TooManyRequests too."""
         self._turns.acquire(self._reader.name)
         try:
-            with trace.request(self._reader.request_id):
+            with request_context.request(self._reader.request_id):
                 future = self._recognizer.submit(source, granularity, embedding, name, owner=self._reader.place.owner)
         except BaseException:
             self._turns.release(self._reader.name)

@@ -11,17 +11,17 @@ import gradio as gr
 from gradio.data_classes import ListFiles
 
 from emotion.analysis import Granularity
-from emotion.batch import BatchView, BatchWish
+from emotion.engine.batch import BatchView, BatchWish
 from emotion.errors import EmotionError, RunNotFound
 from emotion.outputs.run import SUMMARY_FILE
 from emotion.ui import batch_render, layout, render, theme
 from emotion.ui.batches import Batches, Followed, Look
-from emotion.ui.desk import OPENING, QUIET, Desk
-from emotion.ui.place import Place, Reader
+from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.runs import POLL_S, log
 from emotion.ui.texts import text
 from emotion.ui.uploads import Uploads, take_only_uploads
 from emotion.ui.words import Words
+from emotion.ui.workspace import PageVisitor, Workspace
 
 _FILES_HEIGHT = 190
 # The batch that this browser tab showed before it was loaded anew, which the table keeps.
@@ -51,7 +51,7 @@ class Parts:
         return [self.progress, self.start, self.cancel, *self.chosen]
 
 
-def add_batch(desk: Desk, uploads: Uploads) -> None:
+def add_batch(desk: PageContext, uploads: Uploads) -> None:
     """Lay out the tab and wire it."""
     parts = _lay_out(desk)
     take_only_uploads(parts.files)
@@ -68,7 +68,7 @@ def add_batch(desk: Desk, uploads: Uploads) -> None:
 class Answers:
     """What the tab answers to a reader: each method is one event, and gives the values of the components after it."""
 
-    def __init__(self, desk: Desk, uploads: Uploads) -> None:
+    def __init__(self, desk: PageContext, uploads: Uploads) -> None:
         self._desk, self._uploads = desk, uploads
         self._batches = Batches(desk.recognizer, desk.turns, uploads)
 
@@ -143,7 +143,7 @@ class Answers:
             return batch_render.problem_note(error, self._desk.words(request)), gr.skip(), gr.skip()
         return gr.skip(), folder, gr.Tabs(selected="recognise")
 
-    async def _follow(self, followed: Followed, reader: Reader) -> AsyncGenerator[tuple[Any, ...]]:
+    async def _follow(self, followed: Followed, reader: PageVisitor) -> AsyncGenerator[tuple[Any, ...]]:
         session, words = reader.session, reader.words
         async with aclosing(self._batches.views(followed)) as views:
             async for view in views:
@@ -158,7 +158,7 @@ class Answers:
             *_chosen(followed, view, followed.looks[session], words),
         )
 
-    def _downloads(self, view: BatchView, place: Place, words: Words) -> str:
+    def _downloads(self, view: BatchView, place: Workspace, words: Words) -> str:
         """Links to what was written, in the place of the progress."""
         if view.folder is None:
             return ""
@@ -167,7 +167,7 @@ class Answers:
         return batch_render.downloads(shelf.address(view.folder / SUMMARY_FILE, place.owner), zipped, run, words)
 
 
-def _lay_out(desk: Desk) -> Parts:
+def _lay_out(desk: PageContext) -> Parts:
     with gr.Column(elem_id="batch"):
         with gr.Row(elem_classes="two-sides", equal_height=False):
             with gr.Column(scale=2, min_width=320, elem_classes="wish"):

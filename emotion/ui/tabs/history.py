@@ -14,11 +14,11 @@ from emotion.outputs.history import Deletion
 from emotion.outputs.names import run_time
 from emotion.ui import clip_view, comparison_render, deletion_render, history_render, render, theme
 from emotion.ui.clip_view import ClipView, lay_out_clip
-from emotion.ui.desk import OPENING, QUIET, Desk
 from emotion.ui.history_render import MORE_CLIPS, MOST_TYPED, PAGE_RUNS, Look
-from emotion.ui.place import Place
+from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.texts import html
 from emotion.ui.words import Words
+from emotion.ui.workspace import Workspace
 
 _ASKED = "(_, __, look) => [...['search', 'emotion'].map((name) => document.forms.history[name].value), look]"
 
@@ -68,7 +68,7 @@ class ComparisonParts:
         return [self.head, *self.one.outputs, *self.other.outputs, self.table]
 
 
-def add_history(desk: Desk, tab: gr.Tab) -> None:
+def add_history(desk: PageContext, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     look = gr.State(Look())
     with gr.Column(elem_id="history"):
@@ -79,7 +79,7 @@ def add_history(desk: Desk, tab: gr.Tab) -> None:
 class Answers:
     """What the tab answers to a reader: each method is one event, and gives the values of the components after it."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: PageContext) -> None:
         self._desk = desk
 
     def refresh(self, look: Look, open_clip: str, request: gr.Request) -> tuple[Any, ...]:
@@ -184,26 +184,26 @@ class Answers:
         ]
         return head, *sides, table, gr.skip()
 
-    def _listed(self, look: Look, place: Place, words: Words, said: str = "") -> tuple[Any, ...]:
+    def _listed(self, look: Look, place: Workspace, words: Words, said: str = "") -> tuple[Any, ...]:
         """Values of the summary, the list and the look."""
         page = place.history.runs(look.search, look.emotion, look.limit)
         summary = history_render.summary(page, look, self._desk.settings, words, said)
         # In the time of the server, as the runs themselves.
         return summary, history_render.run_list(page, look, words, datetime.now().date()), look
 
-    def _nothing_there(self, names: Sequence[str], look: Look, place: Place, words: Words) -> tuple[Any, ...]:
+    def _nothing_there(self, names: Sequence[str], look: Look, place: Workspace, words: Words) -> tuple[Any, ...]:
         """The list where none of some runs is there any more; or none was named at all, which only a fault does."""
         said = deletion_render.outcome(Deletion(gone=tuple(names)), words)
         summary, *listed = self._listed(look, place, words, said)
         return summary if names else history_render.notice(said), *listed
 
-    def _zip(self, runs: Sequence[RunEntry], place: Place) -> tuple[str, str]:
+    def _zip(self, runs: Sequence[RunEntry], place: Workspace) -> tuple[str, str]:
         """Name and address of one zip of some runs."""
         names = [run.name for run in runs]
         name = f"{names[0]}.zip" if len(names) == 1 else f"outputs_{len(names)}_runs.zip"
         return name, self._desk.shelf.stream(name, partial(place.history.zip_chunks, *names), place.owner)
 
-    def _view(self, folder: str, place: Place, words: Words) -> tuple[Any, ...]:
+    def _view(self, folder: str, place: Workspace, words: Words) -> tuple[Any, ...]:
         """Values of the side with the open clip; raises an EmotionError that says why not."""
         desk, files = self._desk, place.history.open_clip(folder)
         run = place.history.run(_run_of(folder))
@@ -277,7 +277,7 @@ def _speaking(name: str, *scripts: str) -> gr.HTML:
     return gr.HTML("", js_on_load=script, apply_default_css=False, elem_id=name)
 
 
-def _wire(desk: Desk, tab: gr.Tab, look: gr.State, browse: BrowseParts, comparison: ComparisonParts) -> None:
+def _wire(desk: PageContext, tab: gr.Tab, look: gr.State, browse: BrowseParts, comparison: ComparisonParts) -> None:
     answers, listed = Answers(desk), [browse.summary, browse.runs, look]
     tab.select(answers.refresh, [look, desk.open_clip], [browse.tools, *listed, *browse.view], **QUIET)
     # Components that only carry what is in the form; of all that is typed while one answer is on its way, only the

@@ -9,15 +9,15 @@ from fastapi import FastAPI
 
 from emotion.analysis import Granularity
 from emotion.errors import EmotionError
-from emotion.live import LiveWish
+from emotion.live import LiveOptions
 from emotion.ui import clip_view, layout, render, theme
 from emotion.ui.clip_view import ClipView, lay_out_clip
-from emotion.ui.desk import OPENING, QUIET, Desk
 from emotion.ui.live_socket import add_live_route, live_value
-from emotion.ui.place import Place
-from emotion.ui.tabs.recognise import show_clip
+from emotion.ui.page_context import OPENING, QUIET, PageContext
+from emotion.ui.tabs.recognize import show_clip
 from emotion.ui.texts import html, text
 from emotion.ui.words import Words
+from emotion.ui.workspace import Workspace
 
 # The run that this browser tab saved last, which live.js keeps.
 _REMEMBERED = "() => [sessionStorage.getItem('live') || '']"
@@ -44,7 +44,7 @@ class Parts:
         return [*self.clip.outputs, self.log]
 
 
-def add_live(desk: Desk, app: FastAPI) -> None:
+def add_live(desk: PageContext, app: FastAPI) -> None:
     """Lay out the tab and wire it; `app` listens to the microphones."""
     add_live_route(app, desk.recognizer, desk.turns)
     parts = _lay_out(desk)
@@ -52,7 +52,7 @@ def add_live(desk: Desk, app: FastAPI) -> None:
     _wire_outcome(parts, desk)
 
 
-def saved_values(run: str, desk: Desk, place: Place, words: Words) -> tuple[Any, ...]:
+def saved_values(run: str, desk: PageContext, place: Workspace, words: Words) -> tuple[Any, ...]:
     """Values of the clip's components, of the log and of the open clip for a run that was saved; or why not."""
     try:
         return *show_clip(run, desk, place, words), run
@@ -60,7 +60,7 @@ def saved_values(run: str, desk: Desk, place: Place, words: Words) -> tuple[Any,
         return render.error_card(error, words), None, "", "", gr.skip()
 
 
-def _lay_out(desk: Desk) -> Parts:
+def _lay_out(desk: PageContext) -> Parts:
     # The template never changes, so that Gradio leaves the canvas alone and the script alone draws the value.
     box = gr.HTML(
         None,
@@ -80,19 +80,19 @@ def _lay_out(desk: Desk) -> Parts:
     return Parts(box, options, clip, log)
 
 
-def _wire_box(parts: Parts, desk: Desk) -> None:
+def _wire_box(parts: Parts, desk: PageContext) -> None:
     """Give the component its words and the wish, when the page is loaded and on every change of an option."""
 
     def value(
         granularity: Granularity, embedding: bool, keep_audio: bool, exports: list[str], request: gr.Request
     ) -> dict[str, Any]:
-        wish = LiveWish(granularity, embedding, tuple(exports), keep_audio)
+        wish = LiveOptions(granularity, embedding, tuple(exports), keep_audio)
         return live_value(desk.recognizer, desk.words(request), wish)
 
     gr.on(None, value, parts.options.inputs, parts.box, **QUIET)
 
 
-def _wire_outcome(parts: Parts, desk: Desk) -> None:
+def _wire_outcome(parts: Parts, desk: PageContext) -> None:
     async def show_saved(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         run = str(getattr(event, "run", ""))
         return await asyncio.to_thread(saved_values, run, desk, desk.place(request), desk.words(request))

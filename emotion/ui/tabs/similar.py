@@ -7,13 +7,13 @@ import gradio as gr
 
 from emotion.errors import RunNotFound
 from emotion.outputs.run import AUDIO_FILE
-from emotion.similar import Surroundings
+from emotion.outputs.similar import Neighborhood
 from emotion.ui import similar_render, theme
-from emotion.ui.desk import OPENING, QUIET, Desk
-from emotion.ui.place import Place
+from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.texts import text
+from emotion.ui.workspace import Workspace
 
-_MOST_NEIGHBOURS = 10
+_MOST_NEIGHBORS = 10
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Parts:
         return [self.near, self.map, self.card]
 
 
-def add_similar(desk: Desk) -> None:
+def add_similar(desk: PageContext) -> None:
     """Lay out the tab and wire it."""
     with gr.Row(elem_id="similar", elem_classes="two-sides", equal_height=False):
         with gr.Column(scale=2, min_width=320):
@@ -46,7 +46,7 @@ def add_similar(desk: Desk) -> None:
 class Answers:
     """What the tab answers to a reader: each method is one event, and gives the values of the components after it."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: PageContext) -> None:
         self._desk = desk
 
     def look(self, open_clip: str, request: gr.Request) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ class Answers:
             return *self.look(folder, request), folder, gr.skip()
         return gr.skip(), gr.skip(), gr.skip(), folder, gr.Tabs(selected="recognise")
 
-    def _address(self, place: Place, around: Surroundings) -> similar_render.Address:
+    def _address(self, place: Workspace, around: Neighborhood) -> similar_render.Address:
         def address(folder: str) -> str | None:
             if not around.clips[folder].entry.has_audio:
                 return None
@@ -88,8 +88,8 @@ class Answers:
         return address
 
 
-def _around(place: Place, folder: str) -> Surroundings:
-    return place.gallery.look_around(place.history, folder, _MOST_NEIGHBOURS)
+def _around(place: Workspace, folder: str) -> Neighborhood:
+    return place.gallery.query_neighborhood(place.history, folder, _MOST_NEIGHBORS)
 
 
 def _part(name: str, value: Any = None) -> gr.HTML:

@@ -11,7 +11,7 @@ import gradio as gr
 from emotion.engine import SpeechEngine
 from emotion.monitor import ChoreWatch, memory_held
 from emotion.ui import system_render, theme
-from emotion.ui.desk import QUIET, Desk
+from emotion.ui.page_context import QUIET, PageContext
 from emotion.ui.texts import html, text
 from emotion.ui.words import Words
 
@@ -41,7 +41,7 @@ class Parts:
         return [self.note, self.free, self.warm]
 
 
-def add_system(desk: Desk) -> None:
+def add_system(desk: PageContext) -> None:
     """Lay out the tab and wire it."""
     with gr.Column(elem_id="system"):
         parts = _lay_out()
@@ -64,7 +64,7 @@ def _lay_out() -> Parts:
     return Parts(status, free, warm, note, html("", "model-card"))
 
 
-def _wire_readings(parts: Parts, desk: Desk) -> None:
+def _wire_readings(parts: Parts, desk: PageContext) -> None:
     def look(note: str, request: gr.Request) -> tuple[Any, ...]:
         watch = desk.watch
         words, reading = desk.words(request), watch.read()
@@ -77,7 +77,7 @@ def _wire_readings(parts: Parts, desk: Desk) -> None:
     parts.status.tick(look, parts.note, [parts.status, parts.card, parts.note], **QUIET)
 
 
-def _wire_chores(parts: Parts, desk: Desk) -> None:
+def _wire_chores(parts: Parts, desk: PageContext) -> None:
     engine = desk.recognizer.engine
 
     async def free(request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:

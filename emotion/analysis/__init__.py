@@ -1,0 +1,35 @@
+"""What is said of a clip: windows, scores, segments, comparison and evaluation; pure, and the one JSON record."""
+
+from emotion.analysis.analysis import (
+    FRAMES_FILE,
+    GRANULARITIES,
+    MAX_FRAMES_IN_JSON,
+    SCHEMA,
+    TIMESTAMP_FORMAT,
+    Analysis,
+    Granularity,
+    Options,
+    Segment,
+    analyze,
+    find_segments,
+    frame_times_s,
+    smooth,
+    softmax,
+)
+
+__all__ = [
+    "FRAMES_FILE",
+    "GRANULARITIES",
+    "MAX_FRAMES_IN_JSON",
+    "SCHEMA",
+    "TIMESTAMP_FORMAT",
+    "Analysis",
+    "Granularity",
+    "Options",
+    "Segment",
+    "analyze",
+    "find_segments",
+    "frame_times_s",
+    "smooth",
+    "softmax",
+]

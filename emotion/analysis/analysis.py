@@ -1,0 +1,235 @@
+"""The analysis room, pure: scores, segments and uncertainty of a clip, and the one JSON record."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotion.analysis.windows import ClipPrediction, Plan, is_silent
+from emotion.audio import Clip
+from emotion.labels import Emotion, emotion_of
+from emotion.model import FRAME_RATE_HZ, FloatArray, ModelCard, num_frames
+
+Granularity = Literal["utterance", "frame"]
+GRANULARITIES: tuple[Granularity, ...] = ("utterance", "frame")
+SCHEMA = 1
+# More frames than these (10 minutes) would make a JSON of over 10 MB: they go to FRAMES_FILE.
+MAX_FRAMES_IN_JSON = 30_000
+FRAMES_FILE = "frames.npz"
+TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one person wants of one clip; without `cache` it is neither looked up nor kept for the next one.
+
+    What is kept of one `owner` answers no other: that a sound was heard before is nobody else's business.
+    """
+
+    granularity: Granularity = "utterance"
+    embedding: bool = False
+    cache: bool = True
+    owner: str = ""
+
+    @property
+    def keeps_frames(self) -> bool:
+        """Whether the embeddings of all frames are wanted."""
+        return self.embedding and self.granularity == "frame"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of one emotion; confidence is the mean of that emotion's score over its frames."""
+
+    start_s: float
+    end_s: float
+    emotion: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything known of one clip.
+
+    `scores` [C] in the order of `model.labels`; `frame_scores` [T, C] for frame granularity, else None;
+    `embedding` [D] or [T, D], None unless asked for; `overall_from` is `clip` or `windows`; a `silent` clip is always
+    `uncertain`; `cached` says that the same sound was recognised before, and the model was not asked again.
+    """
+
+    clip: Clip
+    model: ModelCard
+    options: Options
+    timestamp: datetime
+    scores: FloatArray
+    frame_scores: FloatArray | None
+    embedding: FloatArray | None
+    segments: tuple[Segment, ...]
+    overall_from: Literal["clip", "windows"]
+    uncertain: bool
+    silent: bool = False
+    cached: bool = False
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def emotion(self) -> Emotion:
+        return emotion_of(self.model.labels[int(self.scores.argmax())])
+
+    @property
+    def confidence(self) -> float:
+        return float(self.scores.max())
+
+    @property
+    def runner_up(self) -> Emotion:
+        """The second candidate."""
+        return emotion_of(self.model.labels[int(np.argsort(self.scores)[-2])])
+
+    @property
+    def margin(self) -> float:
+        """How far the first emotion's score leads the second's."""
+        second, first = np.sort(self.scores)[-2:]
+        return float(first - second)
+
+    def with_timing(self, stage: str, elapsed_ms: float) -> "Analysis":
+        return replace(self, timings_ms={**self.timings_ms, stage: round(elapsed_ms, 1)})
+
+    def record(self, all_frames: bool = False) -> dict[str, Any]:
+        """The content of result.json; more than MAX_FRAMES_IN_JSON frames are left to FRAMES_FILE, but `all_frames`."""
+        overall = {
+            "schema": SCHEMA,
+            "emotion": self.emotion.key,
+            "confidence": self.confidence,
+            "scores": _named_scores(self.model.labels, self.scores),
+            "granularity": self.options.granularity,
+            "timestamp": self.timestamp.strftime(TIMESTAMP_FORMAT),
+            "file": self.clip.name,
+            "duration_s": round(self.clip.duration_s, 3),
+            "margin": self.margin,
+            "uncertain": self.uncertain,
+            "silent": self.silent,
+            "overall_from": self.overall_from,
+            "cached": self.cached,
+            "model": self.model.record(),
+            "frame_rate_hz": FRAME_RATE_HZ,
+            "num_frames": num_frames(self.clip.num_samples),
+        }
+        return {**overall, **self._frames_record(all_frames), "timings_ms": self.timings_ms}
+
+    def _frames_record(self, all_frames: bool) -> dict[str, Any]:
+        if self.frame_scores is None:
+            return {}
+        segments = [
+            {"start": s.start_s, "end": s.end_s, "emotion": s.emotion, "confidence": s.confidence}
+            for s in self.segments
+        ]
+        if len(self.frame_scores) > MAX_FRAMES_IN_JSON and not all_frames:
+            return {"frames_file": FRAMES_FILE, "segments": segments}
+        return {"frames": list(_frame_records(self.model.labels, self.frame_scores)), "segments": segments}
+
+
+def analyze(
+    clip: Clip, card: ModelCard, options: Options, plan: Plan, prediction: ClipPrediction, timestamp: datetime
+) -> Analysis:
+    """What a prediction says of its clip: overall scores are the softmax of the mean of the frames' logits."""
+    scores = softmax(prediction.logits.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    frame_scores = softmax(prediction.logits) if options.granularity == "frame" else None
+    segments = () if frame_scores is None else find_segments(frame_scores, card.labels, plan, clip.duration_s)
+    second, first = np.sort(scores)[-2:]
+    silent = is_silent(clip)
+    return Analysis(
+        clip=clip,
+        model=card,
+        options=options,
+        timestamp=timestamp,
+        scores=scores,
+        frame_scores=frame_scores,
+        embedding=_wanted_embedding(options, prediction),
+        segments=segments,
+        overall_from="clip" if prediction.windows == 1 else "windows",
+        uncertain=silent or bool(first - second < plan.uncertain_margin),
+        silent=silent,
+    )
+
+
+def _wanted_embedding(options: Options, prediction: ClipPrediction) -> FloatArray | None:
+    if not options.embedding:
+        return None
+    return prediction.frame_embeddings if options.keeps_frames else prediction.embedding
+
+
+def find_segments(
+    frame_scores: FloatArray, labels: tuple[str, ...], plan: Plan, duration_s: float
+) -> tuple[Segment, ...]:
+    """Stretches of one emotion: smoothed scores [T, C], the best label of each frame, short stretches joined."""
+    winners = smooth(frame_scores, plan.smoothing_s).argmax(axis=1)
+    runs = _join_short(_runs(winners), round(plan.min_segment_s * FRAME_RATE_HZ))
+    segments = []
+    for first, last, winner in runs:
+        end_s = duration_s if last == len(winners) else last / FRAME_RATE_HZ
+        confidence = float(frame_scores[first:last, winner].mean(dtype=np.float64))
+        segments.append(Segment(first / FRAME_RATE_HZ, round(end_s, 3), labels[winner], confidence))
+    return tuple(segments)
+
+
+def smooth(frame_scores: FloatArray, smoothing_s: float) -> FloatArray:
+    """Centred moving average of scores [T, C] over so many seconds, shorter at both ends."""
+    half = round(smoothing_s * FRAME_RATE_HZ) // 2
+    if half < 1:
+        return frame_scores
+    sums = np.concatenate([np.zeros((1, frame_scores.shape[1])), frame_scores.cumsum(axis=0, dtype=np.float64)])
+    center = np.arange(len(frame_scores))
+    low, high = np.maximum(center - half, 0), np.minimum(center + half + 1, len(frame_scores))
+    averages: FloatArray = ((sums[high] - sums[low]) / (high - low)[:, None]).astype(np.float32)
+    return averages
+
+
+def softmax(logits: np.ndarray[Any, Any]) -> FloatArray:
+    """Scores over the last axis; a logit of minus infinity gives a score of exactly 0."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: FloatArray = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def frame_times_s(count: int) -> NDArray[np.float64]:
+    """Start of each frame, [T]."""
+    return np.arange(count) / FRAME_RATE_HZ
+
+
+def _runs(winners: np.ndarray[Any, Any]) -> list[tuple[int, int, int]]:
+    """Stretches of equal value as (first, last + 1, value)."""
+    edges = [0, *(np.flatnonzero(np.diff(winners)) + 1).tolist(), len(winners)]
+    return [(first, last, int(winners[first])) for first, last in pairwise(edges)]
+
+
+def _join_short(runs: list[tuple[int, int, int]], shortest: int) -> list[tuple[int, int, int]]:
+    """Stretches shorter than so many frames join the one before (the first joins the one after)."""
+    joined: list[tuple[int, int, int]] = []
+    for first, last, winner in runs:
+        if joined and (last - first < shortest or joined[-1][2] == winner):
+            joined[-1] = (joined[-1][0], last, joined[-1][2])
+        elif joined and len(joined) == 1 and joined[0][1] - joined[0][0] < shortest:
+            joined[0] = (joined[0][0], last, winner)
+        else:
+            joined.append((first, last, winner))
+    return joined
+
+
+def _named_scores(labels: tuple[str, ...], scores: FloatArray) -> dict[str, float]:
+    return {label: float(score) for label, score in zip(labels, scores, strict=True)}
+
+
+def _frame_records(labels: tuple[str, ...], frame_scores: FloatArray) -> Iterator[dict[str, Any]]:
+    # Six decimals: a frame of float noise costs 200 bytes of JSON, of six decimals 130.
+    rows = np.round(frame_scores.astype(np.float64), 6).tolist()
+    for index, (row, best) in enumerate(zip(rows, frame_scores.argmax(axis=1).tolist(), strict=True)):
+        yield {
+            "index": index,
+            "start": round(index / FRAME_RATE_HZ, 2),
+            "end": round((index + 1) / FRAME_RATE_HZ, 2),
+            "emotion": labels[best],
+            "confidence": row[best],
+            "scores": dict(zip(labels, row, strict=True)),
+        }

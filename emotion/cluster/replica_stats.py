@@ -1,0 +1,72 @@
+"""What the replicas said of themselves, as if they were one engine."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from emotion.cache import CacheStats
+from emotion.cluster.messages import Report
+from emotion.engine import BatchPredicted, StageTimes
+from emotion.model import ModelCard
+
+
+class ReplicaStats:
+    """Adds up reports; begins with that of the first replica."""
+
+    def __init__(self, first: Report) -> None:
+        self._reports = {first.replica: first}
+        self._seen: dict[str, StageTimes] = {first.replica: first.times}
+        self._gone = CacheStats()
+        self.times = StageTimes()
+
+    @property
+    def card(self) -> ModelCard:
+        """The model, by the latest report; all replicas have the same one but in the minutes of a change."""
+        return next(reversed(self._reports.values())).card
+
+    @property
+    def replicas(self) -> int:
+        return len(self._reports)
+
+    @property
+    def decode_threads(self) -> int:
+        return sum(report.decode_threads for report in self._reports.values())
+
+    @property
+    def batch_frames(self) -> int:
+        return max(report.batch_frames for report in self._reports.values())
+
+    @property
+    def cache(self) -> CacheStats | None:
+        """Lookups of all replicas there were, and what those hold that there are; None without a cache."""
+        kept = [report.cache for report in self._reports.values() if report.cache is not None]
+        if not kept:
+            return None
+        return CacheStats(
+            hits=self._gone.hits + sum(stats.hits for stats in kept),
+            misses=self._gone.misses + sum(stats.misses for stats in kept),
+            entries=sum(stats.entries for stats in kept),
+            size_bytes=sum(stats.size_bytes for stats in kept),
+        )
+
+    def heard(self, reports: Sequence[Report]) -> list[BatchPredicted]:
+        """Take new reports of all replicas that run; the batches they tell of. None at all changes nothing."""
+        if not reports:
+            return []
+        self._add_times(reports)
+        running = {report.replica: report for report in reports}
+        for name, report in self._reports.items():
+            if name not in running and report.cache is not None:
+                self._gone = CacheStats(self._gone.hits + report.cache.hits, self._gone.misses + report.cache.misses)
+        self._reports = running
+        return [batch for report in reports for batch in report.batches]
+
+    def _add_times(self, reports: Sequence[Report]) -> None:
+        # Threads of inference by their mean, so that all of them at work are one hundred percent, and not N hundred.
+        added = dict.fromkeys((field.name for field in fields(StageTimes)), 0.0)
+        for report in reports:
+            before = self._seen.get(report.replica, StageTimes())
+            for name in added:
+                share = 1 if name == "decode_s" else len(reports)
+                added[name] += max(getattr(report.times, name) - getattr(before, name), 0.0) / share
+        self._seen = {report.replica: report.times for report in reports}
+        self.times = StageTimes(**{name: getattr(self.times, name) + seconds for name, seconds in added.items()})

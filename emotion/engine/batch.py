@@ -1,0 +1,417 @@
+"""Many recordings in one run: a few at a time, in order, and none stops the others."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from emotion.analysis import Analysis, Granularity
+from emotion.audio import Archive, ArchiveLimits, Source, is_archive, read_archive, shown_name
+from emotion.engine import Progress
+from emotion.engine.recognizer import Recognizer
+from emotion.errors import EmotionError, EngineBusy, EngineClosed, TooManyRequests, Unexpected
+from emotion.labels import EMOTIONS, Emotion
+from emotion.logs import request_context
+from emotion.outputs import BatchRun, write_run
+
+_LOG = logging.getLogger(__name__)
+CANCELLED = "Cancelled before it was recognised."
+FAILED = "failed"
+# Unpacked recordings wait in memory; one may be larger, and is then the only one.
+_HELD_BYTES = 64_000_000
+# A batch leaves a quarter of the queue to people who wait for a single recording.
+_QUARTER = 4
+_RETRY_S = 0.2
+# How long is left is said after so many recordings and so long; before, it would be a wild guess.
+_ENOUGH_DONE, _ENOUGH_S = 3, 2.0
+
+State = Literal["waiting", "decoding", "recognising", "done", "failed", "cancelled"]
+Follow = Callable[[str, "Future[Analysis]"], object]
+Submit = Callable[[Source, Granularity, bool, str], "Future[Analysis]"]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A source and what people call it, for bytes and for files that carry another name."""
+
+    source: Source
+    name: str
+
+
+@dataclass(frozen=True)
+class BatchWish:
+    """What becomes of every recording.
+
+    `writes`: into a new run of the folder of outputs. `summary_of_one`: a single recording gets the folder and the
+    summary of many; without, a run of its own.
+    """
+
+    granularity: Granularity = "utterance"
+    embedding: bool = False
+    exports: tuple[str, ...] = ()
+    keep_audio: bool = True
+    writes: bool = True
+    summary_of_one: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a table shows of one recording; `folder` is that of the history, once it is written.
+
+    `elapsed_ms` is what reading, recognising and writing took; waiting behind others does not count.
+    """
+
+    name: str
+    state: State = "waiting"
+    emotion: Emotion | None = None
+    confidence: float | None = None
+    uncertain: bool = False
+    duration_s: float | None = None
+    elapsed_ms: float | None = None
+    error: EmotionError | None = None
+    folder: str | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more will become of it."""
+        return self.state in ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The row of a recording that is settled; its analysis and folder if it was done, and written."""
+
+    row: Row
+    analysis: Analysis | None = None
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class BatchView:
+    """A batch at one moment: the rows in order, and how far the first unsettled recording is in the engine.
+
+    `skipped` files of the archives are no sound by their names. `folder` is the run, once there is one. `elapsed_s`
+    grows from the start to the end.
+    """
+
+    rows: tuple[Row, ...]
+    skipped: int
+    working: Progress | None
+    folder: Path | None
+    elapsed_s: float = 0.0
+
+    @property
+    def total(self) -> int:
+        return len(self.rows)
+
+    @property
+    def done(self) -> int:
+        """How many recordings are settled, whatever became of them."""
+        return sum(row.is_settled for row in self.rows)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The `distribution` so far."""
+        return distribution(self.rows)
+
+    @property
+    def in_work(self) -> Row | None:
+        """The first recording that is not settled, which `working` is about."""
+        return next((row for row in self.rows if not row.is_settled), None)
+
+    @property
+    def left_s(self) -> float | None:
+        """About how long the rest takes, if its recordings are like those so far; None while that is unknown."""
+        if self.done < _ENOUGH_DONE or self.elapsed_s < _ENOUGH_S:
+            return None
+        return self.elapsed_s / self.done * (self.total - self.done)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A recording that the engine has."""
+
+    index: int
+    future: "Future[Analysis]"
+    held_bytes: int
+
+
+class Batch:
+    """Recognises many sources in order and writes what comes into one run; zips give the recordings in them.
+
+    Reads the directories of the zips when it is made, so the rows are known from then on. The run goes to `outputs`, by
+    default to the folder of the settings. `submit` stands for that of the recogniser; what it refuses with
+    TooManyRequests waits. `run` belongs to one thread; `cancel` and `snapshot` to any, at any time.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        sources: Iterable[Source | Named],
+        wish: BatchWish | None = None,
+        outputs: Path | None = None,
+        submit: Submit | None = None,
+    ) -> None:
+        self._recognizer, self._wish = recognizer, wish or BatchWish()
+        self._outputs = outputs or recognizer.settings.outputs
+        self._hand_over = submit or recognizer.submit
+        self._rows: list[Row] = []
+        self._parts: list[Archive | Source | EmotionError] = []
+        self._skipped = 0
+        for source in sources:
+            self._take(source if isinstance(source, Named) else Named(source, shown_name(source, None)))
+        self._ahead: deque[_Begun] = deque()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._written: BatchRun | None = None
+        self._began_s: float | None = None
+        self._ended_s: float | None = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody, or the end of the program, stopped the batch."""
+        return self._stop.is_set()
+
+    def snapshot(self) -> BatchView:
+        """How far the batch is; costs a millisecond for a thousand rows."""
+        with self._lock:
+            ahead = list(self._ahead)
+        rows = list(self._rows)
+        stages = [self._recognizer.progress(begun.future) for begun in ahead]
+        for begun, progress in zip(ahead, stages, strict=True):
+            if not rows[begun.index].is_settled:
+                rows[begun.index] = replace(rows[begun.index], state=_state_in(progress))
+        folder = None if self._written is None else self._written.folder
+        return BatchView(tuple(rows), self._skipped, stages[0] if stages else None, folder, self._elapsed_s())
+
+    def cancel(self) -> None:
+        """Stop: what is done stays written, the recording in work and all others are cancelled."""
+        self._stop.set()
+        with self._lock:
+            for begun in self._ahead:
+                begun.future.cancel()
+
+    def start(self) -> "Future[None]":
+        """Run in a thread of its own; the future ends with the batch, with its error where it could not go on.
+
+        Cancelling is `cancel` of the batch, not of the future.
+        """
+        ended: Future[None] = Future()
+        ended.set_running_or_notify_cancel()
+        request_context.thread("batch", self._work, ended).start()
+        return ended
+
+    def run(self, follow: Follow | None = None) -> Generator[Outcome]:
+        """Each recording's outcome, in order; `follow` may show the one in work while it waits for its future.
+
+        A batch is run once. Closing the iterator, or an error in it, cancels the rest. Raises DiskFull or
+        FolderNotWritable when not even the summary can be written.
+        """
+        if not self._rows:
+            return
+        self._began_s = time.perf_counter()
+        try:
+            if self._wish.writes and (len(self._rows) > 1 or self._wish.summary_of_one):
+                self._written = BatchRun(self._outputs)
+            yield from self._outcomes(follow)
+        finally:
+            self._close()
+
+    def _take(self, given: Named) -> None:
+        """Add the rows of one source."""
+        name = shown_name(given.source, given.name)
+        part: Archive | Source | EmotionError = given.source
+        if is_archive(name):
+            limits = ArchiveLimits(max_member_bytes=self._recognizer.settings.max_file_bytes)
+            try:
+                part = read_archive(given.source, name, limits)
+            except EmotionError as error:
+                part = error
+        self._parts.append(part)
+        if isinstance(part, Archive):
+            self._skipped += part.skipped
+            self._rows += [Row(member.name) for member in part.members]
+        else:
+            self._rows.append(Row(name))
+
+    def _elapsed_s(self) -> float:
+        if self._began_s is None:
+            return 0.0
+        return (self._ended_s or time.perf_counter()) - self._began_s
+
+    # On the thread that runs the batch
+
+    def _work(self, ended: "Future[None]") -> None:
+        try:
+            for _ in self.run():
+                pass
+        except BaseException as error:  # whoever waits learns why the batch could not go on
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+
+    def _outcomes(self, follow: Follow | None) -> Iterator[Outcome]:
+        contents = self._contents()
+        for index in range(len(self._rows)):
+            content = b"" if self._stop.is_set() else next(contents)
+            while (future := self._submit(index, content)) is None:
+                if self._ahead:
+                    yield self._settle(follow)
+                else:
+                    self._stop.wait(_RETRY_S)
+            self._push(_Begun(index, future, len(content) if isinstance(content, bytes) else 0))
+            while self._is_far_ahead():
+                yield self._settle(follow)
+        while self._ahead:
+            yield self._settle(follow)
+
+    def _contents(self) -> Iterator[Source | EmotionError]:
+        """What each row is made from, unpacked only when its turn comes."""
+        for part in self._parts:
+            if isinstance(part, Archive):
+                yield from part.contents()
+            else:
+                yield part
+
+    def _submit(self, index: int, content: Source | EmotionError) -> "Future[Analysis] | None":
+        """The future of a recording, settled at once if there is nothing to recognise; None while the queue is full."""
+        if self._stop.is_set():
+            return _cancelled()
+        if isinstance(content, EmotionError):
+            return _failed(content)
+        engine = self._recognizer.engine
+        if engine.queue_length >= engine.queue_size - engine.queue_size // _QUARTER:
+            return None
+        try:
+            return self._hand_over(content, self._wish.granularity, self._wish.embedding, self._rows[index].name)
+        except (EngineBusy, TooManyRequests):
+            return None
+        except EngineClosed:
+            self._stop.set()
+            return _cancelled()
+
+    def _push(self, begun: _Begun) -> None:
+        with self._lock:
+            self._ahead.append(begun)
+        if self._stop.is_set():  # since it was submitted
+            begun.future.cancel()
+
+    def _is_far_ahead(self) -> bool:
+        held_bytes = sum(begun.held_bytes for begun in self._ahead)
+        return len(self._ahead) >= self._recognizer.ahead or held_bytes > _HELD_BYTES
+
+    def _settle(self, follow: Follow | None) -> Outcome:
+        """Wait for the first recording that is not settled, and write what became of it."""
+        begun = self._ahead[0]
+        if follow is not None:
+            follow(self._rows[begun.index].name, begun.future)
+        outcome = self._outcome(begun)
+        self._rows[begun.index] = outcome.row
+        with self._lock:
+            self._ahead.popleft()
+        self._note(outcome.row)
+        return outcome
+
+    def _outcome(self, begun: _Begun) -> Outcome:
+        row = self._rows[begun.index]
+        try:
+            analysis, folder = self._write(begun.future.result())
+        except CancelledError:
+            return Outcome(replace(row, state="cancelled"))
+        except EmotionError as error:
+            return Outcome(replace(row, state="failed", error=error))
+        except Exception:  # whatever it is, it belongs to this recording alone
+            _LOG.exception("a recording failed unexpectedly")
+            return Outcome(replace(row, state="failed", error=Unexpected()))
+        return Outcome(_done(row, analysis, self._folder_name(folder)), analysis, folder)
+
+    def _write(self, analysis: Analysis) -> tuple[Analysis, Path | None]:
+        wish = self._wish
+        if not wish.writes:
+            return analysis, None
+        if self._written is None:
+            files = write_run(self._outputs, analysis, wish.exports, wish.keep_audio)
+        else:
+            files = self._written.add(analysis, wish.exports, wish.keep_audio)
+        return files.analysis, files.folder
+
+    def _folder_name(self, folder: Path | None) -> str | None:
+        return None if folder is None else folder.relative_to(self._outputs).as_posix()
+
+    def _note(self, row: Row) -> None:
+        """Say in the summary why a recording has no result."""
+        if self._written is not None and row.state != "done":
+            self._written.add_failure(row.name, CANCELLED if row.error is None else str(row.error))
+
+    def _close(self) -> None:
+        """Cancel what is left, if anything is, and complete the summary."""
+        left = [index for index, row in enumerate(self._rows) if not row.is_settled]
+        if left:
+            self.cancel()
+        with self._lock:
+            self._ahead.clear()
+        for index in left:
+            self._rows[index] = replace(self._rows[index], state="cancelled")
+        with suppress(EmotionError):  # the disk may be full, which is then known already
+            for index in left:
+                self._note(self._rows[index])
+        self._ended_s = time.perf_counter()
+        if self._written is not None:
+            self._written.close()
+
+
+def distribution(rows: Sequence[Row]) -> dict[str, int]:
+    """How often each emotion was the first, all nine in their order, then other labels, then `failed`."""
+    counts = dict.fromkeys((emotion.key for emotion in EMOTIONS), 0)
+    for row in rows:
+        if row.emotion is not None:
+            counts[row.emotion.key] = counts.get(row.emotion.key, 0) + 1
+    return {**counts, FAILED: sum(row.state == FAILED for row in rows)}
+
+
+def rows_of(rows: Sequence[Row], kind: str) -> Sequence[Row]:
+    """The rows that the `distribution` counts under a key; all for an empty one, none for one that it does not have."""
+    if not kind:
+        return rows
+    if kind == FAILED:
+        return [row for row in rows if row.state == FAILED]
+    return [row for row in rows if row.emotion is not None and row.emotion.key == kind]
+
+
+def _state_in(progress: Progress) -> State:
+    """The state of a recording that is in the engine; what is done there is not written yet."""
+    if progress.stage in ("waiting", "ready"):
+        return "waiting"
+    return "decoding" if progress.stage == "decoding" else "recognising"
+
+
+def _done(row: Row, analysis: Analysis, folder: str | None) -> Row:
+    return replace(
+        row,
+        state="done",
+        emotion=analysis.emotion,
+        confidence=analysis.confidence,
+        uncertain=analysis.uncertain,
+        duration_s=analysis.clip.duration_s,
+        elapsed_ms=sum(ms for stage, ms in analysis.timings_ms.items() if stage != "queue"),
+        folder=folder,
+    )
+
+
+def _failed(error: EmotionError) -> "Future[Analysis]":
+    future: Future[Analysis] = Future()
+    future.set_exception(error)
+    return future
+
+
+def _cancelled() -> "Future[Analysis]":
+    future: Future[Analysis] = Future()
+    future.cancel()
+    future.set_running_or_notify_cancel()  # or `concurrent.futures.wait` would wait for ever
+    return future

@@ -1,0 +1,34 @@
+"""Recordings of equal sound that are in work at the same time: one is computed, the others wait for it."""
+
+from emotion.engine.job import Job
+
+
+class SingleFlight:
+    """Who leads for which key, and who follows; not for several threads at once.
+
+    A job that wants the embeddings of all frames follows only one that keeps them.
+    """
+
+    def __init__(self) -> None:
+        self._leaders: dict[tuple[str, bool], Job] = {}
+        self._followers: dict[Job, list[Job]] = {}
+
+    def leads(self, job: Job, key: str) -> bool:
+        """Whether this job has to be computed; if not, it follows one that is."""
+        for keeps_frames in (True, False):
+            leader = self._leaders.get((key, keeps_frames))
+            if leader is not None and (keeps_frames or not job.options.keeps_frames):
+                self._followers[leader].append(job)
+                return False
+        job.key = key
+        self._leaders[key, job.options.keeps_frames] = job
+        self._followers[job] = []
+        return True
+
+    def end(self, leader: Job) -> list[Job]:
+        """Those that followed it, now that it is over; none of one that leads nobody."""
+        followers = self._followers.pop(leader, None)
+        if followers is None or leader.key is None:
+            return []
+        del self._leaders[leader.key, leader.options.keeps_frames]
+        return [job for job in followers if not job.is_over]

@@ -1,0 +1,180 @@
+"""The way back: what was written of a clip becomes its analysis again."""
+
+import re
+import zipfile
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from emotion.analysis import FRAMES_FILE, GRANULARITIES, SCHEMA, TIMESTAMP_FORMAT, Analysis, Options, Segment
+from emotion.analysis.windows import is_silent
+from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, decode
+from emotion.errors import ClipError, RunNotFound
+from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, FloatArray, ModelCard, num_frames
+from emotion.outputs.exports import found_exports
+from emotion.outputs.run import AUDIO_FILE, EMBEDDING_FILE, RESULT_FILE, ClipFiles
+
+# The entries before the frames take one kilobyte, ten minutes of frames eight megabytes.
+_HEAD_BYTES = 8192
+# The start of a line that only an entry of the outermost level has; no string holds the end of a line.
+_FRAMES = re.compile(rb',\n  "(?:frames|frames_file|segments)": ')
+# What comes of files that were cut, mixed up or written by someone else.
+_DAMAGES = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError, zipfile.BadZipFile)
+Record = dict[str, Any]
+
+
+class NotStored(Exception):
+    """A folder holds no result that can be read."""
+
+
+def read_head(folder: Path) -> Record:
+    """The entries of result.json, of a long one only those before the frames; raises NotStored."""
+    try:
+        with (folder / RESULT_FILE).open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+            if len(head) == _HEAD_BYTES:
+                cut = _FRAMES.search(head)
+                head = head[: cut.start()] + b"}" if cut else head + file.read()
+        return _checked(orjson.loads(head))
+    except (OSError, ValueError) as error:
+        raise NotStored from error
+
+
+def read_clip(folder: Path) -> ClipFiles:
+    """The files of a clip and its analysis, as they were when the clip was written.
+
+    Frame scores come back to six decimals where they lie in result.json. Sound that is missing or does not fit the
+    result counts as not kept, an embedding likewise; the embedding stays on the disk until it is looked at. Raises
+    RunNotFound where the result itself is damaged.
+    """
+    try:
+        record = _checked(orjson.loads((folder / RESULT_FILE).read_bytes()))
+        return _clip_files(folder, record)
+    except (*_DAMAGES, NotStored) as error:
+        raise RunNotFound from error
+
+
+def _clip_files(folder: Path, record: Record) -> ClipFiles:
+    clip, audio = _sound(folder, record)
+    embedding = _embedding(folder, record)
+    by_frame = record["granularity"] == "frame"
+    frames = _kept(folder / FRAMES_FILE) if "frames_file" in record else None
+    frame_scores = _frame_scores(frames, record) if by_frame else None
+    analysis = Analysis(
+        clip=clip,
+        model=_card(record, frame_scores, embedding),
+        options=Options(record["granularity"], embedding is not None),
+        timestamp=datetime.strptime(record["timestamp"], TIMESTAMP_FORMAT),
+        scores=np.array(list(record["scores"].values()), np.float32),
+        frame_scores=frame_scores,
+        embedding=embedding,
+        segments=tuple(_segment(entry) for entry in record["segments"]) if by_frame else (),
+        overall_from="clip" if record["overall_from"] == "clip" else "windows",
+        uncertain=record["uncertain"],
+        # Results of before 0.3 do not say.
+        silent=bool(record.get("silent", record["uncertain"] and is_silent(clip))),
+        cached=bool(record.get("cached", False)),
+        timings_ms=dict(record["timings_ms"]),
+    )
+    kept_embedding = None if embedding is None else folder / EMBEDDING_FILE
+    return ClipFiles(folder, folder / RESULT_FILE, audio, kept_embedding, frames, found_exports(folder), analysis)
+
+
+def _checked(record: Any) -> Record:
+    """The record, if it has what every result of this schema has."""
+    try:
+        texts = [record["emotion"], record["file"], record["model"]["name"], record["timestamp"]]
+        numbers = [record["confidence"], record["duration_s"], record["num_frames"], *record["scores"].values()]
+        known = record["schema"] == SCHEMA and record["granularity"] in GRANULARITIES
+    except (LookupError, TypeError, AttributeError) as error:
+        raise NotStored from error
+    sound = all(isinstance(text, str) for text in texts) and all(isinstance(number, int | float) for number in numbers)
+    if not (known and sound and isinstance(record["uncertain"], bool) and len(record["scores"]) > 1):
+        raise NotStored
+    return dict(record)
+
+
+def _kept(path: Path) -> Path | None:
+    return path if path.is_file() and not path.is_symlink() else None
+
+
+def _sound(folder: Path, record: Record) -> tuple[Clip, Path | None]:
+    """The clip and its file, or a clip without samples."""
+    path = _kept(folder / AUDIO_FILE)
+    if path is not None:
+        # What was written once is read again, whatever the limits are now.
+        limits = DecodeLimits(max_file_bytes=path.stat().st_size, max_clip_s=record["duration_s"] + 1)
+        with suppress(ClipError):
+            clip = decode(path, limits)
+            if num_frames(len(clip.samples)) == record["num_frames"]:
+                return replace(clip, name=record["file"]), path
+    return Clip(record["file"], np.zeros(0, np.float32), samples_not_kept=_num_samples(record)), None
+
+
+def _num_samples(record: Record) -> int:
+    """How long the recording was: by its milliseconds, and not against its number of frames."""
+    first = (record["num_frames"] - 1) * FRAME_STEP_SAMPLES + FRAME_SPAN_SAMPLES
+    by_time = round(record["duration_s"] * SAMPLE_RATE_HZ)
+    return int(min(max(by_time, first), first + FRAME_STEP_SAMPLES - 1))
+
+
+def _embedding(folder: Path, record: Record) -> FloatArray | None:
+    path = _kept(folder / EMBEDDING_FILE)
+    if path is None:
+        return None
+    try:
+        embedding = np.lib.format.open_memmap(path, mode="r")  # refuses everything but plain numbers
+        rows = (record["num_frames"],) if record["granularity"] == "frame" else ()
+        fits = embedding.ndim > 0 and embedding.shape[:-1] == rows and embedding.dtype == np.float32
+    except _DAMAGES:
+        return None
+    return embedding if fits else None
+
+
+def _frame_scores(frames: Path | None, record: Record) -> FloatArray:
+    """Scores [T, C] from frames.npz or from the record; raises NotStored unless they are as many as they should be."""
+    scores = _scores_of_file(frames) if frames is not None else _scores_of_record(record)
+    if scores.shape != (record["num_frames"], len(record["scores"])):
+        raise NotStored
+    return scores
+
+
+def _scores_of_file(frames: Path) -> FloatArray:
+    with np.load(frames, allow_pickle=False) as arrays:
+        return np.asarray(arrays["scores"], np.float32)
+
+
+def _scores_of_record(record: Record) -> FloatArray:
+    # null, which stands for a score that is no number, becomes NaN again.
+    return np.array([list(frame["scores"].values()) for frame in record["frames"]], np.float32)
+
+
+def _segment(entry: Record) -> Segment:
+    confidence = entry["confidence"]
+    return Segment(entry["start"], entry["end"], entry["emotion"], float("nan") if confidence is None else confidence)
+
+
+def _card(record: Record, frame_scores: FloatArray | None, embedding: FloatArray | None) -> ModelCard:
+    """The model that was used; a label that scores exactly 0 everywhere is one that it cannot tell."""
+    scores = record["scores"]
+    unsupported_labels = [
+        label
+        for column, label in enumerate(scores)
+        if scores[label] == 0 and (frame_scores is None or not frame_scores[:, column].any())
+    ]
+    model = {key: str(value) for key, value in record["model"].items()}
+    return ModelCard(
+        name=model["name"],
+        fingerprint=model["fingerprint"],
+        runtime=model["runtime"],
+        device=model["device"],
+        precision=model["precision"],
+        labels=tuple(scores),
+        embedding_size=0 if embedding is None else embedding.shape[-1],
+        unsupported_labels=tuple(unsupported_labels),
+    )

@@ -1,0 +1,73 @@
+"""What every tab of the page works with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from emotion.access import Client, Turns, client_of
+from emotion.engine.recognizer import Recognizer
+from emotion.logs import request_context
+from emotion.monitor import StudioWatch
+from emotion.settings import Settings
+from emotion.ui.file_links import FileLinks
+from emotion.ui.language import reader_language
+from emotion.ui.runs import Runs
+from emotion.ui.timeline_detail import Details
+from emotion.ui.words import Words
+from emotion.ui.workspace import PageVisitor, Workspace, Workspaces, owner_of
+
+# An event that is asked often, or that must not wait behind a recording.
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# An event that sets the open clip: only of events that queue does Gradio tell the other tabs what has changed.
+OPENING: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+@dataclass(frozen=True)
+class PageContext:
+    """The recogniser, the recordings in work, whose runs are where, and the files on offer.
+
+    `open_clip` holds the folder of the clip that the reader looked at last, below the folder of the reader's outputs.
+    """
+
+    recognizer: Recognizer
+    watch: StudioWatch
+    turns: Turns
+    runs: Runs
+    places: Workspaces
+    shelf: FileLinks
+    details: Details
+    tabs: gr.Tabs
+    open_clip: gr.State
+
+    @property
+    def settings(self) -> Settings:
+        return self.recognizer.settings
+
+    def words(self, request: gr.Request) -> Words:
+        """The texts in the reader's language."""
+        return Words(reader_language(request.cookies, request.headers, self.settings.language))
+
+    def place(self, request: gr.Request) -> Workspace:
+        """What this reader sees."""
+        return self.places.of(owner_of(scope_of(request)))
+
+    def reader(self, request: gr.Request) -> PageVisitor:
+        """Who looks, and all that is theirs."""
+        session, request_id = request.session_hash or "", request_id_of(request)
+        return PageVisitor(session, self.client(request).name, request_id, self.place(request), self.words(request))
+
+    def client(self, request: gr.Request) -> Client:
+        """Who the reader is."""
+        return client_of(scope_of(request))
+
+
+def request_id_of(request: gr.Request) -> str:
+    """The id of a reader's request, for the logs; events that queue run outside of it."""
+    return str(scope_of(request).get("state", {}).get("request_id", request_context.NO_REQUEST))
+
+
+def scope_of(request: gr.Request) -> dict[str, Any]:
+    """The ASGI scope of a reader's request; events that queue have that of the request by which they joined."""
+    # Of `request` itself every attribute that is a dictionary comes as an object.
+    return {} if request.request is None else dict(request.request.scope)

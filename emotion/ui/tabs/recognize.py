@@ -1,0 +1,166 @@
+"""Recognise: one recording, its emotion, and how it moves through time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from emotion.analysis import Granularity
+from emotion.errors import EmotionError
+from emotion.settings import Settings
+from emotion.ui import clip_view, layout, render
+from emotion.ui.clip_view import ClipView, lay_out_clip
+from emotion.ui.page_context import QUIET, PageContext
+from emotion.ui.runs import View, Wish
+from emotion.ui.texts import html, text
+from emotion.ui.uploads import Uploads, take_only_uploads
+from emotion.ui.words import Words
+from emotion.ui.workspace import PageVisitor, Workspace
+
+SAMPLES = ("calm", "cheerful", "cross")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components of this tab."""
+
+    recording: gr.Audio
+    samples: dict[str, gr.Button]
+    options: layout.OptionParts
+    recognize: gr.Button
+    cancel: gr.Button
+    progress: gr.HTML
+    clip: ClipView
+    log: gr.Textbox
+    shown: gr.State
+
+    @property
+    def outcome(self) -> list[gr.components.Component]:
+        return [self.progress, *self.clip.outputs, self.log, self.recognize, self.cancel]
+
+
+def add_recognize(desk: PageContext, uploads: Uploads) -> Parts:
+    """Lay out the tab and wire it."""
+    parts = _lay_out(desk.settings)
+    take_only_uploads(parts.recording)
+    _wire_samples(parts, desk, uploads)
+    _wire_runs(parts, desk, uploads)
+    _wire_open_clip(parts, desk)
+    return parts
+
+
+def sample_path(name: str) -> Path:
+    """The synthetic voice of that name."""
+    return Path(__file__).parent.parent / "assets" / "samples" / f"{name}.flac"
+
+
+def show_clip(folder: str, desk: PageContext, place: Workspace, words: Words) -> tuple[Any, ...]:
+    """Values of the clip's components and the log for a stored clip; raises an EmotionError that says why not."""
+    files = place.history.open_clip(folder)
+    return *clip_view.shown(files, desk, place, words), clip_view.log_of(files, words)
+
+
+def _lay_out(settings: Settings) -> Parts:
+    with gr.Row(elem_classes="two-sides", equal_height=False):
+        with gr.Column(scale=2, min_width=320, elem_classes="wish"):
+            recording, samples = _recording()
+            options = layout.option_parts(settings)
+            with gr.Row(elem_id="start"):
+                recognize = gr.Button(text("recognise"), variant="primary", scale=2, min_width=120, elem_id="recognise")
+                cancel = gr.Button(text("cancel"), scale=1, min_width=96, interactive=False, elem_id="cancel")
+            progress = html(render.progress_done(""), "progress")
+        with gr.Column(scale=3, min_width=320, elem_classes="outcome"):
+            clip = lay_out_clip(empty=text("empty"))
+    log = clip_view.log_box("log")
+    return Parts(recording, samples, options, recognize, cancel, progress, clip, log, gr.State(""))
+
+
+def _recording() -> tuple[gr.Audio, dict[str, gr.Button]]:
+    recording = gr.Audio(
+        label=text("recording"), sources=["upload", "microphone"], type="filepath", format=None,
+        buttons=["download"], elem_id="recording", elem_classes="takes-sound",
+        waveform_options=gr.WaveformOptions(waveform_color="#9aa7b8", waveform_progress_color="#1f2a3a"),
+    )  # fmt: skip
+    html(text("samples"), "samples-label")
+    with gr.Row(elem_id="samples"):
+        samples = {name: gr.Button(text(f"sample_{name}"), size="sm", min_width=72) for name in SAMPLES}
+        samples["example"] = gr.Button(text("sample_example"), size="sm", min_width=72, visible=False)
+    return recording, samples
+
+
+def _wire_samples(parts: Parts, desk: PageContext, uploads: Uploads) -> None:
+    def take(find: Callable[[], Path | None]) -> Callable[[gr.Request], str | None]:
+        def taken(request: gr.Request) -> str | None:
+            path = parts.recording.move_resource_to_block_cache(find())
+            uploads.belong(desk.place(request).owner, [path] if path else [])
+            return path
+
+        return taken
+
+    for name, button in parts.samples.items():
+        find = partial(sample_path, name) if name in SAMPLES else desk.recognizer.example
+        button.click(take(find), None, parts.recording, **QUIET)
+
+
+def _wire_runs(parts: Parts, desk: PageContext, uploads: Uploads) -> None:
+    async def recognize(
+        recording: str | None,
+        granularity: Granularity,
+        embedding: bool,
+        keep_audio: bool,
+        exports: list[str],
+        request: gr.Request,
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        reader = desk.reader(request)
+        uploads.remember(reader.place.owner, reader.session, *([recording] if recording else []))
+        wish = Wish(recording, granularity, embedding, tuple(exports), keep_audio)
+        async for view in desk.runs.views(wish, reader):
+            lent = None
+            if view.files is not None and view.files.audio is None:
+                lent = await asyncio.to_thread(
+                    uploads.lend, reader.place.owner, reader.session, view.files.analysis.clip
+                )
+            yield await _values(view, desk, reader, lent)
+
+    def cancel(request: gr.Request) -> None:
+        desk.runs.cancel(request.session_hash or "")
+
+    parts.recognize.click(
+        recognize, [parts.recording, *parts.options.inputs], [*parts.outcome, parts.shown, desk.open_clip],
+        show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
+    parts.cancel.click(cancel, **QUIET)
+
+
+def _wire_open_clip(parts: Parts, desk: PageContext) -> None:
+    """Show the clip that another tab opened, and no longer the one that it deleted."""
+    outputs = [*parts.clip.outputs, parts.log, parts.shown]
+
+    def follow(folder: str, shown: str, request: gr.Request) -> tuple[Any, ...]:
+        place, words = desk.place(request), desk.words(request)
+        if not folder and shown and not place.history.has_clip(shown):
+            return render.empty_card(words), None, "", "", ""
+        if folder in ("", shown):
+            return tuple(gr.skip() for _ in outputs)
+        try:
+            return *show_clip(folder, desk, place, words), folder
+        except EmotionError:  # deleted since: what is shown stays
+            return tuple(gr.skip() for _ in outputs)
+
+    desk.open_clip.change(follow, [desk.open_clip, parts.shown], outputs, **QUIET)
+
+
+async def _values(view: View, desk: PageContext, reader: PageVisitor, lent: Path | None) -> tuple[Any, ...]:
+    """The values of all outcome components, and of the open clip, for one step; `lent` is sound that is not kept."""
+    buttons = gr.update(interactive=not view.running), gr.update(interactive=view.running)
+    if view.files is None:
+        log = gr.skip() if view.running else ""
+        return view.progress, view.result, None, "", log, *buttons, "", gr.skip()
+    clip = await asyncio.to_thread(clip_view.shown, view.files, desk, reader.place, reader.words, lent)
+    log = clip_view.log_of(view.files, reader.words)
+    key = clip_view.clip_key(view.files, reader.place)
+    return view.progress, *clip, log, *buttons, key, key

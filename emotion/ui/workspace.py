@@ -1,0 +1,61 @@
+"""Whose runs a reader sees: each client that is asked for a key or a password has a place of its own."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emotion.access import client_of
+from emotion.outputs.history import History
+from emotion.outputs.similar import EmbeddingIndex
+from emotion.ui.words import Words
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What one client sees, and nobody else.
+
+    `owner` is empty where nobody is asked who they are: then all share one place.
+    """
+
+    owner: str
+    outputs: Path
+    history: History
+    gallery: EmbeddingIndex
+
+
+@dataclass(frozen=True)
+class PageVisitor:
+    """Who looks at one page: its session, the name by which recordings in work are counted, the request that asks, and
+    the texts.
+    """
+
+    session: str
+    name: str
+    request_id: str
+    place: Workspace
+    words: Words
+
+
+class Workspaces:
+    """The places of all clients, each made when it is first asked for; for any thread."""
+
+    def __init__(self, outputs: Path) -> None:
+        self._outputs = outputs
+        self._lock = threading.Lock()
+        self._known: dict[str, Workspace] = {}
+
+    def of(self, owner: str) -> Workspace:
+        """The place of an owner."""
+        with self._lock:
+            place = self._known.get(owner)
+            if place is None:
+                outputs = self._outputs / owner
+                place = self._known[owner] = Workspace(owner, outputs, History(outputs), EmbeddingIndex())
+            return place
+
+
+def owner_of(scope: Mapping[str, Any]) -> str:
+    """Who asks, as the folder of the client below that of outputs; empty where all share it."""
+    return client_of(scope).owner
