@@ -67,10 +67,10 @@ def _clip(duration_s: float, folder: Path | None) -> Clip:
 
 
 def _analyze(clip: Clip, model: SpeechModel, plan: Plan) -> Analysis:
-    from emotion.analysis import Options
+    from emotion.analysis import AnalysisRequest
 
     with Engine(model, EnginePlan(analysis=plan)) as engine:
-        return engine.submit(clip, Options("frame")).result()
+        return engine.submit(clip, AnalysisRequest("frame")).result()
 
 
 def _differences(whole: Analysis, cut: Analysis, plan: Plan) -> tuple[float, float, float, float]:

@@ -4,7 +4,6 @@ import socket
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,12 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from emotion.access import Client
-from emotion.access.limits import Turns
 from emotion.access.middleware import ErrorMiddleware, RequestId
-from emotion.analysis import Analysis, Granularity, Options
 from emotion.api import add_api
-from emotion.audio import Clip, Source, wav_bytes
+from emotion.audio import wav_bytes
 from emotion.cache import PredictionCache
-from emotion.engine import Engine, Progress
-from emotion.engine.recognizer import ModelState, engine_plan
+from emotion.engine import Engine
+from emotion.engine.recognizer import ModelState, Recognizer, engine_plan
 from emotion.monitor import StudioWatch
 from emotion.settings import Settings
 from tests.fakes import FakeModel, HeldModel, loud_clip
@@ -33,42 +30,32 @@ _REAL_TEMPORARY = tempfile.gettempdir()  # before a test moves it
 LATER = {"Prefer": "respond-async", **WAV}
 
 
-class ApiRecognizer:
-    """What the API needs of a recogniser; its engine is real."""
-
-    ahead = 8
+class ApiRecognizer(Recognizer):
+    """A recognizer over a fake model, with a folder of outputs of its own."""
 
     def __init__(
         self, model: FakeModel | None = None, settings: Settings | None = None, cache: PredictionCache | None = None
     ) -> None:
         self._outputs = tempfile.TemporaryDirectory(dir=_REAL_TEMPORARY)
-        self.settings, self.model = settings or Settings(), model or FakeModel()
-        if "outputs" not in self.settings.model_fields_set:
-            self.settings = self.settings.model_copy(update={"outputs": Path(self._outputs.name)})
-        self.engine = Engine(self.model, engine_plan(self.settings), cache)
-        self.state = ModelState(self.model.card, "auto", "ready")
+        settings, self.model = settings or Settings(), model or FakeModel()
+        if "outputs" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"outputs": Path(self._outputs.name)})
+        super().__init__(settings=settings, engine=Engine(self.model, engine_plan(settings), cache))
 
-    def close(self) -> None:
+    @property
+    def state(self) -> ModelState:
+        return self._state
+
+    @state.setter
+    def state(self, state: ModelState) -> None:
+        self._state = state
+
+    def close(self, finish: bool = False) -> None:
         """To be called when nobody waits for an answer any more."""
         if isinstance(self.model, HeldModel):
             self.model.let_go()
-        self.engine.close(finish=False)
+        super().close(finish)
         self._outputs.cleanup()
-
-    def submit(
-        self,
-        source: Source | Clip,
-        granularity: Granularity = "utterance",
-        embedding: bool = False,
-        name: str | None = None,
-        *,
-        cache: bool = True,
-        owner: str = "",
-    ) -> Future[Analysis]:
-        return self.engine.submit(source, Options(granularity, embedding, cache, owner), name)
-
-    def progress(self, future: Future[Analysis]) -> Progress:
-        return self.engine.progress(future)
 
 
 class ByHeader:
@@ -94,7 +81,7 @@ def api_app(recognizer: ApiRecognizer, **limits: Any) -> FastAPI:
 
     doors = [Middleware(RequestId), Middleware(ErrorMiddleware), Middleware(ByHeader)]
     app = FastAPI(lifespan=lifespan, middleware=doors, docs_url=None, redoc_url=None, openapi_url=None)
-    watch, turns = StudioWatch(recognizer.engine), Turns(recognizer.settings.jobs_per_client)
+    watch, turns = StudioWatch(recognizer.engine), recognizer.admission.limit
     add_api(app, recognizer, watch, turns, **limits)  # type: ignore[arg-type]
     return app
 

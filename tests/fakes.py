@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion.analysis import Analysis, Granularity, Options
+from emotion.analysis import Analysis, AnalysisRequest, Granularity
 from emotion.analysis import analyze as analyze_prediction
 from emotion.analysis.windows import Plan, Stitcher, cut_windows
 from emotion.audio import SAMPLE_RATE_HZ, Clip
@@ -157,8 +157,8 @@ def analyze(
     clip: Clip, granularity: Granularity = "utterance", embedding: bool = False, plan: Plan | None = None
 ) -> Analysis:
     """What the engine makes of a clip with the fake model, at noon."""
-    model, plan, options = FakeModel(), plan or Plan(), Options(granularity, embedding)
-    stitcher = Stitcher(clip, model.card, options.keeps_frames)
+    model, plan, request = FakeModel(), plan or Plan(), AnalysisRequest(granularity, embedding)
+    stitcher = Stitcher(clip, model.card, request.keeps_frames)
     for window in cut_windows(clip, plan):
         stitcher.add(window, model.predict([window.samples])[0])
-    return analyze_prediction(clip, model.card, options, plan, stitcher.finish(), NOON)
+    return analyze_prediction(clip, model.card, request, plan, stitcher.finish(), NOON)

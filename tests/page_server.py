@@ -14,15 +14,14 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from emotion.access import Turns
 from emotion.access.gate import AccessGate
 from emotion.access.keys import Keyring
 from emotion.access.login import SignIn
 from emotion.access.sessions import Sessions
-from emotion.analysis import Analysis, Granularity, Options
-from emotion.audio import Source
-from emotion.engine import Engine, EnginePlan, Progress
-from emotion.engine.recognizer import ModelState
+from emotion.analysis import Analysis, AnalysisRequest
+from emotion.audio import Clip, Source
+from emotion.engine import Engine, EnginePlan
+from emotion.engine.recognizer import ModelState, Recognizer
 from emotion.model import FloatArray, Prediction
 from emotion.monitor import StudioWatch
 from emotion.settings import Settings
@@ -76,41 +75,38 @@ class HeldModel(FakeModel):
                 return
 
 
-class FakeRecognizer:
-    """What the page needs of a recogniser."""
-
-    ahead = 8
+class FakeRecognizer(Recognizer):
+    """A recognizer over a fake model that can be held still; `latest` is the future that was submitted last."""
 
     def __init__(self, settings: Settings, plan: EnginePlan | None = None) -> None:
-        self.settings = settings
         self.model = HeldModel()
-        self.engine = Engine(self.model, plan)
-        self.state = ModelState(self.model.card, "auto", "ready")
+        super().__init__(settings=settings, engine=Engine(self.model, plan))
         self.sample: Path | None = None
         self.latest: Future[Analysis] = Future()
+        submit = self.engine.submit
 
-    def submit(
-        self,
-        source: Source,
-        granularity: Granularity = "utterance",
-        embedding: bool = False,
-        name: str | None = None,
-        *,
-        cache: bool = True,
-        owner: str = "",
-    ) -> Future[Analysis]:
-        self.latest = self.engine.submit(source, Options(granularity, embedding, cache, owner), name)
-        return self.latest
+        def watched(
+            source: Source | Clip, request: AnalysisRequest | None = None, name: str | None = None
+        ) -> Future[Analysis]:
+            self.latest = submit(source, request, name)
+            return self.latest
 
-    def progress(self, future: Future[Analysis]) -> Progress:
-        return self.engine.progress(future)
+        self.engine.submit = watched  # type: ignore[method-assign]
 
     def example(self) -> Path | None:
         return self.sample
 
-    def close(self) -> None:
+    @property
+    def state(self) -> ModelState:
+        return self._state
+
+    @state.setter
+    def state(self, state: ModelState) -> None:
+        self._state = state
+
+    def close(self, finish: bool = True) -> None:
         self.model.gate.set()
-        self.engine.close()
+        super().close(finish)
 
 
 async def _mounted(recognizer: FakeRecognizer) -> FastAPI:
@@ -147,7 +143,7 @@ def reader_of(recognizer: FakeRecognizer, session: str = "session", owner: str =
 
 def lay_out_desk(recognizer: FakeRecognizer) -> PageContext:
     """What a tab works with, without a page around it."""
-    turns, watch = Turns(recognizer.settings.jobs_per_client), StudioWatch(recognizer.engine)
+    turns, watch = recognizer.admission.limit, StudioWatch(recognizer.engine)
 
     async def laid_out() -> PageContext:
         # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.

@@ -158,7 +158,7 @@ def test_exports_can_be_fetched_by_name_and_are_those_of_a_run(ask, recognizer, 
     answer = ask.post("/v1/analyses?exports=srt,csv&exports=rttm&granularity=frame", content=TURNING, headers=WAV)
     files = answer.json()["files"]
     assert set(files) == {"result.json", "emotion.srt", "segments.csv", "frames.csv", "emotion.rttm"}
-    analysis = recognizer.submit(TURNING, "frame").result(10)
+    analysis = recognizer.submit(TURNING, granularity="frame").result(10)
     run = write_run(tmp_path / "outputs", analysis, ["srt", "csv"])
     assert ask.get(files["segments.csv"]).content == (run.folder / "segments.csv").read_bytes()
     fetched = ask.get(files["emotion.srt"])
@@ -180,7 +180,7 @@ def test_a_recording_without_files_still_has_its_result_json(ask):
 
 
 def test_beyond_ten_minutes_the_frames_are_a_file(ask, monkeypatch):
-    monkeypatch.setattr("emotion.analysis.MAX_FRAMES_IN_JSON", 100)
+    monkeypatch.setattr("emotion.analysis.analysis.MAX_FRAMES_IN_JSON", 100)
     monkeypatch.setattr("emotion.api.answers.MAX_FRAMES_IN_JSON", 100)
     record = ask.post("/v1/analyses?granularity=frame", content=TURNING, headers=WAV).json()
     assert "frames" not in record

@@ -7,9 +7,9 @@ from concurrent.futures import Future, wait
 
 import pytest
 
-from emotion.analysis import Analysis
+from emotion.analysis import Analysis, AnalysisRequest
 from emotion.audio import Clip, wav_bytes
-from emotion.engine.batch import CANCELLED, Batch, BatchView, BatchWish, Named, Outcome, Row, distribution, rows_of
+from emotion.engine.batch import CANCELLED, Batch, BatchView, Named, Outcome, Row, distribution, rows_of
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import ArchiveBroken, ClipLocked, ClipNotFound, DiskFull, EngineBusy, NotSound, Unexpected
 from emotion.labels import EMOTION_BY_KEY
@@ -131,14 +131,14 @@ def test_recordings_of_one_name_get_a_folder_each(recognizer):
 
 
 def test_everything_that_was_wished_for_is_written(recognizer):
-    wish = BatchWish("frame", embedding=True, exports=("srt",), keep_audio=False)
+    wish = AnalysisRequest("frame", embedding=True, exports=("srt",), keep_audio=False)
     (outcome,) = Batch(recognizer, [Named(loud(), "a.wav")], wish).run()
     assert {path.suffix for path in outcome.folder.iterdir()} == {".json", ".npy", ".srt"}
     assert outcome.analysis.timings_ms["write"] > 0
 
 
 def test_a_single_recording_may_have_a_run_of_its_own(recognizer, tmp_path):
-    batch = Batch(recognizer, [Named(loud(), "a.wav")], BatchWish(summary_of_one=False))
+    batch = Batch(recognizer, [Named(loud(), "a.wav")], summary_of_one=False)
     (outcome,) = batch.run()
     assert outcome.folder.parent == tmp_path / "outputs"
     assert outcome.row.folder == outcome.folder.name
@@ -146,7 +146,7 @@ def test_a_single_recording_may_have_a_run_of_its_own(recognizer, tmp_path):
 
 
 def test_nothing_is_written_unless_it_is_wished_for(recognizer, tmp_path):
-    outcomes = list(Batch(recognizer, many(2), BatchWish(writes=False)).run())
+    outcomes = list(Batch(recognizer, many(2), writes=False).run())
     assert [outcome.row.state for outcome in outcomes] == ["done", "done"]
     assert not (tmp_path / "outputs").exists()
 
@@ -242,6 +242,7 @@ def test_a_place_that_another_takes_first_is_waited_for(recognizer, monkeypatch)
 
     def submit_or_refuse(*words):
         if next(refused, False):
+            submit(loud_clip())  # another takes the place, and leaves it when it is done
             raise EngineBusy(8)
         return submit(*words)
 
@@ -270,7 +271,7 @@ def test_only_as_many_go_in_as_keep_the_engine_busy(tmp_path):
         for done in range(1, 4):
             model.let_go(1)
             wait_for(lambda done=done: batch.snapshot().done == done)
-            assert recognizer.engine.queue_length <= recognizer.ahead < 48
+            assert recognizer.engine.queue_length <= recognizer.engine.max_in_flight < 48
         batch.cancel()
         model.let_go()
         ended.result(PATIENCE_S)

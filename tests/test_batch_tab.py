@@ -12,10 +12,10 @@ import httpx
 import pytest
 from gradio.utils import get_upload_folder
 
-from emotion.access import Turns
+from emotion.analysis import AnalysisRequest
 from emotion.audio import write_wav
-from emotion.engine import EnginePlan, Progress
-from emotion.engine.batch import Batch, BatchView, BatchWish, Row
+from emotion.engine import ConcurrencyLimit, EnginePlan, Progress
+from emotion.engine.batch import Batch, BatchView, Row
 from emotion.errors import DiskFull, NotSound
 from emotion.labels import EMOTION_BY_KEY, EMOTIONS
 from emotion.settings import Settings
@@ -193,7 +193,7 @@ def test_of_a_thousand_rows_five_hundred_are_shown_at_a_time():
 
 
 async def begun(batches: Batches, recordings: list[str], session: str = "session") -> Followed:
-    return await batches.begin(who(batches, session), recordings, BatchWish())
+    return await batches.begin(who(batches, session), recordings, AnalysisRequest())
 
 
 def who(batches: Batches, session: str, owner: str = "") -> PageVisitor:
@@ -206,7 +206,7 @@ async def ended(batches: Batches, followed: Followed) -> BatchView:
 
 def test_a_batch_is_followed_to_its_end(recognizer, recordings):
     async def follow() -> tuple[list[BatchView], Followed]:
-        batches = Batches(recognizer, Turns(0), Uploads())
+        batches = Batches(recognizer, ConcurrencyLimit(0), Uploads())
         followed = await begun(batches, recordings)
         return [view async for view in batches.views(followed)], followed
 
@@ -219,7 +219,7 @@ def test_a_batch_is_followed_to_its_end(recognizer, recordings):
 
 def test_a_session_has_one_batch_at_a_time_and_others_have_theirs(recognizer, recordings):
     async def begin_four() -> list[Followed]:
-        batches = Batches(recognizer, Turns(0), Uploads())
+        batches = Batches(recognizer, ConcurrencyLimit(0), Uploads())
         recognizer.model.gate.clear()
         first, again = await begun(batches, recordings), await begun(batches, recordings[:1])
         other = await begun(batches, recordings[:1], "another")
@@ -235,7 +235,7 @@ def test_a_session_has_one_batch_at_a_time_and_others_have_theirs(recognizer, re
 
 def test_a_page_that_comes_anew_finds_its_batch_by_the_token_and_nobody_else_does(recognizer, recordings):
     async def leave_and_come_back() -> BatchView:
-        batches = Batches(recognizer, Turns(0), Uploads())
+        batches = Batches(recognizer, ConcurrencyLimit(0), Uploads())
         recognizer.model.gate.clear()
         followed = await begun(batches, recordings)
         async with aclosing(batches.views(followed)) as views:
@@ -255,7 +255,7 @@ def test_a_batch_that_nobody_follows_any_more_is_cancelled(recognizer, recording
     monkeypatch.setattr("emotion.ui.batches.PATIENCE_S", 0.0)
 
     async def leave() -> tuple[bool, bool]:
-        batches = Batches(recognizer, Turns(0), Uploads())
+        batches = Batches(recognizer, ConcurrencyLimit(0), Uploads())
         recognizer.model.gate.clear()
         followed = await begun(batches, recordings)
         async with aclosing(batches.views(followed)) as first, aclosing(batches.views(followed)) as second:
@@ -277,7 +277,7 @@ def test_the_uploads_stay_until_the_batch_is_over_though_the_page_is_gone(recogn
         uploads = Uploads()
         uploads.remember("", "session", path)
         recognizer.model.gate.clear()
-        batches = Batches(recognizer, Turns(0), uploads)
+        batches = Batches(recognizer, ConcurrencyLimit(0), uploads)
         followed = await begun(batches, [str(path)])
         uploads.forget("", "session")
         there = [path.exists()]
@@ -293,7 +293,7 @@ def test_only_so_many_rows_of_batches_that_are_over_are_remembered(recognizer, r
     monkeypatch.setattr("emotion.ui.batches._MOST_ROWS_HELD", 5)
 
     async def begin_three() -> list[bool]:
-        batches = Batches(recognizer, Turns(0), Uploads())
+        batches = Batches(recognizer, ConcurrencyLimit(0), Uploads())
         tokens = []
         for _ in range(3):
             followed = await begun(batches, recordings)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from emotion.analysis import Analysis, Options
+from emotion.analysis import Analysis, AnalysisRequest
 from emotion.analysis.windows import Plan
 from emotion.audio import Clip
 from emotion.engine import Engine, EnginePlan, measure_batch_frames
@@ -235,7 +235,7 @@ def test_without_a_measurement_nothing_is_batched() -> None:
 def test_windows_of_one_clip_go_together_and_come_back_in_order(batch_frames: int) -> None:
     model, clip = FakeModel(), changing_clip()
     with Engine(model, EnginePlan(analysis=WINDOWED, batch_frames=batch_frames)) as engine:
-        together = engine.submit(clip, Options("frame", True)).result(PATIENCE_S)
+        together = engine.submit(clip, AnalysisRequest("frame", True)).result(PATIENCE_S)
     alone = analyze(clip, "frame", True, WINDOWED)
 
     assert max(len(batch) for batch in model.batches) == {1: 1, 300: 2, 10_000: 6}[batch_frames]
@@ -246,7 +246,7 @@ def test_windows_of_one_clip_go_together_and_come_back_in_order(batch_frames: in
 def test_windows_of_several_clips_share_batches_and_each_gets_its_own() -> None:
     model, clips = HeldModel(), [changing_clip(9.0, seed) for seed in range(4)]
     with busy_engine(model, EnginePlan(analysis=WINDOWED, batch_frames=1000)) as engine:
-        futures = [engine.submit(clip, Options("frame")) for clip in clips]
+        futures = [engine.submit(clip, AnalysisRequest("frame")) for clip in clips]
         wait_until_ready(engine, futures)
         model.let_go()
         scores = [future.result(PATIENCE_S).frame_scores for future in futures]
@@ -444,7 +444,7 @@ def test_a_batch_that_a_card_refuses_while_another_runs_keeps_the_order_of_the_w
     model, clip = CardModel(refused=(1,)), changing_clip()
     model.may_collect.release(100)
     with Engine(model, EnginePlan(analysis=WINDOWED, batch_frames=300)) as engine:
-        analysis = engine.submit(clip, Options("frame")).result(PATIENCE_S)
+        analysis = engine.submit(clip, AnalysisRequest("frame")).result(PATIENCE_S)
     np.testing.assert_array_equal(analysis.frame_scores, analyze(clip, "frame", plan=WINDOWED).frame_scores)
 
 
@@ -479,7 +479,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 
 
 def job_of(clip: Clip, plan: Plan | None = None) -> Job:
-    job = Job(clip, Options(), None)
+    job = Job(clip, AnalysisRequest(), None)
     job.cut(clip, plan or Plan())
     return job
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from emotion.analysis import Options
+from emotion.analysis import AnalysisRequest
 from emotion.audio import Clip, write_wav
 from tests.browser import ARGUMENTS, CHROMIUM, browser_marks, serious_faults
 from tests.fakes import tone, wait_for
@@ -100,7 +100,7 @@ def test_stop_saves_a_run_with_the_scores_of_uploading_its_sound(live, served):
     expect(says(page)).to_have_text("Saved")
     expect(page.locator(".lv-card .confidence")).to_contain_text(run.name)
     record = json.loads((run / "result.json").read_text())
-    upload = recognizer.engine.submit(run / "processed_audio.wav", Options("frame")).result(30)
+    upload = recognizer.engine.submit(run / "processed_audio.wav", AnalysisRequest("frame")).result(30)
     assert record["scores"] == pytest.approx(dict(zip(upload.model.labels, upload.scores.tolist(), strict=True)))
     assert len(record["frames"]) == len(upload.frame_scores)
     expect(page.locator("#live-result .subject")).to_contain_text(re.compile(r"live_.*\.wav · 0:0\d\.\d · Frame"))

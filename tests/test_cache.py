@@ -10,7 +10,7 @@ import fakeredis
 import numpy as np
 import pytest
 
-from emotion.analysis import Options
+from emotion.analysis import AnalysisRequest
 from emotion.analysis.windows import ClipPrediction, Plan
 from emotion.audio import Clip, wav_bytes, write_wav
 from emotion.cache import PredictionCache, open_cache, prediction_key
@@ -113,13 +113,13 @@ def test_the_same_sound_in_another_container_and_under_another_name_hits(engine,
 
 def test_switching_granularity_costs_no_second_inference(engine, model):
     engine.submit(changing_clip()).result(PATIENCE_S)
-    by_frame = engine.submit(changing_clip(), Options("frame")).result(PATIENCE_S)
-    with_embedding = engine.submit(changing_clip(), Options("utterance", embedding=True)).result(PATIENCE_S)
+    by_frame = engine.submit(changing_clip(), AnalysisRequest("frame")).result(PATIENCE_S)
+    with_embedding = engine.submit(changing_clip(), AnalysisRequest("utterance", embedding=True)).result(PATIENCE_S)
     assert len(model.lengths) == 1
     assert by_frame.cached
     with Engine(FakeModel()) as fresh:
-        whole = fresh.submit(changing_clip(), Options("frame", embedding=True)).result(PATIENCE_S)
-        mean = fresh.submit(changing_clip(), Options("utterance", embedding=True)).result(PATIENCE_S)
+        whole = fresh.submit(changing_clip(), AnalysisRequest("frame", embedding=True)).result(PATIENCE_S)
+        mean = fresh.submit(changing_clip(), AnalysisRequest("utterance", embedding=True)).result(PATIENCE_S)
     np.testing.assert_array_equal(by_frame.frame_scores, whole.frame_scores)
     assert by_frame.segments == whole.segments
     np.testing.assert_array_equal(with_embedding.embedding, mean.embedding)
@@ -127,9 +127,9 @@ def test_switching_granularity_costs_no_second_inference(engine, model):
 
 def test_embeddings_of_all_frames_are_computed_when_first_asked_for_and_then_serve_every_wish(engine, model):
     engine.submit(changing_clip()).result(PATIENCE_S)
-    all_frames = engine.submit(changing_clip(), Options("frame", embedding=True)).result(PATIENCE_S)
+    all_frames = engine.submit(changing_clip(), AnalysisRequest("frame", embedding=True)).result(PATIENCE_S)
     assert not all_frames.cached
-    again = engine.submit(changing_clip(), Options("frame", embedding=True)).result(PATIENCE_S)
+    again = engine.submit(changing_clip(), AnalysisRequest("frame", embedding=True)).result(PATIENCE_S)
     assert again.cached
     np.testing.assert_array_equal(again.embedding, all_frames.embedding)
     assert engine.submit(changing_clip()).result(PATIENCE_S).cached
@@ -138,21 +138,23 @@ def test_embeddings_of_all_frames_are_computed_when_first_asked_for_and_then_ser
 
 def test_whoever_wants_no_cache_is_computed_and_leaves_nothing(engine, model):
     for _ in range(2):
-        assert not engine.submit(loud_clip(), Options(cache=False)).result(PATIENCE_S).cached
+        assert not engine.submit(loud_clip(), AnalysisRequest(cache=False)).result(PATIENCE_S).cached
     assert not engine.submit(loud_clip()).result(PATIENCE_S).cached
     assert len(model.lengths) == 3
 
 
 def test_what_is_kept_of_one_owner_answers_no_other(engine, model):
-    mine = [engine.submit(turning_clip(), Options(owner="clients/maria")).result(PATIENCE_S) for _ in range(2)]
-    theirs = engine.submit(turning_clip(), Options(owner="clients/jonas")).result(PATIENCE_S)
+    mine = [engine.submit(turning_clip(), AnalysisRequest(owner="clients/maria")).result(PATIENCE_S) for _ in range(2)]
+    theirs = engine.submit(turning_clip(), AnalysisRequest(owner="clients/jonas")).result(PATIENCE_S)
     assert [analysis.cached for analysis in (*mine, theirs)] == [False, True, False]
     assert len(model.lengths) == 2
 
 
 def test_an_owner_does_not_wait_for_the_equal_recording_of_another(held):
     engine, model = held
-    futures = [engine.submit(turning_clip(), Options(owner=owner)) for owner in ("clients/maria", "clients/jonas")]
+    futures = [
+        engine.submit(turning_clip(), AnalysisRequest(owner=owner)) for owner in ("clients/maria", "clients/jonas")
+    ]
     model.let_go()
     assert not any(future.result(PATIENCE_S).cached for future in futures)
     assert len(model.lengths) == 2
@@ -168,7 +170,7 @@ def test_another_model_computes_anew(engine):
 
 def test_silence_and_length_belong_to_the_recording_and_not_to_the_prediction(engine):
     silence = Clip("a.wav", np.zeros(16_000, np.float32))
-    first, again = (engine.submit(silence, Options("frame")).result(PATIENCE_S) for _ in range(2))
+    first, again = (engine.submit(silence, AnalysisRequest("frame")).result(PATIENCE_S) for _ in range(2))
     assert again.cached
     assert first.silent
     assert again.silent
@@ -194,7 +196,7 @@ def test_who_wants_all_frames_does_not_follow_one_who_does_not(held):
     assert model.began.acquire(timeout=PATIENCE_S)
     plain = engine.submit(turning_clip())
     wait_for(lambda: engine.progress(plain).stage == "ready")
-    all_frames = engine.submit(turning_clip(), Options("frame", embedding=True))
+    all_frames = engine.submit(turning_clip(), AnalysisRequest("frame", embedding=True))
     wait_for(lambda: engine.progress(all_frames).stage == "ready")
     model.let_go()
     assert all_frames.result(PATIENCE_S).embedding.shape == (199, 8)
@@ -206,7 +208,7 @@ def test_when_the_one_in_work_is_given_up_the_next_is_computed(held):
     engine, model = held
     leader = engine.submit(turning_clip("leader.wav"))
     assert model.began.acquire(timeout=PATIENCE_S)
-    followers = [engine.submit(turning_clip(f"{n}.wav"), Options("frame")) for n in range(2)]
+    followers = [engine.submit(turning_clip(f"{n}.wav"), AnalysisRequest("frame")) for n in range(2)]
     wait_for(lambda: all(engine.progress(future).stage == "ready" for future in followers))
     assert leader.cancel()
     model.let_go()
@@ -261,16 +263,16 @@ def test_a_cache_that_breaks_fails_the_recording_and_leaves_nobody_waiting(engin
 def test_a_long_recording_hits_too_with_all_its_windows():
     plan, model = EnginePlan(analysis=Plan(exact_limit_s=1.0, window_s=3.0, context_s=0.5)), FakeModel()
     with Engine(model, plan, PredictionCache(1e6)) as engine:
-        first = engine.submit(changing_clip(), Options("frame")).result(PATIENCE_S)
+        first = engine.submit(changing_clip(), AnalysisRequest("frame")).result(PATIENCE_S)
         batches = len(model.lengths)
-        again = engine.submit(changing_clip(), Options("frame")).result(PATIENCE_S)
+        again = engine.submit(changing_clip(), AnalysisRequest("frame")).result(PATIENCE_S)
     assert len(model.lengths) == batches > 1
     assert (first.overall_from, again.overall_from) == ("windows", "windows")
     np.testing.assert_array_equal(first.frame_scores, again.frame_scores)
 
 
 def test_nobody_can_write_into_what_is_shared(engine):
-    analysis = engine.submit(turning_clip(), Options("frame", embedding=True)).result(PATIENCE_S)
+    analysis = engine.submit(turning_clip(), AnalysisRequest("frame", embedding=True)).result(PATIENCE_S)
     with pytest.raises(ValueError, match="read-only"):
         analysis.embedding[0] = 1
 

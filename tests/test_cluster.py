@@ -15,7 +15,7 @@ import pytest
 
 from emotion import errors
 from emotion.access import problems
-from emotion.analysis import Options
+from emotion.analysis import AnalysisRequest
 from emotion.audio import wav_bytes
 from emotion.cluster import ClusterEngine, ClusterPlan
 from emotion.cluster.link import ReplicaLost, ReplicasFull
@@ -122,7 +122,9 @@ def test_a_recording_is_recognised_by_a_replica(open_cluster):
     assert set(analysis.timings_ms) == {"decode", "queue", "inference"}
 
 
-@pytest.mark.parametrize("options", [Options(), Options("frame", True), Options("utterance", True)])
+@pytest.mark.parametrize(
+    "options", [AnalysisRequest(), AnalysisRequest("frame", True), AnalysisRequest("utterance", True)]
+)
 def test_a_cluster_says_what_one_process_says(open_cluster, options):
     content = wav_bytes(changing_clip())
     engine = open_cluster(LocalLink(FakeModel()))
@@ -333,7 +335,7 @@ def test_what_replicas_say_of_themselves_is_one_engine(open_cluster):
     assert [event.outcome for event in heard if hasattr(event, "outcome")] == ["done"] * 4
     assert [event.windows for event in heard if hasattr(event, "windows")] == [1] * 4
     assert (engine.card.name, engine.decode_threads, engine.batch_frames) == ("fake", 4, 1)
-    assert engine.ahead == 16
+    assert engine.max_in_flight == 16
     assert engine.clips_done == len(engine.recent) == 4
     wait_for(lambda: engine.stage_times.inference_s > 0)
     engine.free_memory()

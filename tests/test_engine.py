@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from emotion.analysis import Options
+from emotion.analysis import AnalysisRequest
 from emotion.analysis.windows import Plan
 from emotion.audio import Clip, DecodeLimits, write_wav
 from emotion.engine import ClipTimes, Engine, EnginePlan, StageTimes
@@ -41,9 +41,9 @@ def test_the_same_sound_by_path_by_bytes_and_as_clip_gives_the_same_analysis(tmp
     path = tmp_path / "call.wav"
     write_wav(turning_clip(), path)
     with Engine(FakeModel()) as engine:
-        by_path = engine.submit(path, Options("frame", True)).result(PATIENCE_S)
-        by_bytes = engine.submit(path.read_bytes(), Options("frame", True), "call.wav").result(PATIENCE_S)
-        as_clip = engine.submit(by_path.clip, Options("frame", True)).result(PATIENCE_S)
+        by_path = engine.submit(path, AnalysisRequest("frame", True)).result(PATIENCE_S)
+        by_bytes = engine.submit(path.read_bytes(), AnalysisRequest("frame", True), "call.wav").result(PATIENCE_S)
+        as_clip = engine.submit(by_path.clip, AnalysisRequest("frame", True)).result(PATIENCE_S)
     for other in (by_bytes, as_clip):
         np.testing.assert_array_equal(by_path.frame_scores, other.frame_scores)
         np.testing.assert_array_equal(by_path.embedding, other.embedding)
@@ -200,7 +200,7 @@ def test_new_work_gets_the_new_model_and_begun_work_keeps_its_own(held):
 
 def test_the_engine_says_exactly_what_a_plain_loop_over_the_windows_says():
     with Engine(FakeModel(), WINDOWED) as engine:
-        analysis = engine.submit(turning_clip(), Options("frame", True)).result(PATIENCE_S)
+        analysis = engine.submit(turning_clip(), AnalysisRequest("frame", True)).result(PATIENCE_S)
     alone = analyze(turning_clip(), "frame", True, WINDOWED.analysis)
     np.testing.assert_array_equal(analysis.frame_scores, alone.frame_scores)
     np.testing.assert_array_equal(analysis.embedding, alone.embedding)
@@ -329,7 +329,7 @@ def test_a_clip_for_which_there_is_no_room_fails_alone(monkeypatch):
 
     monkeypatch.setattr("emotion.analysis.windows._room_for", no_room)
     with Engine(FakeModel()) as engine:
-        failing = engine.submit(loud_clip(), Options("frame", embedding=True))
+        failing = engine.submit(loud_clip(), AnalysisRequest("frame", embedding=True))
         assert isinstance(failing.exception(PATIENCE_S), OSError)
         assert engine.submit(loud_clip()).result(PATIENCE_S).emotion.key == "angry"
 

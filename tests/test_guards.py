@@ -13,10 +13,11 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from emotion import errors
-from emotion.access import Turns, problem_of
+from emotion.access import problem_of
 from emotion.access.limits import RateLimiter
 from emotion.access.middleware import BodyLimit, ErrorMiddleware, KnownHosts, RateLimit, RequestId, host_name
 from emotion.access.origins import known_hosts, known_origins
+from emotion.engine import ConcurrencyLimit
 from emotion.errors import EngineBusy, EngineClosed, SettingsInvalid, TooManyRequests
 from emotion.logs import request_context
 from emotion.server.drain import DrainMiddleware, DrainState
@@ -80,9 +81,9 @@ def test_no_limit_is_no_limit():
 
 
 def test_a_client_has_so_many_turns_and_gets_them_back():
-    turns = Turns(2)
+    turns = ConcurrencyLimit(2)
     turns.acquire("anna")
-    with turns.turn("anna"):
+    with turns.slot("anna"):
         with pytest.raises(TooManyRequests):
             turns.acquire("anna")
         turns.acquire("ben", 2)
@@ -91,7 +92,7 @@ def test_a_client_has_so_many_turns_and_gets_them_back():
 
 
 def test_turns_that_do_not_all_fit_are_not_taken():
-    turns = Turns(3)
+    turns = ConcurrencyLimit(3)
     turns.acquire("anna", 2)
     with pytest.raises(TooManyRequests):
         turns.acquire("anna", 2)
@@ -99,7 +100,7 @@ def test_turns_that_do_not_all_fit_are_not_taken():
 
 
 def test_without_a_limit_turns_never_end_and_leave_nothing_behind():
-    turns = Turns(0)
+    turns = ConcurrencyLimit(0)
     turns.acquire("anna", 100)
     turns.release("anna", 100)
     assert turns.taken("anna") == 0

@@ -10,9 +10,9 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from emotion.access import Turns
 from emotion.analysis import Analysis
 from emotion.audio import Clip
+from emotion.engine import ConcurrencyLimit
 from emotion.errors import FolderNotWritable
 from emotion.outputs import BatchRun, History, write_run
 from emotion.outputs import history as history_room
@@ -80,7 +80,7 @@ def scored(**scores: float) -> Analysis:
 def answers(tmp_path: Path) -> Answers:
     recognizer: Any = SimpleNamespace(settings=Settings(outputs=tmp_path))
     nothing: Any = None
-    turns, places = Turns(0), Workspaces(tmp_path)
+    turns, places = ConcurrencyLimit(0), Workspaces(tmp_path)
     runs = Runs(recognizer, turns)
     return Answers(PageContext(recognizer, nothing, turns, runs, places, FileLinks(), Details(0.5), nothing, nothing))
 

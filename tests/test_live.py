@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soxr
 
-from emotion.analysis import Options
+from emotion.analysis import AnalysisRequest
 from emotion.audio import SAMPLE_RATE_HZ, Clip, StreamRecorder, decode, wav_bytes
 from emotion.engine import EnginePlan
 from emotion.errors import ClipTooShort, EngineBusy, RateOutOfRange
@@ -208,7 +208,7 @@ def test_stop_makes_a_run_that_equals_uploading_the_recording(listen, recognizer
     listener = listen(LiveOptions("frame", embedding=True, exports=("srt",)), rate_hz=48_000)
     listener.hear(soxr.resample(turning_clip().samples, SAMPLE_RATE_HZ, 48_000), 48_000)
     files = listener.session.stop().result(PATIENCE_S)
-    upload = recognizer.engine.submit(files.audio, Options("frame", embedding=True)).result(PATIENCE_S)
+    upload = recognizer.engine.submit(files.audio, AnalysisRequest("frame", embedding=True)).result(PATIENCE_S)
     live = files.analysis
     np.testing.assert_array_equal(live.clip.samples, upload.clip.samples)
     np.testing.assert_array_equal(live.scores, upload.scores)
@@ -240,7 +240,7 @@ def test_the_wish_may_change_until_the_end_and_the_sound_need_not_be_kept(listen
     listener.session.wish = LiveOptions("frame", keep_audio=False)
     files = listener.session.stop().result(PATIENCE_S)
     assert files.audio is None
-    assert files.analysis.options.granularity == "frame"
+    assert files.analysis.request.granularity == "frame"
 
 
 def test_stopping_twice_is_stopping_once_and_nothing_is_heard_afterwards(listener):

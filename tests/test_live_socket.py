@@ -9,12 +9,11 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from emotion.access import Turns
 from emotion.access.gate import AccessGate
 from emotion.access.keys import Keyring, hash_key
 from emotion.access.sessions import Sessions
-from emotion.analysis import Options
-from emotion.engine import EnginePlan
+from emotion.analysis import AnalysisRequest
+from emotion.engine import ConcurrencyLimit, EnginePlan
 from emotion.labels import EMOTIONS
 from emotion.live import LiveOptions
 from emotion.live import socket as wire
@@ -43,7 +42,7 @@ def recognizer(tmp_path):
 @pytest.fixture
 def client(recognizer):
     app = FastAPI()
-    add_live_route(app, recognizer, Turns(0), most_sessions=2)
+    add_live_route(app, recognizer, ConcurrencyLimit(0), most_sessions=2)
     with TestClient(app) as client:
         yield client
 
@@ -117,7 +116,7 @@ def test_the_wish_of_the_first_message_holds_and_the_last_may_change_it(client, 
     names = {path.name for path in folder.iterdir()}
     assert names >= {"result.json", "processed_audio.wav", "embedding.npy", "emotion.srt"}
     record = json.loads((folder / "result.json").read_text())
-    upload = recognizer.engine.submit(folder / "processed_audio.wav", Options("frame")).result(30)
+    upload = recognizer.engine.submit(folder / "processed_audio.wav", AnalysisRequest("frame")).result(30)
     assert record["scores"] == pytest.approx(dict(zip(upload.model.labels, upload.scores.tolist(), strict=True)))
     assert len(record["frames"]) == len(upload.frame_scores)
 
@@ -253,7 +252,7 @@ def test_only_so_many_microphones_are_listened_to_at_once(client):
 def known(recognizer):
     """Microphones of clients with keys, who may have one recording in work each."""
     app, keyring = FastAPI(), Keyring(",".join(f"{name}:{hash_key(name)}" for name in ("ann", "bo")))
-    add_live_route(app, recognizer, Turns(1))
+    add_live_route(app, recognizer, ConcurrencyLimit(1))
     app.add_middleware(AccessGate, keyring, Sessions())
     with TestClient(app) as client:
         yield client
@@ -283,7 +282,7 @@ def test_a_microphone_is_a_recording_in_work_of_its_client(known):
 def test_the_longest_recording_ends_by_itself_and_is_kept(tmp_path):
     recognizer = FakeRecognizer(Settings(outputs=tmp_path, max_clip_s=1.0))
     app = FastAPI()
-    add_live_route(app, recognizer, Turns(0))
+    add_live_route(app, recognizer, ConcurrencyLimit(0))
     with TestClient(app) as client, talking(client) as socket:
         send(socket, tone(1.0))
         said = last_word(socket)

@@ -16,7 +16,7 @@ import pytest
 from emotion.audio import wav_bytes
 from emotion.errors import ClipEmpty
 from emotion.logs import say, set_up_logs
-from emotion.logs.request_context import request
+from emotion.logs.request_context import request_scope
 from tests.fakes import loud_clip
 
 NAME = "Frau Meier, Kündigung.wav"
@@ -54,7 +54,7 @@ def lines(stream):
 
 def test_a_line_says_when_who_what_and_for_which_request(logs_of):
     stream = logs_of(log_format="json")
-    with request("3f2a"):
+    with request_scope("3f2a"):
         logging.getLogger("emotion.engine").info("decoded", extra={"stage": "decoded", "elapsed_ms": 8.1})
     (line,) = lines(stream)
     assert line.pop("time").endswith("+00:00")
@@ -70,7 +70,7 @@ def test_a_line_says_when_who_what_and_for_which_request(logs_of):
 
 def test_the_same_line_for_people(logs_of):
     stream = logs_of()
-    with request("3f2a"):
+    with request_scope("3f2a"):
         logging.getLogger("emotion.engine").info("decoded", extra={"stage": "decoded", "elapsed_ms": 8.1})
     assert stream.getvalue().endswith("info    emotion.engine [3f2a] decoded stage=decoded elapsed_ms=8.1\n")
 
@@ -79,7 +79,7 @@ def test_a_thread_writes_the_id_that_it_was_handed(logs_of):
     stream = logs_of(log_format="json")
 
     def work(identity):
-        with request(identity):
+        with request_scope(identity):
             logging.getLogger("emotion.engine").info("recognised")
 
     threads = [threading.Thread(target=work, args=(f"id{number}",)) for number in range(8)]

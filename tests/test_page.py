@@ -286,10 +286,10 @@ def test_stretches_without_sound_are_marked_on_the_timeline():
 
 def test_no_lane_has_more_than_two_thousand_points_whatever_the_length():
     scores = np.random.default_rng(0).random((180_000, 9), np.float32)
-    means, frames_per_point = timeline_data.thin(scores, lanes.MAX_POINTS)
+    means, frames_per_point = timeline_data.thin(scores, timeline_data.MAX_POINTS)
     assert len(means) == 2_000
     assert means[7] == pytest.approx(scores[7 * frames_per_point : 8 * frames_per_point].mean(axis=0))
-    low, high = timeline_data.envelope(tone(60.0), lanes.MAX_POINTS, 1.0)
+    low, high = timeline_data.envelope(tone(60.0), timeline_data.MAX_POINTS, 1.0)
     assert len(low) == len(high) == 2_000
 
 

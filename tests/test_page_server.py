@@ -9,10 +9,9 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from emotion.access import Turns
 from emotion.analysis.windows import Plan
 from emotion.audio import DecodeLimits, write_wav
-from emotion.engine import EnginePlan
+from emotion.engine import ConcurrencyLimit, EnginePlan
 from emotion.labels import EMOTIONS
 from emotion.settings import Settings
 from emotion.ui.runs import Runs, View, Wish
@@ -45,7 +44,7 @@ async def collect(runs: Runs, wish: Wish) -> list[View]:
 
 
 def test_a_recording_goes_from_waiting_to_its_result(recognizer, recording):
-    views = asyncio.run(collect(Runs(recognizer, Turns(0)), Wish(str(recording), "frame", True, ("srt",))))
+    views = asyncio.run(collect(Runs(recognizer, ConcurrencyLimit(0)), Wish(str(recording), "frame", True, ("srt",))))
     last = views[-1]
     assert all(view.running for view in views[:-1])
     assert not last.running
@@ -55,21 +54,21 @@ def test_a_recording_goes_from_waiting_to_its_result(recognizer, recording):
 
 
 def test_no_recording_is_a_hint_and_no_error(recognizer):
-    (view,) = asyncio.run(collect(Runs(recognizer, Turns(0)), Wish(None)))
+    (view,) = asyncio.run(collect(Runs(recognizer, ConcurrencyLimit(0)), Wish(None)))
     assert "No recording yet" in text_of(view.result)
 
 
 def test_a_bad_recording_is_a_sentence(recognizer, tmp_path):
     broken = tmp_path / "broken.mp3"
     broken.write_bytes(b"no sound at all" * 100)
-    last = asyncio.run(collect(Runs(recognizer, Turns(0)), Wish(str(broken))))[-1]
+    last = asyncio.run(collect(Runs(recognizer, ConcurrencyLimit(0)), Wish(str(broken))))[-1]
     assert "holds no sound that can be read" in text_of(last.result)
     assert str(tmp_path) not in last.result
 
 
 def test_an_unexpected_fault_is_logged_and_not_shown(recognizer, recording, caplog):
     recognizer.model.fault = ValueError("inside /secret/path")
-    last = asyncio.run(collect(Runs(recognizer, Turns(0)), Wish(str(recording))))[-1]
+    last = asyncio.run(collect(Runs(recognizer, ConcurrencyLimit(0)), Wish(str(recording))))[-1]
     assert "Something went wrong" in text_of(last.result)
     assert "secret" not in last.result
     assert "inside /secret/path" in caplog.text
@@ -79,7 +78,7 @@ def test_a_full_queue_is_said_at_once(tmp_path, recording):
     recognizer = FakeRecognizer(Settings(outputs=tmp_path), EnginePlan(queue_size=1))
     recognizer.model.gate.clear()
     waiting = recognizer.submit(recording)
-    (view,) = asyncio.run(collect(Runs(recognizer, Turns(0)), Wish(str(recording))))
+    (view,) = asyncio.run(collect(Runs(recognizer, ConcurrencyLimit(0)), Wish(str(recording))))
     assert "1 recordings are waiting already" in text_of(view.result)
     waiting.cancel()
     recognizer.close()
@@ -87,7 +86,7 @@ def test_a_full_queue_is_said_at_once(tmp_path, recording):
 
 def test_cancelling_a_session_ends_its_recording_and_no_other(recognizer, recording):
     async def cancel_one() -> tuple[list[View], list[View]]:
-        runs = Runs(recognizer, Turns(0))
+        runs = Runs(recognizer, ConcurrencyLimit(0))
         recognizer.model.gate.clear()
         mine = asyncio.ensure_future(collect(runs, Wish(str(recording))))
         others = asyncio.ensure_future(anext_result(runs, Wish(str(recording))))
@@ -110,7 +109,9 @@ def test_cancelling_a_session_ends_its_recording_and_no_other(recognizer, record
 def test_closing_the_iterator_cancels_the_work(recognizer, recording):
     async def close_early() -> None:
         recognizer.model.gate.clear()
-        async with aclosing(Runs(recognizer, Turns(0)).views(Wish(str(recording)), reader_of(recognizer))) as views:
+        async with aclosing(
+            Runs(recognizer, ConcurrencyLimit(0)).views(Wish(str(recording)), reader_of(recognizer))
+        ) as views:
             await anext(views)
 
     asyncio.run(close_early())
@@ -126,7 +127,7 @@ def test_a_long_recording_counts_its_windows(tmp_path):
 
     async def first_window() -> str:
         async with aclosing(
-            Runs(recognizer, Turns(0)).views(Wish(str(tmp_path / "long.wav")), reader_of(recognizer))
+            Runs(recognizer, ConcurrencyLimit(0)).views(Wish(str(tmp_path / "long.wav")), reader_of(recognizer))
         ) as views:
             return await anext(text_of(v.progress) async for v in views if "window" in v.progress)
 
@@ -262,6 +263,6 @@ def test_the_page_asks_no_other_host_for_anything(served):
 
 def test_the_folder_of_outputs_stays_closed_to_browsers(served, recording):
     recognizer, url, _ = served
-    asyncio.run(collect(Runs(recognizer, Turns(0)), Wish(str(recording))))
+    asyncio.run(collect(Runs(recognizer, ConcurrencyLimit(0)), Wish(str(recording))))
     result = next(recognizer.settings.outputs.glob("*/result.json"))
     assert httpx.get(f"{url}gradio_api/file={result}", trust_env=False).status_code == 403

@@ -78,7 +78,7 @@ def test_the_reference_runtime_does_not_run_the_built_in_model():
 
 
 def test_an_unknown_setting_is_refused():
-    with pytest.raises(SettingsInvalid, match="colour"):
+    with pytest.raises(SettingsInvalid, match="color"):
         Recognizer(color="blue")
 
 

@@ -13,12 +13,12 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from emotion.access import Client, Turns
+from emotion.access import Client
 from emotion.access.gate import AccessGate
 from emotion.access.keys import Keyring, hash_key, new_key
 from emotion.access.login import SignIn
 from emotion.access.sessions import COOKIE, Sessions
-from emotion.engine import EnginePlan
+from emotion.engine import ConcurrencyLimit, EnginePlan
 from emotion.settings import Settings
 from emotion.ui.live_socket import add_live_route
 from tests.api_server import ApiRecognizer, api_app, served
@@ -66,7 +66,7 @@ def recognizer(tmp_path):
 def page(recognizer):
     """The page's microphone behind the gate, and a browser."""
     app = FastAPI()
-    add_live_route(app, recognizer, Turns(0))
+    add_live_route(app, recognizer, ConcurrencyLimit(0))
     page = guarded(app)
     with TestClient(page.app, base_url="http://studio", follow_redirects=False) as page.browser:
         yield page

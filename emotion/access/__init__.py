@@ -6,7 +6,6 @@ passes, `problems` the answers that refuse, and `clients` who asks.
 """
 
 from emotion.access.clients import Client, client_of
-from emotion.access.limits import Turns
 from emotion.access.problems import Problem, problem_of, problem_of_status
 
-__all__ = ["Client", "Problem", "Turns", "client_of", "problem_of", "problem_of_status"]
+__all__ = ["Client", "Problem", "client_of", "problem_of", "problem_of_status"]

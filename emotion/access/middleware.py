@@ -50,7 +50,7 @@ class RequestId:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = identity
             await send(message)
 
-        with request_context.request(identity):
+        with request_context.request_scope(identity):
             await self._app(scope, receive, send_with_id)
 
 

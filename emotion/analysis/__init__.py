@@ -2,19 +2,24 @@
 
 from emotion.analysis.analysis import (
     FRAMES_FILE,
-    GRANULARITIES,
     MAX_FRAMES_IN_JSON,
     SCHEMA,
     TIMESTAMP_FORMAT,
     Analysis,
-    Granularity,
-    Options,
     Segment,
     analyze,
     find_segments,
     frame_times_s,
     smooth,
     softmax,
+)
+from emotion.analysis.request import (
+    GRANULARITIES,
+    AnalysisRequest,
+    EmbeddingForm,
+    ExportFormat,
+    Granularity,
+    Priority,
 )
 
 __all__ = [
@@ -24,8 +29,11 @@ __all__ = [
     "SCHEMA",
     "TIMESTAMP_FORMAT",
     "Analysis",
+    "AnalysisRequest",
+    "EmbeddingForm",
+    "ExportFormat",
     "Granularity",
-    "Options",
+    "Priority",
     "Segment",
     "analyze",
     "find_segments",

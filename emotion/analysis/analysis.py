@@ -9,36 +9,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from emotion.analysis.request import AnalysisRequest
 from emotion.analysis.windows import ClipPrediction, Plan, is_silent
 from emotion.audio import Clip
 from emotion.labels import Emotion, emotion_of
 from emotion.model import FRAME_RATE_HZ, FloatArray, ModelCard, num_frames
 
-Granularity = Literal["utterance", "frame"]
-GRANULARITIES: tuple[Granularity, ...] = ("utterance", "frame")
 SCHEMA = 1
 # More frames than these (10 minutes) would make a JSON of over 10 MB: they go to FRAMES_FILE.
 MAX_FRAMES_IN_JSON = 30_000
 FRAMES_FILE = "frames.npz"
 TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What one person wants of one clip; without `cache` it is neither looked up nor kept for the next one.
-
-    What is kept of one `owner` answers no other: that a sound was heard before is nobody else's business.
-    """
-
-    granularity: Granularity = "utterance"
-    embedding: bool = False
-    cache: bool = True
-    owner: str = ""
-
-    @property
-    def keeps_frames(self) -> bool:
-        """Whether the embeddings of all frames are wanted."""
-        return self.embedding and self.granularity == "frame"
 
 
 @dataclass(frozen=True)
@@ -62,7 +43,7 @@ class Analysis:
 
     clip: Clip
     model: ModelCard
-    options: Options
+    request: AnalysisRequest
     timestamp: datetime
     scores: FloatArray
     frame_scores: FloatArray | None
@@ -103,7 +84,7 @@ class Analysis:
             "emotion": self.emotion.key,
             "confidence": self.confidence,
             "scores": _named_scores(self.model.labels, self.scores),
-            "granularity": self.options.granularity,
+            "granularity": self.request.granularity,
             "timestamp": self.timestamp.strftime(TIMESTAMP_FORMAT),
             "file": self.clip.name,
             "duration_s": round(self.clip.duration_s, 3),
@@ -131,22 +112,22 @@ class Analysis:
 
 
 def analyze(
-    clip: Clip, card: ModelCard, options: Options, plan: Plan, prediction: ClipPrediction, timestamp: datetime
+    clip: Clip, card: ModelCard, request: AnalysisRequest, plan: Plan, prediction: ClipPrediction, timestamp: datetime
 ) -> Analysis:
     """What a prediction says of its clip: overall scores are the softmax of the mean of the frames' logits."""
     scores = softmax(prediction.logits.mean(axis=0, dtype=np.float64)).astype(np.float32)
-    frame_scores = softmax(prediction.logits) if options.granularity == "frame" else None
+    frame_scores = softmax(prediction.logits) if request.granularity == "frame" else None
     segments = () if frame_scores is None else find_segments(frame_scores, card.labels, plan, clip.duration_s)
     second, first = np.sort(scores)[-2:]
     silent = is_silent(clip)
     return Analysis(
         clip=clip,
         model=card,
-        options=options,
+        request=request,
         timestamp=timestamp,
         scores=scores,
         frame_scores=frame_scores,
-        embedding=_wanted_embedding(options, prediction),
+        embedding=_wanted_embedding(request, prediction),
         segments=segments,
         overall_from="clip" if prediction.windows == 1 else "windows",
         uncertain=silent or bool(first - second < plan.uncertain_margin),
@@ -154,10 +135,10 @@ def analyze(
     )
 
 
-def _wanted_embedding(options: Options, prediction: ClipPrediction) -> FloatArray | None:
-    if not options.embedding:
+def _wanted_embedding(request: AnalysisRequest, prediction: ClipPrediction) -> FloatArray | None:
+    if not request.embedding:
         return None
-    return prediction.frame_embeddings if options.keeps_frames else prediction.embedding
+    return prediction.frame_embeddings if request.keeps_frames else prediction.embedding
 
 
 def find_segments(

@@ -53,7 +53,7 @@ class _Call:
 
     def __init__(self, recognizer: Recognizer, jobs: Jobs, request: Request, wish: Wish) -> None:
         self._jobs, self._request, self._wish = jobs, request, wish
-        self._ahead, self._async_above_s = recognizer.ahead, recognizer.settings.async_above_s
+        self._ahead, self._async_above_s = recognizer.engine.max_in_flight, recognizer.settings.async_above_s
         self._client = client_of(request.scope)
         self._root = str(request.scope.get("root_path", ""))
         self._prefers_async = prefers_async(request.headers)

@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emotion.access import Client
-from emotion.access.limits import Turns
-from emotion.analysis import TIMESTAMP_FORMAT
+from emotion.analysis import TIMESTAMP_FORMAT, AnalysisRequest
 from emotion.api.answers import Answer, answer_of
 from emotion.api.bodies import Upload
 from emotion.api.job import Identities, Job
 from emotion.api.promises import Promise, Promises
 from emotion.api.shelf import MOST_KEPT, Shelf
 from emotion.api.wishes import Wish
-from emotion.engine import Progress, Stage
+from emotion.engine import ConcurrencyLimit, Progress, Stage
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, EngineBusy, EngineClosed, GivenUp, JobNotFound, TooManyRequests
 from emotion.logs import request_context
@@ -48,7 +47,7 @@ class Jobs:
     `most_kept` finished jobs are kept at most. Those in work are bounded by the queue of the engine.
     """
 
-    def __init__(self, recognizer: Recognizer, turns: Turns, most_kept: int = MOST_KEPT) -> None:
+    def __init__(self, recognizer: Recognizer, turns: ConcurrencyLimit, most_kept: int = MOST_KEPT) -> None:
         self._recognizer, self._turns = recognizer, turns
         self._shelf = Shelf(recognizer.settings.job_keep_s, most_kept, self.forget)
         self._jobs: dict[str, Job] = {}
@@ -173,14 +172,10 @@ class Jobs:
     def _submit(self, job: Job, source: bytes | Path) -> None:
         self._turns.acquire(job.client.name)
         try:
-            job.future = self._recognizer.submit(
-                source,
-                job.wish.granularity,
-                job.wish.embedding != "none",
-                job.name,
-                cache=job.wish.cache,
-                owner=job.client.owner,
+            request = AnalysisRequest(
+                job.wish.granularity, job.wish.embedding != "none", cache=job.wish.cache, owner=job.client.owner
             )
+            job.future = self._recognizer.submit(source, request, job.name)
         except BaseException:
             self._turns.release(job.client.name)
             raise
@@ -301,7 +296,7 @@ class Jobs:
         """Begin a job again when no other that was left over is in work: should it end the server, it is known."""
         try:
             async with self._alone:
-                with request_context.request(
+                with request_context.request_scope(
                     promise.request_id
                 ):  # which the client knows, and the log of the server before
                     if not await asyncio.to_thread(self._promises.begin, promise):

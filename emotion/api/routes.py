@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Response
 from starlette.routing import Route
 
-from emotion.access.limits import Turns
 from emotion.api import responses
 from emotion.api.about import About
 from emotion.api.analyses import Analyses
@@ -18,6 +17,7 @@ from emotion.api.kept import Kept
 from emotion.api.problems import NotFound, ProblemRoute
 from emotion.api.shelf import MOST_KEPT
 from emotion.api.stream import Streams
+from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
 from emotion.live.socket import MOST_SESSIONS
 from emotion.monitor import StudioWatch
@@ -27,7 +27,7 @@ def add_api(
     app: FastAPI,
     recognizer: Recognizer,
     watch: StudioWatch,
-    turns: Turns | None = None,
+    turns: ConcurrencyLimit | None = None,
     most_kept: int = MOST_KEPT,
     most_streams: int = MOST_SESSIONS,
 ) -> None:
@@ -37,7 +37,7 @@ def add_api(
     application. `turns` counts the recordings of each client that are in work, here and on the page;
     `most_kept` finished analyses and `most_streams` streams are there at a time.
     """
-    turns = turns or Turns(recognizer.settings.jobs_per_client)
+    turns = turns or recognizer.admission.limit
     jobs = Jobs(recognizer, turns, most_kept)
 
     @asynccontextmanager

@@ -16,7 +16,6 @@ from fastapi import WebSocket
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emotion.access import client_of, problem_of
-from emotion.access.limits import Turns
 from emotion.api import replies
 from emotion.api.bodies import Upload
 from emotion.api.job import Job
@@ -25,6 +24,7 @@ from emotion.api.pcm import PcmFile
 from emotion.api.problems import invalid
 from emotion.api.wishes import AnalysisQuery, Wish
 from emotion.audio import shown_name
+from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EngineBusy, LiveFull, RequestInvalid, TooManyRequests
 from emotion.live import LiveOptions, LiveSession
@@ -54,7 +54,7 @@ class StreamWord(BaseModel):
 class Streams:
     """Lets clients stream, and not too many at a time."""
 
-    def __init__(self, recognizer: Recognizer, jobs: Jobs, turns: Turns, most: int = MOST_SESSIONS) -> None:
+    def __init__(self, recognizer: Recognizer, jobs: Jobs, turns: ConcurrencyLimit, most: int = MOST_SESSIONS) -> None:
         self._recognizer, self._jobs, self._turns = recognizer, jobs, turns
         self._most, self._open = most, 0
 
@@ -74,7 +74,7 @@ class Streams:
 class _Stream:
     """One web socket from its first message to its last."""
 
-    def __init__(self, websocket: WebSocket, recognizer: Recognizer, jobs: Jobs, turns: Turns) -> None:
+    def __init__(self, websocket: WebSocket, recognizer: Recognizer, jobs: Jobs, turns: ConcurrencyLimit) -> None:
         self._websocket, self._recognizer, self._jobs, self._turns = websocket, recognizer, jobs, turns
         self._wire = LiveWire(websocket, _too_large)
         self._client = client_of(websocket.scope)
@@ -90,7 +90,7 @@ class _Stream:
         """Listen until the end; what goes wrong is said to the client, as far as it still hears."""
         try:
             query = self._query()
-            with self._turns.turn(self._client.name):
+            with self._turns.slot(self._client.name):
                 upload = await self._record(query)
             await self._finish(upload, Wish.of(query, self._websocket.headers))
         except Gone:

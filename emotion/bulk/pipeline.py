@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from emotion.analysis import Analysis
+from emotion.analysis import Analysis, AnalysisRequest
 from emotion.bulk.errors import BulkStopped
 from emotion.bulk.listing import Recording
 from emotion.bulk.results import Wish
@@ -78,15 +78,14 @@ class Pipeline:
 
     def _has_room(self) -> bool:
         elsewhere = _FETCHERS if self._held_bytes else 0
-        under_way = min(self._recognizer.ahead + elsewhere, self._recognizer.settings.queue_size)
+        under_way = min(self._recognizer.engine.max_in_flight + elsewhere, self._recognizer.settings.queue_size)
         return len(self._begun) < under_way and self._held_bytes < _HELD_BYTES
 
     def _submit(self, begun: _Begun, content: bytes | None) -> None:
         """Hand a recording to the engine, which always has room: it is ours alone."""
         source = begun.recording.path if content is None else content
-        future = self._recognizer.submit(
-            source, self._wish.granularity, self._wish.embedding, begun.recording.name, cache=False
-        )
+        request = AnalysisRequest(self._wish.granularity, self._wish.embedding, cache=False)
+        future = self._recognizer.submit(source, request, begun.recording.name)
         self._follow(begun, future)
 
     def _follow(self, begun: _Begun, future: Future[bytes] | Future[Analysis]) -> None:

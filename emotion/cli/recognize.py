@@ -16,8 +16,8 @@ from emotion.cli import bulk, flags, terminal
 from emotion.errors import NothingInside
 
 if TYPE_CHECKING:
-    from emotion.analysis import Granularity
-    from emotion.engine.batch import Batch, BatchWish, Named, Outcome
+    from emotion.analysis import AnalysisRequest, Granularity
+    from emotion.engine.batch import Batch, Named, Outcome
     from emotion.engine.recognizer import Recognizer
     from emotion.settings import Settings
 
@@ -64,18 +64,20 @@ def recognize(
         outputs=output,
     )
     writes = output is not None or not as_json
-    wish = _wish(granularity, embedding, formats or [], settings.keep_audio, writes)
+    request = _request(granularity, embedding, formats or [], settings.keep_audio)
     if results is not None:
         _refuse_beside_results(output, formats)
         call = bulk.BulkCall(files, results, cluster, overwrite, retry_failed, as_json)
-        raise typer.Exit(bulk.recognize_bulk(call, wish.granularity, wish.embedding, settings))
+        raise typer.Exit(bulk.recognize_bulk(call, request.granularity, request.embedding, settings))
     _refuse_without_results(cluster, overwrite, retry_failed)
-    failures = _recognize_files(files, wish, settings, as_json)
+    failures = _recognize_files(files, request, writes, settings, as_json)
     if failures:
         raise typer.Exit(1)
 
 
-def _recognize_files(files: list[str], wish: "BatchWish", settings: "Settings", as_json: bool) -> int:
+def _recognize_files(
+    files: list[str], request: "AnalysisRequest", writes: bool, settings: "Settings", as_json: bool
+) -> int:
     """The files of the call as one batch; the number of those that failed."""
     from emotion.engine.batch import Batch
     from emotion.engine.recognizer import Recognizer
@@ -86,7 +88,8 @@ def _recognize_files(files: list[str], wish: "BatchWish", settings: "Settings", 
         Recognizer(settings=settings, on_download=report) as recognizer,
     ):
         terminal.say_model(recognizer.state)
-        return _run(Batch(recognizer, sources, wish), recognizer, as_json)
+        batch = Batch(recognizer, sources, request, writes=writes, summary_of_one=False)
+        return _run(batch, recognizer, as_json)
 
 
 def _refuse_beside_results(output: Path | None, formats: list[str] | None) -> None:
@@ -99,18 +102,18 @@ def _refuse_without_results(cluster: bool, overwrite: bool, retry_failed: bool) 
         raise typer.BadParameter("--cluster, --overwrite and --retry-failed need --results.", param_hint="--results")
 
 
-def _wish(granularity: str, embedding: bool, formats: list[str], keep_audio: bool, writes: bool) -> "BatchWish":
-    from emotion.engine.batch import BatchWish
-    from emotion.outputs import EXPORT_FORMATS
+def _request(granularity: str, embedding: bool, formats: list[str], keep_audio: bool) -> "AnalysisRequest":
+    from emotion.analysis import AnalysisRequest
+    from emotion.outputs.exports import EXPORT_FORMATS, known_formats
 
     if granularity not in ("utterance", "frame"):
         raise typer.BadParameter(f"{granularity!r} is neither utterance nor frame.", param_hint="--granularity")
     for chosen in formats:
         if chosen not in (*EXPORT_FORMATS, "json"):
             raise typer.BadParameter(f"{chosen!r} is none of json, {', '.join(EXPORT_FORMATS)}.", param_hint="--format")
-    exports = tuple(dict.fromkeys(chosen for chosen in formats if chosen != "json"))
+    exports = known_formats([chosen for chosen in formats if chosen != "json"])
     level: Granularity = "frame" if granularity == "frame" else "utterance"
-    return BatchWish(level, embedding, exports, keep_audio, writes, summary_of_one=False)
+    return AnalysisRequest(level, embedding, exports=exports, keep_audio=keep_audio)
 
 
 def _find_sources(files: list[str]) -> "Iterator[Path | Named]":

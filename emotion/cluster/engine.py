@@ -2,16 +2,14 @@
 
 import asyncio
 import logging
-import statistics
 import threading
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Future, wait
 from contextlib import aclosing
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
-from emotion.analysis import Analysis, Options
+from emotion.analysis import Analysis, AnalysisRequest
 from emotion.audio import Clip, Source
 from emotion.cache import CacheStats
 from emotion.cluster.link import Chore, ReplicaLink, ReplicaLost, ReplicasFull
@@ -28,23 +26,21 @@ from emotion.cluster.messages import (
 from emotion.cluster.plan import ClusterPlan
 from emotion.cluster.remote_job import RemoteJob, carried
 from emotion.cluster.replica_stats import ReplicaStats
-from emotion.engine import ClipSettled, ClipTimes, Listener, Progress, StageTimes
-from emotion.errors import EmotionError, EngineBusy, EngineClosed, ReplicasLost
-from emotion.logs.request_context import request
+from emotion.engine import ClipSettled, EngineFront, Origin, StageTimes
+from emotion.errors import EmotionError, EngineBusy, ReplicasLost
+from emotion.logs.request_context import request_scope
 from emotion.model import ModelCard
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_RECENT_CLIPS = 20
 # A recording that ends the process which decodes it must not end all of them.
-_QUARTER = 4
 # The waits grow, since the cluster takes a moment to notice that a replica is gone, and seconds to start another.
 _WAITS_S = (0.2, 1.0, 5.0)
 # Bytes of recordings that are read here and not yet answered.
 _HELD_BYTES = 512_000_000
 
 
-class ClusterEngine:
+class ClusterEngine(EngineFront[RemoteJob]):
     """Sends recordings to replicas; everything else is as with `Engine`, and so are the numbers.
 
     A replica that ends in the middle of its work costs time: the recording goes to another one, three times at most.
@@ -53,12 +49,7 @@ class ClusterEngine:
 
     def __init__(self, link: ReplicaLink, plan: ClusterPlan | None = None) -> None:
         self._link, self._plan = link, plan or ClusterPlan()
-        self._errands: dict[Future[Analysis], RemoteJob] = {}
-        self._change = threading.Lock()
-        self._closed = False
-        self._clips_done = 0
-        self._recent: tuple[ClipTimes, ...] = ()
-        self._listeners: tuple[Listener, ...] = ()
+        super().__init__(self._plan.queue_size)
         self._budget = MemoryBudget(_HELD_BYTES)
         self._began_s = time.perf_counter()
         self._loop = asyncio.new_event_loop()
@@ -71,14 +62,6 @@ class ClusterEngine:
             raise
         self._watching = self._in_loop(self._watch())
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close(finish=kind is None)
-
     @property
     def card(self) -> ModelCard:
         return self._fleet.card
@@ -89,15 +72,7 @@ class ClusterEngine:
         return self._fleet.replicas
 
     @property
-    def queue_length(self) -> int:
-        return len(self._errands)
-
-    @property
-    def queue_size(self) -> int:
-        return self._plan.queue_size
-
-    @property
-    def ahead(self) -> int:
+    def max_in_flight(self) -> int:
         """So many that all replicas there may be have work, and a quarter of the queue is left to others."""
         most = self._plan.queue_size - self._plan.queue_size // 4
         return min(self._plan.ongoing * self._plan.max_replicas, most)
@@ -105,14 +80,6 @@ class ClusterEngine:
     @property
     def decode_threads(self) -> int:
         return self._fleet.decode_threads
-
-    @property
-    def clips_done(self) -> int:
-        return self._clips_done
-
-    @property
-    def recent(self) -> tuple[ClipTimes, ...]:
-        return self._recent
 
     @property
     def batch_frames(self) -> int:
@@ -136,47 +103,27 @@ class ClusterEngine:
         return time.perf_counter() - self._began_s
 
     def submit(
-        self, source: Source | Clip, options: Options | None = None, name: str | None = None
+        self, source: Source | Clip, request: AnalysisRequest | None = None, name: str | None = None
     ) -> "Future[Analysis]":
         """Queue one source; raises EngineBusy at once when the queue is full, EngineClosed after `close`."""
-        errand = RemoteJob(source, options or Options(), name)
-        with self._change:
-            if self._closed:
-                raise EngineClosed
-            if len(self._errands) >= self._plan.queue_size:
-                raise EngineBusy(len(self._errands), self._about_s(self._plan.queue_size // _QUARTER))
-            self._errands[errand.future] = errand
-            errand.future.add_done_callback(self._forget)
-            errand.work = self._in_loop(self._run(errand))
-        return errand.future
+        return self._accept(RemoteJob(source, request or AnalysisRequest(), name), self._begin)
 
-    def progress(self, future: "Future[Analysis]") -> Progress:
-        """Where the recording is; the place in the queue is the one here, until a replica has it in work."""
-        errand = self._errands.get(future)
-        if errand is None:
-            return RemoteJob.outcome(future)
-        with self._change:
-            waiting = [other.future for other in self._errands.values() if other.stage != "recognising"]
-        position = waiting.index(future) if future in waiting else 0
-        return errand.progress_at(position, self._about_s(position))
+    def warm_up(self) -> "Future[None]":
+        """Have every replica measure whether batches pay; each has run its model once when it takes recordings.
 
-    def listen(self, listener: Listener) -> None:
-        """Tell one more listener; of batches it learns when their replica reports, every few seconds."""
-        self._listeners = (*self._listeners, listener)
+        The future is done when all were told.
+        """
+        return self._in_loop(self._tell_all("warm_up"))
 
-    def warm_up(self) -> None:
-        """Have every replica measure whether batches pay; each has run its model once when it takes recordings."""
-        self._in_loop(self._tell_all("warm_up"))
-
-    def free_memory(self) -> None:
-        """Have every replica give back what is only cached."""
-        self._in_loop(self._tell_all("free_memory"))
+    def free_memory(self) -> "Future[None]":
+        """Have every replica give back what is only cached; the future is done when all were told."""
+        return self._in_loop(self._tell_all("free_memory"))
 
     def close(self, finish: bool = True) -> None:
         """Refuse new work, finish what was accepted (or cancel it), and end what was started for this engine."""
         with self._change:
             already, self._closed = self._closed, True
-            accepted = list(self._errands)
+            accepted = list(self._jobs)
         if already:
             return
         if not finish:
@@ -189,40 +136,40 @@ class ClusterEngine:
 
     # On the loop
 
-    async def _run(self, errand: RemoteJob) -> None:
-        with request(errand.request_id):
+    async def _run(self, job: RemoteJob) -> None:
+        with request_scope(job.request_id):
             try:
-                analysis = await self._recognize(errand)
+                analysis = await self._recognize(job)
             except asyncio.CancelledError:
-                errand.future.cancel()
+                job.future.cancel()
             except Exception as error:
-                self._fail(errand, error)
+                self._fail(job, error)
             else:
-                self._settle(errand, analysis)
+                self._settle(job, analysis)
 
-    async def _recognize(self, errand: RemoteJob) -> Analysis:
-        async with carried(errand, self._link.shares_files, self._plan.limits, self._budget) as ask:
+    async def _recognize(self, job: RemoteJob) -> Analysis:
+        async with carried(job, self._link.shares_files, self._plan.limits, self._budget) as ask:
             for wait_s in _WAITS_S:
                 try:
-                    return await self._ask(errand, ask)
+                    return await self._ask(job, ask)
                 except ReplicaLost as lost:
                     _LOG.warning("a replica was lost (%s), another one is asked", lost)
-                    errand.start_again()
+                    job.start_again()
                     await asyncio.sleep(wait_s)
             try:
-                return await self._ask(errand, ask)
+                return await self._ask(job, ask)
             except ReplicaLost:
                 raise ReplicasLost from None
 
-    async def _ask(self, errand: RemoteJob, ask: AnalyzeRequest) -> Analysis:
+    async def _ask(self, job: RemoteJob, ask: AnalyzeRequest) -> Analysis:
         gathering: ResultAssembler | None = None
         try:
             async with aclosing(self._link.ask(ask)) as messages:
                 async for message in messages:
                     if isinstance(message, ProgressMessage):
-                        errand.told = message.progress
+                        job.hear(message.progress)
                     elif isinstance(message, Answer):
-                        gathering = ResultAssembler(message, errand.clip)
+                        gathering = ResultAssembler(message, job.clip)
                     elif isinstance(message, Piece) and gathering is not None:
                         gathering.add(message)
                     elif isinstance(message, Refused):
@@ -230,7 +177,7 @@ class ClusterEngine:
                     elif isinstance(message, ReplicaUnavailable):
                         raise ReplicaLost("it takes no more")
         except ReplicasFull:
-            raise EngineBusy(self.queue_length, self._about_s(self.queue_length // _QUARTER)) from None
+            raise EngineBusy(self.queue_length, self._estimated_wait_s(self.queue_length // 4)) from None
         if gathering is None or not gathering.is_whole:
             raise ReplicaLost("its answer ended early")
         return gathering.analysis()
@@ -254,42 +201,37 @@ class ClusterEngine:
         except Exception as error:
             _LOG.debug("not all replicas could be told: %s", type(error).__name__)
 
-    def _settle(self, errand: RemoteJob, analysis: Analysis) -> None:
-        analysis = errand.with_waiting(analysis)
+    def _settle(self, job: RemoteJob, analysis: Analysis) -> None:
+        analysis = job.with_waiting(analysis)
         times = RemoteJob.times_of(analysis)
-        if not errand.resolve(lambda: errand.future.set_result(analysis)):
+        if not job.resolve(lambda: job.future.set_result(analysis), "done"):
             return
-        self._clips_done += 1
-        if not analysis.cached:  # the others took no time, and say nothing of how long the next one takes
-            self._recent = (*self._recent, times)[-_RECENT_CLIPS:]
-        self._tell(ClipSettled("done", times, analysis.clip.duration_s, "memory" if analysis.cached else "computed"))
+        self.count_done(times, computed=not analysis.cached)
+        origin: Origin = "memory" if analysis.cached else "computed"
+        self.tell(job, ClipSettled("done", times, analysis.clip.duration_s, origin))
 
-    def _fail(self, errand: RemoteJob, error: Exception) -> None:
+    def _fail(self, job: RemoteJob, error: Exception) -> None:
         if not isinstance(error, EmotionError):
             _LOG.error("a recording failed unexpectedly", exc_info=error)
-        if errand.resolve(lambda: errand.future.set_exception(error)):
+        if job.resolve(lambda: job.future.set_exception(error), "failed"):
             code = error.code if isinstance(error, EmotionError) else "unexpected"
-            self._tell(ClipSettled("failed", ClipTimes(0.0, 0.0, 0.0), error=code))
-
-    def _tell(self, settled: ClipSettled) -> None:
-        for listener in self._listeners:
-            listener.clip_settled(settled)
+            self.tell(job, ClipSettled("failed", job.times, error=code))
 
     # Threads
 
-    def _forget(self, future: "Future[Analysis]") -> None:
-        with self._change:
-            errand = self._errands.pop(future, None)
-        if errand is not None and future.cancelled():
-            errand.give_up()
-            with request(errand.request_id):
-                self._tell(ClipSettled("cancelled", ClipTimes(0.0, 0.0, 0.0)))
+    def _begin(self, job: RemoteJob) -> None:
+        job.work = self._in_loop(self._run(job))
 
-    def _about_s(self, clips: int) -> float | None:
-        recent = self._recent
-        if not recent:
-            return None
-        return clips * statistics.median(clip.inference_ms for clip in recent) / 1000 / max(self.replicas, 1)
+    def _departed(self, job: RemoteJob) -> None:
+        if job.future.cancelled() and job.work is not None:
+            job.work.cancel()
+
+    def _counts_as_waiting(self, job: RemoteJob) -> bool:
+        return job.stage != "recognising"  # many are in work at a time
+
+    @property
+    def _workers(self) -> int:
+        return max(self.replicas, 1)
 
     def _in_loop(self, coroutine: Coroutine[Any, Any, _T]) -> "Future[_T]":
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion.analysis import Analysis, Options
+from emotion.analysis import Analysis, AnalysisRequest
 from emotion.audio import Clip, forget_rows
 from emotion.cache import CacheStats
 from emotion.engine import BatchPredicted, Progress, StageTimes
@@ -33,7 +33,7 @@ class AnalyzeRequest:
     """
 
     source: bytes | Path | Clip
-    options: Options
+    request: AnalysisRequest
     name: str | None
     request_id: str
 

@@ -26,7 +26,7 @@ from emotion.engine import BatchPredicted, ClipSettled, SpeechEngine
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, EngineBusy, EngineClosed, Unexpected
 from emotion.logs import set_up_logs
-from emotion.logs.request_context import request
+from emotion.logs.request_context import request_scope
 from emotion.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -52,8 +52,8 @@ class Replica:
     async def analyze(self, ask: AnalyzeRequest) -> AsyncIterator[Message]:
         """Progress, and at last the analysis or what is wrong; closing the iterator cancels the work."""
         try:
-            with request(ask.request_id):
-                future = self.engine.submit(ask.source, ask.options, ask.name)
+            with request_scope(ask.request_id):
+                future = self.engine.submit(ask.source, ask.request, ask.name)
         except (EngineBusy, EngineClosed):
             yield ReplicaUnavailable()
             return

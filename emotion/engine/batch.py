@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from emotion.analysis import Analysis, Granularity
+from emotion.analysis import Analysis, AnalysisRequest
 from emotion.audio import Archive, ArchiveLimits, Source, is_archive, read_archive, shown_name
-from emotion.engine import Progress
+from emotion.engine import Progress, give_up
 from emotion.engine.recognizer import Recognizer
-from emotion.errors import EmotionError, EngineBusy, EngineClosed, TooManyRequests, Unexpected
+from emotion.errors import EmotionError, EngineClosed, Unexpected
 from emotion.labels import EMOTIONS, Emotion
 from emotion.logs import request_context
 from emotion.outputs import BatchRun, write_run
@@ -25,15 +25,11 @@ CANCELLED = "Cancelled before it was recognised."
 FAILED = "failed"
 # Unpacked recordings wait in memory; one may be larger, and is then the only one.
 _HELD_BYTES = 64_000_000
-# A batch leaves a quarter of the queue to people who wait for a single recording.
-_QUARTER = 4
-_RETRY_S = 0.2
 # How long is left is said after so many recordings and so long; before, it would be a wild guess.
 _ENOUGH_DONE, _ENOUGH_S = 3, 2.0
 
 State = Literal["waiting", "decoding", "recognising", "done", "failed", "cancelled"]
 Follow = Callable[[str, "Future[Analysis]"], object]
-Submit = Callable[[Source, Granularity, bool, str], "Future[Analysis]"]
 
 
 @dataclass(frozen=True)
@@ -42,22 +38,6 @@ class Named:
 
     source: Source
     name: str
-
-
-@dataclass(frozen=True)
-class BatchWish:
-    """What becomes of every recording.
-
-    `writes`: into a new run of the folder of outputs. `summary_of_one`: a single recording gets the folder and the
-    summary of many; without, a run of its own.
-    """
-
-    granularity: Granularity = "utterance"
-    embedding: bool = False
-    exports: tuple[str, ...] = ()
-    keep_audio: bool = True
-    writes: bool = True
-    summary_of_one: bool = True
 
 
 @dataclass(frozen=True)
@@ -145,22 +125,26 @@ class _Begun:
 class Batch:
     """Recognises many sources in order and writes what comes into one run; zips give the recordings in them.
 
-    Reads the directories of the zips when it is made, so the rows are known from then on. The run goes to `outputs`, by
-    default to the folder of the settings. `submit` stands for that of the recogniser; what it refuses with
-    TooManyRequests waits. `run` belongs to one thread; `cancel` and `snapshot` to any, at any time.
+    Reads the directories of the zips when it is made, so the rows are known from then on. With `writes`, the run goes
+    to `outputs`, by default to the folder of the settings; `summary_of_one` gives a single recording the folder and the
+    summary of many. Recordings wait for places in the queue as background work. `run` belongs to one thread; `cancel`
+    and `snapshot` to any, at any time.
     """
 
     def __init__(
         self,
         recognizer: Recognizer,
         sources: Iterable[Source | Named],
-        wish: BatchWish | None = None,
+        request: AnalysisRequest | None = None,
         outputs: Path | None = None,
-        submit: Submit | None = None,
+        *,
+        writes: bool = True,
+        summary_of_one: bool = True,
     ) -> None:
-        self._recognizer, self._wish = recognizer, wish or BatchWish()
+        self._recognizer = recognizer
+        self._request = (request or AnalysisRequest()).with_changes(priority="background")
+        self._writes, self._summary_of_one = writes, summary_of_one
         self._outputs = outputs or recognizer.settings.outputs
-        self._hand_over = submit or recognizer.submit
         self._rows: list[Row] = []
         self._parts: list[Archive | Source | EmotionError] = []
         self._skipped = 0
@@ -169,6 +153,7 @@ class Batch:
         self._ahead: deque[_Begun] = deque()
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._admitted: Future[Future[Analysis]] | None = None
         self._written: BatchRun | None = None
         self._began_s: float | None = None
         self._ended_s: float | None = None
@@ -194,6 +179,8 @@ class Batch:
         """Stop: what is done stays written, the recording in work and all others are cancelled."""
         self._stop.set()
         with self._lock:
+            if self._admitted is not None:
+                give_up(self._admitted)
             for begun in self._ahead:
                 begun.future.cancel()
 
@@ -217,7 +204,7 @@ class Batch:
             return
         self._began_s = time.perf_counter()
         try:
-            if self._wish.writes and (len(self._rows) > 1 or self._wish.summary_of_one):
+            if self._writes and (len(self._rows) > 1 or self._summary_of_one):
                 self._written = BatchRun(self._outputs)
             yield from self._outcomes(follow)
         finally:
@@ -260,11 +247,10 @@ class Batch:
         contents = self._contents()
         for index in range(len(self._rows)):
             content = b"" if self._stop.is_set() else next(contents)
-            while (future := self._submit(index, content)) is None:
-                if self._ahead:
-                    yield self._settle(follow)
-                else:
-                    self._stop.wait(_RETRY_S)
+            admitted = self._enqueue(index, content)
+            while self._ahead and not admitted.done():
+                yield self._settle(follow)
+            future = self._result_of(admitted)
             self._push(_Begun(index, future, len(content) if isinstance(content, bytes) else 0))
             while self._is_far_ahead():
                 yield self._settle(follow)
@@ -279,19 +265,22 @@ class Batch:
             else:
                 yield part
 
-    def _submit(self, index: int, content: Source | EmotionError) -> "Future[Analysis] | None":
-        """The future of a recording, settled at once if there is nothing to recognise; None while the queue is full."""
-        if self._stop.is_set():
-            return _cancelled()
+    def _enqueue(self, index: int, content: Source | EmotionError) -> "Future[Future[Analysis]]":
+        """Ask for a place in the queue; settled at once if there is nothing to recognize."""
         if isinstance(content, EmotionError):
-            return _failed(content)
-        engine = self._recognizer.engine
-        if engine.queue_length >= engine.queue_size - engine.queue_size // _QUARTER:
-            return None
+            return _settled(_failed(content))
+        with self._lock:
+            if self._stop.is_set():
+                return _settled(_cancelled())
+            self._admitted = self._recognizer.admission.enqueue(content, self._request, self._rows[index].name)
+            return self._admitted
+
+    def _result_of(self, admitted: "Future[Future[Analysis]]") -> "Future[Analysis]":
+        """The future of a recording that was admitted; cancelled when the batch or the engine ends before."""
         try:
-            return self._hand_over(content, self._wish.granularity, self._wish.embedding, self._rows[index].name)
-        except (EngineBusy, TooManyRequests):
-            return None
+            return admitted.result()
+        except CancelledError:
+            return _cancelled()
         except EngineClosed:
             self._stop.set()
             return _cancelled()
@@ -304,7 +293,7 @@ class Batch:
 
     def _is_far_ahead(self) -> bool:
         held_bytes = sum(begun.held_bytes for begun in self._ahead)
-        return len(self._ahead) >= self._recognizer.ahead or held_bytes > _HELD_BYTES
+        return len(self._ahead) >= self._recognizer.engine.max_in_flight or held_bytes > _HELD_BYTES
 
     def _settle(self, follow: Follow | None) -> Outcome:
         """Wait for the first recording that is not settled, and write what became of it."""
@@ -332,13 +321,13 @@ class Batch:
         return Outcome(_done(row, analysis, self._folder_name(folder)), analysis, folder)
 
     def _write(self, analysis: Analysis) -> tuple[Analysis, Path | None]:
-        wish = self._wish
-        if not wish.writes:
+        exports, keep_audio = self._request.exports, self._request.keep_audio
+        if not self._writes:
             return analysis, None
         if self._written is None:
-            files = write_run(self._outputs, analysis, wish.exports, wish.keep_audio)
+            files = write_run(self._outputs, analysis, exports, keep_audio)
         else:
-            files = self._written.add(analysis, wish.exports, wish.keep_audio)
+            files = self._written.add(analysis, exports, keep_audio)
         return files.analysis, files.folder
 
     def _folder_name(self, folder: Path | None) -> str | None:
@@ -415,3 +404,9 @@ def _cancelled() -> "Future[Analysis]":
     future.cancel()
     future.set_running_or_notify_cancel()  # or `concurrent.futures.wait` would wait for ever
     return future
+
+
+def _settled(future: "Future[Analysis]") -> "Future[Future[Analysis]]":
+    admitted: Future[Future[Analysis]] = Future()
+    admitted.set_result(future)
+    return admitted

@@ -1,37 +1,33 @@
 """The threads of the engine: a pool that decodes, and one that alone touches the model."""
 
 import logging
-import statistics
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
-from emotion.analysis import Analysis, Options
+from emotion.analysis import Analysis, AnalysisRequest
 from emotion.analysis.windows import Plan
 from emotion.audio import Clip, DecodeLimits, Source, decode
 from emotion.cache import CacheStats, PredictionCache
 from emotion.engine.batch_tuning import NO_BATCHES, batch_frames_in_steps, run_once, unmeasured_batch_frames
-from emotion.engine.events import BatchPredicted, Listener
-from emotion.engine.job import Job, Progress, outcome
+from emotion.engine.events import BatchPredicted
+from emotion.engine.front import EngineFront
+from emotion.engine.job import Job
 from emotion.engine.ready import BatchItem, ReadyQueue
 from emotion.engine.settlement import Settler, log_stage
-from emotion.engine.times import ClipTimes, StageTimes, Stopwatch
-from emotion.errors import EngineBusy, EngineClosed
-from emotion.logs.request_context import request
+from emotion.engine.times import StageTimes, Stopwatch
+from emotion.logs.request_context import request_scope
 from emotion.model import Collect, ModelCard, Prediction, SpeechModel, num_frames
 
 _LOG = logging.getLogger(__name__)
 # Decoded clips wait in memory: so many seconds of sound (38 MB) may run ahead of inference, whatever their number.
-_AHEAD_S = 600.0
-_QUARTER = 4
+_DECODED_AHEAD_S = 600.0
 # Enough to keep the decode pool busy and to fill a batch; more would only hold recordings in memory.
-_AHEAD = 8
-_AHEAD_OF_BATCHES = 32
+_IN_FLIGHT = 8
+_IN_FLIGHT_WITH_BATCHES = 32
 
 
 @dataclass(frozen=True)
@@ -45,6 +41,7 @@ class EnginePlan:
     batch_frames: int = 0
     batch_wait_ms: float = 5.0
     free_after_s: float = 60.0
+    cache_shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,15 @@ class _Batch:
     collect: Collect
 
 
-class Engine:
+@dataclass(frozen=True)
+class _Chore:
+    """Something for the inference thread to do when nothing waits; `step` returns whether another step is left."""
+
+    step: Callable[[], bool]
+    ended: "Future[None]" = field(default_factory=Future)
+
+
+class Engine(EngineFront[Job]):
     """Turns sources into analyses with one resident model.
 
     `submit` returns a `concurrent.futures.Future` at once; `cancel()` of that future works until its result is there.
@@ -68,27 +73,17 @@ class Engine:
         self, model: SpeechModel, plan: EnginePlan | None = None, cache: PredictionCache | None = None
     ) -> None:
         self._plan = plan or EnginePlan()
+        super().__init__(self._plan.queue_size)
         self._model = model
-        self._jobs: dict[Future[Analysis], Job] = {}
         self._ready = ReadyQueue()
-        self._chores: deque[Callable[[], None]] = deque()
-        self._change = threading.Condition()
-        self._closed = False
-        self._answers = Settler(self._plan.analysis, cache, self._change)
+        self._chores: deque[_Chore] = deque()
+        self._settler = Settler(self._plan.analysis, cache, self._change, self, self._plan.cache_shared)
         self._batch_frames = self._plan.batch_frames or unmeasured_batch_frames(model)
-        self._ahead: dict[Job, float] = {}
+        self._decoded_s: dict[Job, float] = {}
         self._watch = Stopwatch()
         self._decoders = ThreadPoolExecutor(self._plan.decode_threads, thread_name_prefix="decode")
         self._thread = threading.Thread(target=self._infer, name="inference", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close(finish=kind is None)
 
     @property
     def card(self) -> ModelCard:
@@ -96,33 +91,14 @@ class Engine:
         return self._model.card
 
     @property
-    def queue_length(self) -> int:
-        """Jobs accepted and not yet resolved."""
-        return len(self._jobs)
-
-    @property
-    def queue_size(self) -> int:
-        """Jobs that are accepted at most; one more is refused."""
-        return self._plan.queue_size
-
-    @property
-    def ahead(self) -> int:
-        """How many recordings of one person may be in work at a time: enough to keep it busy, and no more."""
-        return min(_AHEAD_OF_BATCHES if self._batch_frames > NO_BATCHES else _AHEAD, self.queue_size)
+    def max_in_flight(self) -> int:
+        """How many recordings of one client may be in work at a time: enough to keep the engine busy, and no more."""
+        return min(_IN_FLIGHT_WITH_BATCHES if self._batch_frames > NO_BATCHES else _IN_FLIGHT, self.queue_size)
 
     @property
     def decode_threads(self) -> int:
         """Recordings that are decoded at once."""
         return self._plan.decode_threads
-
-    @property
-    def clips_done(self) -> int:
-        return self._answers.clips_done
-
-    @property
-    def recent(self) -> tuple[ClipTimes, ...]:
-        """The stages of the last 20 clips, the latest at the end."""
-        return self._answers.recent
 
     @property
     def batch_frames(self) -> int:
@@ -137,7 +113,7 @@ class Engine:
     @property
     def cache_stats(self) -> CacheStats | None:
         """What the cache did so far, None without one."""
-        return self._answers.cache_stats
+        return self._settler.cache_stats
 
     @property
     def is_alive(self) -> bool:
@@ -150,61 +126,34 @@ class Engine:
         return self._watch.elapsed_s
 
     def submit(
-        self, source: Source | Clip, options: Options | None = None, name: str | None = None
+        self, source: Source | Clip, request: AnalysisRequest | None = None, name: str | None = None
     ) -> "Future[Analysis]":
         """Queue one source; raises EngineBusy at once when the queue is full, EngineClosed after `close`.
 
         `name` is what messages and result.json call the recording, for bytes that have none.
         """
-        job = Job(source, options or Options(), name)
-        with self._change:
-            if self._closed:
-                raise EngineClosed
-            if len(self._jobs) >= self._plan.queue_size:
-                raise EngineBusy(len(self._jobs), self._about_s(self._plan.queue_size // _QUARTER))
-            self._jobs[job.future] = job
-            job.future.add_done_callback(self._forget)
-            # Before the lock goes, since the pool takes nothing more once `close` has had it.
-            self._decoders.submit(self._decode, job)
-            self._change.notify_all()  # the inference thread, which from now on is not idle but starved
+        future = self._accept(job := Job(source, request or AnalysisRequest(), name), self._begin_decoding)
         log_stage(job, "queue", "accepted")
-        return job.future
-
-    def progress(self, future: "Future[Analysis]") -> Progress:
-        """Where the job of this future is; to be asked as often as one likes."""
-        job = self._jobs.get(future)
-        if job is None:
-            return Progress(outcome(future), 0, 0, 0)
-        with self._change:
-            waiting = list(self._jobs)
-        position = waiting.index(future) if job.stage != "recognising" and future in waiting else 0
-        duration_s = None if job.clip is None else job.clip.duration_s
-        return Progress(job.stage, position, job.windows_done, job.windows, self._about_s(position), duration_s)
-
-    def _about_s(self, clips: int) -> float | None:
-        """How long so many clips take by what the last ones took, None where there were none."""
-        recent = self._answers.recent
-        return clips * statistics.median(clip.inference_ms for clip in recent) / 1000 if recent else None
-
-    def listen(self, listener: Listener) -> None:
-        """Tell one more listener of every clip that is settled and of every batch, from now on."""
-        self._answers.listen(listener)
+        return future
 
     def use(self, model: SpeechModel) -> None:
         """Give new work to another model; work that has begun keeps the one it began with."""
         self._model, self._batch_frames = model, self._plan.batch_frames or unmeasured_batch_frames(model)
 
-    def warm_up(self) -> None:
-        """Let the model run once before anybody waits for it, and measure whether batches pay, when nothing waits."""
+    def warm_up(self) -> "Future[None]":
+        """Let the model run once before anybody waits for it, and measure whether batches pay, when nothing waits.
+
+        The future is done when that is over, with the error where the model cannot work.
+        """
         model = self._model
         if self._plan.batch_frames:
-            self._when_idle(lambda: run_once(model))
-        else:
-            self._when_idle(lambda: self._measure(model, batch_frames_in_steps(model)))
+            return self._when_idle(_single(lambda: run_once(model)))
+        steps = batch_frames_in_steps(model)
+        return self._when_idle(lambda: self._measure_step(model, steps))
 
-    def free_memory(self) -> None:
-        """Give back what is only cached, as soon as nothing waits."""
-        self._when_idle(self._free_memory)
+    def free_memory(self) -> "Future[None]":
+        """Give back what is only cached as soon as nothing waits; the future is done when that is over."""
+        return self._when_idle(_single(self._free_memory))
 
     def close(self, finish: bool = True) -> None:
         """Refuse new work, finish what was accepted (or cancel it), end the threads."""
@@ -217,45 +166,43 @@ class Engine:
                 future.cancel()
         self._decoders.shutdown(wait=True)
         self._thread.join()
-        self._answers.close()
+        self._settler.close()
 
-    def _forget(self, future: "Future[Analysis]") -> None:
-        with self._change:
-            job = self._jobs.pop(future, None)
-            if job is not None:
-                self._ahead.pop(job, None)
-                next_one = self._answers.pass_on(job)
-                if next_one is not None:
-                    self._ready.put(next_one)
-            self._change.notify_all()
-        if job is not None and future.cancelled():
-            self._answers.given_up(job)
+    def _begin_decoding(self, job: Job) -> None:
+        # Under the lock, since the pool takes nothing more once `close` has had it.
+        self._decoders.submit(self._decode, job)
+
+    def _departed(self, job: Job) -> None:
+        self._decoded_s.pop(job, None)
+        next_one = self._settler.pass_on(job)
+        if next_one is not None:
+            self._ready.put(next_one)
 
     # Decoding, on the threads of the pool
 
     def _decode(self, job: Job) -> None:
         with self._change:
             self._change.wait_for(self._has_room_ahead)
-            self._ahead[job] = 0.0
+            self._decoded_s[job] = 0.0
         if not self._decode_clip(job):
             with self._change:
-                self._ahead.pop(job, None)
+                self._decoded_s.pop(job, None)
                 self._change.notify_all()
             return
         try:
-            is_known = self._answers.are_known(job, self._model)
+            is_settled = self._settler.settle_from_cache(job, self._model)
         except Exception as error:  # of a disk that cannot be read, say: nobody waits for ever
-            self._answers.fail(job, error)
+            self._settler.fail(job, error)
             return
-        if is_known:
+        if is_settled:
             return
         with self._change:
             self._ready.put(job)
             self._change.notify_all()
 
     def _has_room_ahead(self) -> bool:
-        few = len(self._ahead) < self._plan.decode_threads + 2
-        return few or sum(self._ahead.values()) < _AHEAD_S
+        few = len(self._decoded_s) < self._plan.decode_threads + 2
+        return few or sum(self._decoded_s.values()) < _DECODED_AHEAD_S
 
     def _decode_clip(self, job: Job) -> bool:
         if job.drop_if_cancelled():
@@ -263,16 +210,16 @@ class Engine:
         started_s = time.perf_counter()
         job.stage = "decoding"
         try:
-            with request(job.request_id), self._watch.during("decode"):
+            with request_scope(job.request_id), self._watch.during("decode"):
                 source = job.source
                 clip = source if isinstance(source, Clip) else decode(source, self._plan.limits, job.name)
                 job.cut(clip, self._plan.analysis)
         except Exception as error:  # whatever a decoder throws belongs to this clip alone
-            self._answers.fail(job, error)
+            self._settler.fail(job, error)
             return False
         with self._change:
-            if job in self._ahead:
-                self._ahead[job] = clip.duration_s
+            if job in self._decoded_s:
+                self._decoded_s[job] = clip.duration_s
         job.timings_ms["decode"] = _elapsed_ms(started_s)
         log_stage(job, "decode", f"decoded {clip.duration_s:.2f} s of sound")
         return True
@@ -319,15 +266,25 @@ class Engine:
                     idle_since_s, freed = time.perf_counter(), False
                 chore = self._chores.popleft() if self._chores else None
                 if chore is None and not freed and time.perf_counter() - idle_since_s >= self._plan.free_after_s:
-                    freed, chore = True, self._free_memory
+                    freed, chore = True, _Chore(_single(self._free_memory))
                 if chore is None:
                     with self._watch.during("starved" if self._jobs else "idle"):
                         self._change.wait(None if self._jobs or freed else self._plan.free_after_s)
                     continue
-            try:
-                chore()
-            except Exception:  # work comes all the same, and then says what is wrong
-                _LOG.warning("a chore of the inference thread failed", exc_info=True)
+            self._run_step(chore)
+
+    def _run_step(self, chore: _Chore) -> None:
+        """One step of a chore, and the next one when nothing waits again."""
+        try:
+            if chore.step():
+                with self._change:
+                    self._chores.append(chore)
+                return
+        except Exception as error:  # work comes all the same, and then says what is wrong
+            _LOG.warning("a chore of the inference thread failed", exc_info=True)
+            chore.ended.set_exception(error)
+            return
+        chore.ended.set_result(None)
 
     def _is_coming(self) -> bool:
         """Whether a recording is on its way to the ready queue."""
@@ -342,7 +299,7 @@ class Engine:
         try:
             part.job.begin(part.model)
         except Exception as error:  # there may be no room for what a long clip wants to keep
-            self._answers.fail(part.job, error)
+            self._settler.fail(part.job, error)
             return False
         return True
 
@@ -354,7 +311,7 @@ class Engine:
             return
         elapsed_ms = _elapsed_ms(batch.started_s)
         frames = sum(num_frames(len(part.window.samples)) for part in batch.parts)
-        self._answers.predicted(BatchPredicted(len(batch.parts), frames, elapsed_ms))
+        self._tell_batch(BatchPredicted(len(batch.parts), frames, elapsed_ms))
         for job in {part.job for part in batch.parts}:
             job.timings_ms["inference"] += elapsed_ms
         for part, prediction in predictions:
@@ -366,38 +323,54 @@ class Engine:
         try:
             whole = part.job.stitch(part.window, prediction)
         except Exception as error:  # of another shape than the model's card says
-            self._answers.fail(part.job, error)
+            self._settler.fail(part.job, error)
             return
         if whole is not None:
-            self._answers.give(part.job, whole)
+            self._settler.give(part.job, whole)
 
     def _try_apart(self, parts: list[BatchItem], error: Exception) -> None:
         """What a batch could not do, its halves may: a lack of memory or a bad clip then hurts only one."""
         if len(parts) == 1:
-            self._answers.fail(parts[0].job, error)
+            self._settler.fail(parts[0].job, error)
             return
         middle = len(parts) // 2
         for half in (parts[:middle], parts[middle:]):
             self._finish(_start_batch(half))
 
-    def _when_idle(self, chore: Callable[[], None]) -> None:
+    def _when_idle(self, step: Callable[[], bool]) -> "Future[None]":
+        chore = _Chore(step)
         with self._change:
             self._chores.append(chore)
             self._change.notify_all()
+        return chore.ended
 
     def _free_memory(self) -> None:
         self._model.free_memory()
 
-    def _measure(self, model: SpeechModel, steps: Generator[None, None, int]) -> None:
-        """One step of the measurement, and the next one when nothing waits again."""
+    def _measure_step(self, model: SpeechModel, steps: Generator[None, None, int]) -> bool:
+        """One step of the measurement of batches; False at its end, and when nobody needs it any more."""
+        if model is not self._model or self._closed:
+            return False
         try:
             next(steps)
         except StopIteration as end:
-            if model is self._model:
-                self._batch_frames = int(end.value)
-            return
-        if model is self._model and not self._closed:
-            self._when_idle(lambda: self._measure(model, steps))
+            self._batch_frames = int(end.value)
+            return False
+        return True
+
+    def _tell_batch(self, batch: BatchPredicted) -> None:
+        for listener in self._listeners:
+            listener.batch_predicted(batch)
+
+
+def _single(work: Callable[[], None]) -> Callable[[], bool]:
+    """Work that is one step."""
+
+    def step() -> bool:
+        work()
+        return False
+
+    return step
 
 
 def _start_batch(parts: list[BatchItem]) -> _Batch:

@@ -1,12 +1,13 @@
 """One accepted recording on its way to a future."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
 
-from emotion.analysis import Analysis, Options
+from emotion.analysis import Analysis, AnalysisRequest
 from emotion.analysis.windows import ClipPrediction, Plan, Stitcher, Window, count_windows, cut_windows
 from emotion.audio import SAMPLE_RATE_HZ, Clip, Source
 from emotion.engine.times import ClipTimes
@@ -35,34 +36,78 @@ class Progress:
     duration_s: float | None = None
 
 
-class Job:
-    """The engine's threads hand a job on; only one holds it at a time.
+class QueuedJob:
+    """One accepted recording: what is wanted of it, and the future that tells how it ends.
 
-    `request_id` is that of the request that submitted it; `key` is under what its prediction is kept, once it leads.
+    `request_id` is that of the request that submitted it.
     """
 
-    def __init__(self, source: Source | Clip, options: Options, name: str | None) -> None:
-        self.source, self.options, self.name = source, options, name
+    def __init__(self, source: Source | Clip, request: AnalysisRequest, name: str | None) -> None:
+        self.source, self.request, self.name = source, request, name
         self.future: Future[Analysis] = Future()
         self.stage: Stage = "waiting"
+        self.request_id = request_id()
+        self.submitted_s = time.perf_counter()
+        self._lock = threading.Lock()
+        self._settled = False
+
+    @property
+    def duration_s(self) -> float:
+        """How long the recording is, 0 while that is unknown."""
+        return 0.0
+
+    @property
+    def times(self) -> ClipTimes:
+        """What its stages took so far."""
+        return ClipTimes(0.0, 0.0, 0.0)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do: it was cancelled, or its future is settled."""
+        return self.drop_if_cancelled() or self._settled
+
+    def progress_at(self, position: int, wait_s: float | None) -> Progress:
+        """Its progress, at this place in the queue."""
+        return Progress(self.stage, position, 0, 0, wait_s)
+
+    def drop_if_cancelled(self) -> bool:
+        """Whether it was cancelled; those who wait for the future are then told, once."""
+        if self.future.cancelled():
+            self.resolve(lambda: None, "cancelled")
+        return self.future.cancelled()
+
+    def resolve(self, set_outcome: Callable[[], None], stage: Stage) -> bool:
+        """Settle the future once, and return whether it was not settled or cancelled before."""
+        with self._lock:
+            if self._settled:
+                return False
+            self._settled = True
+            # The future stays pending until here, so that `future.cancel()` works at any time before.
+            is_wanted = self.future.set_running_or_notify_cancel()
+        if is_wanted:
+            self.stage = stage
+            set_outcome()
+        return is_wanted
+
+
+class Job(QueuedJob):
+    """One recording in an engine of this process; its threads hand it on, and only one holds it at a time.
+
+    `key` is under what its prediction is kept in the cache, once it is the one that is computed.
+    """
+
+    def __init__(self, source: Source | Clip, request: AnalysisRequest, name: str | None) -> None:
+        super().__init__(source, request, name)
         self.windows_done = 0
         self.windows = 0
         self.timings_ms: dict[str, float] = {"decode": 0.0, "queue": 0.0, "inference": 0.0}
-        self.request_id = request_id()
         self.key: str | None = None
         self.clip: Clip | None = None
         self.model: SpeechModel | None = None
         self._stitcher: Stitcher | None = None
         self._pending: Iterator[Window] = iter(())
         self._next: Window | None = None
-        self._submitted_s = time.perf_counter()
         self._ready_s = 0.0
-        self._told = False
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing is left to do: the person gave up, or one of its windows failed."""
-        return self.drop_if_cancelled() or self.future.done()
 
     @property
     def duration_s(self) -> float:
@@ -86,6 +131,11 @@ class Job:
         decode_ms, queue_ms, inference_ms = (round(self.timings_ms[key], 1) for key in ("decode", "queue", "inference"))
         return ClipTimes(decode_ms, queue_ms, inference_ms)
 
+    def progress_at(self, position: int, wait_s: float | None) -> Progress:
+        """Its progress, at this place in the queue."""
+        duration_s = None if self.clip is None else self.clip.duration_s
+        return Progress(self.stage, position, self.windows_done, self.windows, wait_s, duration_s)
+
     def cut(self, clip: Clip, plan: Plan) -> None:
         """Take the decoded clip and cut its first window."""
         self.source = b""  # the bytes of the file are no longer needed
@@ -93,7 +143,7 @@ class Job:
         self._pending = cut_windows(clip, plan)
         self._next = next(self._pending)
 
-    def follow(self) -> None:
+    def wait_for_equal(self) -> None:
         """Wait for an equal recording instead of inference; what was cut is cut again should it have to lead."""
         self._pending, self._next = iter(()), None
         self.wait()
@@ -121,11 +171,11 @@ class Job:
             raise RuntimeError("a job came to inference without its clip")
         self.stage = "recognising"
         self.model = self.model or model
-        self._stitcher = Stitcher(self.clip, self.model.card, self.options.keeps_frames)
+        self._stitcher = Stitcher(self.clip, self.model.card, self.request.keeps_frames)
 
     def end(self) -> None:
         """Note how long it waited: all the time since it was submitted in which nobody worked on it."""
-        elapsed_ms = (time.perf_counter() - self._submitted_s) * 1000
+        elapsed_ms = (time.perf_counter() - self.submitted_s) * 1000
         worked_ms = self.timings_ms["decode"] + self.timings_ms["inference"]
         self.timings_ms["queue"] = max(elapsed_ms - worked_ms, 0.0)
 
@@ -144,27 +194,6 @@ class Job:
         self._stitcher.add(window, prediction)
         self.windows_done += 1
         return self._stitcher.finish() if self.windows_done == self.windows else None
-
-    def drop_if_cancelled(self) -> bool:
-        """Whether the person gave up; those who wait for the future are then told, once."""
-        if self.future.cancelled() and not self._told:
-            self._told = True
-            self.future.set_running_or_notify_cancel()
-        return self.future.cancelled()
-
-    def resolve(self, set_outcome: Callable[[], None], stage: Stage) -> bool:
-        """Settle the future, and whether it was not settled before: two windows of one job may fail, or fail after it
-        was given up.
-        """
-        if self.is_over:
-            return False
-        # The future stays pending until here, so that `future.cancel()` works at any time before.
-        if not self.future.set_running_or_notify_cancel():
-            self._told = True
-            return False
-        self.stage = stage
-        set_outcome()
-        return True
 
 
 def outcome(future: Future[Analysis]) -> Stage:

@@ -12,11 +12,12 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.analysis import Analysis, Granularity, Options
+from emotion.analysis import Analysis, AnalysisRequest, Granularity
 from emotion.analysis.windows import Plan
 from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, Source, clip_from_samples
 from emotion.cache import PredictionCache, open_cache
 from emotion.engine import Engine, EnginePlan, Progress, SpeechEngine
+from emotion.engine.admission import Admission, ConcurrencyLimit
 from emotion.errors import CheckpointBroken, EmotionError, HubUnreachable, ModelNotFound
 from emotion.hardware import plan_threads, usable_cores
 from emotion.model import BUILT_IN, ModelCard, SpeechModel
@@ -72,12 +73,14 @@ class Recognizer:
         self._closing = threading.Event()
         self._end_mirror = replicator_of(self.settings.outputs, self.settings.results_url)
         self.engine: SpeechEngine
+        limit = ConcurrencyLimit(self.settings.jobs_per_client)
         if engine is not None:
-            self.engine = engine
+            self.engine, self.admission = engine, Admission(engine, limit)
             self._state = ModelState(engine.card, self.settings.model, _phase_of(engine.card, self.settings))
             return
         first, reason = _first_model(self.settings, on_download)
         self.engine = own = Engine(first, engine_plan(self.settings), _cache_of(self.settings))
+        self.admission = Admission(own, limit)
         self._state = ModelState(first.card, self.settings.model, "built_in" if reason else "ready", reason=reason)
         if take_over and reason and not self.settings.offline:
             self._change_state(wanted=LARGE, phase="asking")
@@ -97,37 +100,30 @@ class Recognizer:
         """Which model answers, and whether another is on its way; cheap, to be asked as often as one likes."""
         return self._state
 
-    @property
-    def ahead(self) -> int:
-        """How many recordings of one person may be in the engine at a time: enough to keep it busy, and no more."""
-        return self.engine.ahead
-
     def submit(
         self,
         source: Source | Clip,
-        granularity: Granularity = "utterance",
-        embedding: bool = False,
+        request: AnalysisRequest | Granularity | None = None,
         name: str | None = None,
-        *,
-        cache: bool = True,
-        owner: str = "",
+        **wanted: Any,
     ) -> Future[Analysis]:
         """Queue a path, the bytes of a file or a clip; raises EngineBusy at once when the queue is full.
 
-        Without `cache` it is computed although the same sound was before, and not kept for the next one. Only what was
-        computed for the same `owner` answers, unless the setting `cache_shared` says that all have one cache.
+        What is wanted is a whole `request`, a granularity, or fields of a request by name: `submit(path,
+        granularity="frame", embedding=True)`.
         """
-        owner = "" if self.settings.cache_shared else owner
-        return self.engine.submit(source, Options(granularity, embedding, cache, owner), name)
+        if isinstance(request, str):
+            request = AnalysisRequest(request)
+        return self.engine.submit(source, (request or AnalysisRequest()).with_changes(**wanted), name)
 
     def submit_all(
-        self, sources: Iterable[Source | Clip], granularity: Granularity = "utterance", embedding: bool = False
+        self, sources: Iterable[Source | Clip], request: AnalysisRequest | Granularity | None = None, **wanted: Any
     ) -> Iterator[Future[Analysis]]:
         """One future per source, in their order, submitted only a few ahead so that the queue never fills."""
         waiting: deque[Future[Analysis]] = deque()
         for source in sources:
-            waiting.append(self.submit(source, granularity, embedding))
-            while len(waiting) >= self.ahead:
+            waiting.append(self.submit(source, request, **wanted))
+            while len(waiting) >= self.engine.max_in_flight:
                 yield waiting.popleft()
         yield from waiting
 
@@ -150,15 +146,15 @@ class Recognizer:
         """
         if isinstance(source, np.ndarray):
             source = clip_from_samples(source, rate_hz, name or "samples", decode_limits(self.settings))
-        return self.submit(source, granularity, embedding, name).result()
+        return self.submit(source, AnalysisRequest(granularity, embedding), name).result()
 
     def example(self) -> Path | None:
         """The example clip that came with the model that answers now, None where it has none."""
         return example_clip(self.state.card.name, self.settings.cache_dir)
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> Future[None]:
         """Let the model run once before anybody waits for it, and measure whether batches pay; returns at once."""
-        self.engine.warm_up()
+        return self.engine.warm_up()
 
     def close(self, finish: bool = True) -> None:
         """Finish accepted work, or cancel it, end the threads, and wait a while for copies of runs."""
@@ -227,6 +223,7 @@ def engine_plan(settings: Settings) -> EnginePlan:
         batch_frames=settings.batch_frames,
         batch_wait_ms=settings.batch_wait_ms,
         free_after_s=settings.free_after_s,
+        cache_shared=settings.cache_shared,
     )
 
 

@@ -4,24 +4,24 @@ from emotion.engine.job import Job
 
 
 class SingleFlight:
-    """Who leads for which key, and who follows; not for several threads at once.
+    """Which job is computed for each key, and which wait for it; not for several threads at once.
 
-    A job that wants the embeddings of all frames follows only one that keeps them.
+    A job that wants the embeddings of all frames waits only for one that keeps them.
     """
 
     def __init__(self) -> None:
         self._leaders: dict[tuple[str, bool], Job] = {}
         self._followers: dict[Job, list[Job]] = {}
 
-    def leads(self, job: Job, key: str) -> bool:
-        """Whether this job has to be computed; if not, it follows one that is."""
+    def join(self, job: Job, key: str) -> bool:
+        """Whether this job has to be computed; if not, it waits for an equal one that is."""
         for keeps_frames in (True, False):
             leader = self._leaders.get((key, keeps_frames))
-            if leader is not None and (keeps_frames or not job.options.keeps_frames):
+            if leader is not None and (keeps_frames or not job.request.keeps_frames):
                 self._followers[leader].append(job)
                 return False
         job.key = key
-        self._leaders[key, job.options.keeps_frames] = job
+        self._leaders[key, job.request.keeps_frames] = job
         self._followers[job] = []
         return True
 
@@ -30,5 +30,5 @@ class SingleFlight:
         followers = self._followers.pop(leader, None)
         if followers is None or leader.key is None:
             return []
-        del self._leaders[leader.key, leader.options.keeps_frames]
+        del self._leaders[leader.key, leader.request.keeps_frames]
         return [job for job in followers if not job.is_over]

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from emotion.analysis import Analysis, Granularity
+from emotion.analysis import Analysis, AnalysisRequest, Granularity
 from emotion.audio import SAMPLE_RATE_HZ, Clip, StreamRecorder
 from emotion.audio.energy_gate import (
     FRAME_SAMPLES,
@@ -243,7 +243,8 @@ class LiveSession:
         give_up_s = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                return self._recognizer.submit(clip, wish.granularity, wish.embedding, owner=self._owner)
+                request = AnalysisRequest(wish.granularity, wish.embedding, owner=self._owner)
+                return self._recognizer.submit(clip, request)
             except EngineBusy:
                 if time.monotonic() > give_up_s:
                     raise

@@ -27,7 +27,7 @@ def thread(name: str, target: Callable[..., object], *arguments: object) -> thre
 
 
 @contextmanager
-def request(identity: str) -> Iterator[None]:
+def request_scope(identity: str) -> Iterator[None]:
     """What happens in the context belongs to this request."""
     token = _REQUEST_ID.set(identity)
     try:

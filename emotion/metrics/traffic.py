@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from emotion.logs.request_context import NO_REQUEST, request, request_id
+from emotion.logs.request_context import NO_REQUEST, request_id, request_scope
 from emotion.metrics.counting import Metrics
 
 _LOG = logging.getLogger("emotion.requests")
@@ -100,7 +100,7 @@ class _Exchange:
         client = getattr(state.get("client"), "name", None) or _address(self._scope)
         elapsed_ms = round((time.perf_counter() - self._started_s) * 1000, 1)
         fields = {"method": self._method, "route": route, "status": status, "client": client}
-        with request(state.get("request_id") or request_id()):
+        with request_scope(state.get("request_id") or request_id()):
             _LOG.log(
                 _level(route, status),
                 "answered" if self._is_whole else "left before the end",

@@ -11,7 +11,8 @@ place. `history` finds and opens what was written: `places` checks names, `entri
 whole analysis, `archive` packs a run, `retention` deletes.
 """
 
-from emotion.outputs.exports import EXPORT_FORMATS, ExportFormat, write_export
+from emotion.analysis import ExportFormat
+from emotion.outputs.exports import EXPORT_FORMATS, write_export
 from emotion.outputs.folders import remove_stale
 from emotion.outputs.history import ClipEntry, History, RunEntry, RunPage
 from emotion.outputs.names import safe_name

@@ -4,19 +4,18 @@ import csv
 import html
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import orjson
 
-from emotion.analysis import Analysis, Segment
+from emotion.analysis import Analysis, ExportFormat, Segment
 from emotion.errors import SettingsInvalid
 from emotion.labels import emotion_of
 from emotion.model import FRAME_RATE_HZ
 from emotion.outputs.names import printable, safe_name
 
-ExportFormat = Literal["csv", "srt", "vtt", "textgrid", "audacity", "rttm", "labelstudio"]
-EXPORT_FORMATS: tuple[ExportFormat, ...] = ("csv", "srt", "vtt", "textgrid", "audacity", "rttm", "labelstudio")
+EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 # Rows that are rounded at once: 3 hours are 540,000 frames, which as Python numbers would fill 200 MB.
 _BLOCK_FRAMES = 10_000
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

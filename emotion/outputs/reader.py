@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from emotion.analysis import FRAMES_FILE, GRANULARITIES, SCHEMA, TIMESTAMP_FORMAT, Analysis, Options, Segment
+from emotion.analysis import FRAMES_FILE, GRANULARITIES, SCHEMA, TIMESTAMP_FORMAT, Analysis, AnalysisRequest, Segment
 from emotion.analysis.windows import is_silent
 from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, decode
 from emotion.errors import ClipError, RunNotFound
@@ -68,7 +68,7 @@ def _clip_files(folder: Path, record: Record) -> ClipFiles:
     analysis = Analysis(
         clip=clip,
         model=_card(record, frame_scores, embedding),
-        options=Options(record["granularity"], embedding is not None),
+        request=AnalysisRequest(record["granularity"], embedding is not None),
         timestamp=datetime.strptime(record["timestamp"], TIMESTAMP_FORMAT),
         scores=np.array(list(record["scores"].values()), np.float32),
         frame_scores=frame_scores,

@@ -14,10 +14,10 @@ from typing import Any, Self
 import numpy as np
 import orjson
 
-from emotion.analysis import FRAMES_FILE, MAX_FRAMES_IN_JSON, Analysis, frame_times_s
+from emotion.analysis import FRAMES_FILE, MAX_FRAMES_IN_JSON, Analysis, ExportFormat, frame_times_s
 from emotion.audio import forget_rows, write_wav
 from emotion.model import FloatArray
-from emotion.outputs.exports import ExportFormat, csv_line, known_formats, write_export
+from emotion.outputs.exports import csv_line, known_formats, write_export
 from emotion.outputs.folders import disk_errors, partial_folder, publish, push_to_disk, remove_stale_once
 from emotion.outputs.locks import WriteLock
 from emotion.outputs.names import numbered, printable, run_name, safe_name

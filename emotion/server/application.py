@@ -8,7 +8,6 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from emotion.access import Turns
 from emotion.access.gate import AccessGate
 from emotion.access.keys import Keyring
 from emotion.access.limits import RateLimiter
@@ -62,7 +61,7 @@ def make_app(
 
     settings = recognizer.settings
     keyring, sessions = Keyring.of(settings), Sessions()
-    watch, turns = StudioWatch(recognizer.engine, settings.inference_threads), Turns(settings.jobs_per_client)
+    watch, turns = StudioWatch(recognizer.engine, settings.inference_threads), recognizer.admission.limit
     metrics = Metrics(recognizer.engine, watch)
     app = FastAPI(
         title="Emotion2Vec+ Studio",

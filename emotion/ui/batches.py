@@ -7,11 +7,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emotion.access import Turns
-from emotion.engine.batch import Batch, BatchView, BatchWish
+from emotion.analysis import AnalysisRequest
+from emotion.engine import ConcurrencyLimit
+from emotion.engine.batch import Batch, BatchView
 from emotion.engine.recognizer import Recognizer
 from emotion.logs import request_context
-from emotion.ui.turns import LimitedSubmit
 from emotion.ui.uploads import Uploads
 from emotion.ui.workspace import PageVisitor, Workspace
 
@@ -59,7 +59,7 @@ class Batches:
     Everything happens on the event loop of the page; only the batches themselves have threads.
     """
 
-    def __init__(self, recognizer: Recognizer, turns: Turns, uploads: Uploads) -> None:
+    def __init__(self, recognizer: Recognizer, turns: ConcurrencyLimit, uploads: Uploads) -> None:
         self.recognizer, self._turns, self._uploads = recognizer, turns, uploads
         self._followed: list[Followed] = []
 
@@ -67,7 +67,7 @@ class Batches:
         """The batch that a session started or found again last."""
         return next((followed for followed in reversed(self._followed) if session in followed.looks), None)
 
-    async def begin(self, reader: PageVisitor, paths: Sequence[str], wish: BatchWish) -> Followed:
+    async def begin(self, reader: PageVisitor, paths: Sequence[str], request: AnalysisRequest) -> Followed:
         """A new batch of uploaded files; while one of this session is in work, that one."""
         known = self.of(reader.session)
         if known is not None and not known.is_over:
@@ -77,12 +77,12 @@ class Batches:
         self._uploads.remember(reader.place.owner, token, *paths)
         try:
             sources = [Path(path) for path in paths]
-            submit = LimitedSubmit(self.recognizer, self._turns, reader).submit
-            batch = await asyncio.to_thread(Batch, self.recognizer, sources, wish, reader.place.outputs, submit)
+            request = request.with_changes(client=reader.name, owner=reader.place.owner)
+            batch = await asyncio.to_thread(Batch, self.recognizer, sources, request, reader.place.outputs)
         except BaseException:
             self._uploads.forget(reader.place.owner, token)
             raise
-        with request_context.request(reader.request_id):
+        with request_context.request_scope(reader.request_id):
             ended = batch.start()
         followed = Followed(token, reader.place, batch, ended, {reader.session: Look()})
         followed.ended.add_done_callback(lambda _: self._uploads.forget(reader.place.owner, token))

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from emotion.access import Turns, client_of
+from emotion.access import client_of
 from emotion.access.gate import is_foreign
 from emotion.analysis import Granularity
+from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, LiveFull, LiveRefused, TooManyRequests
 from emotion.labels import EMOTIONS, Language, emotion_of
@@ -58,7 +59,9 @@ class Change(Wish):
     stop: bool = False
 
 
-def add_live_route(app: FastAPI, recognizer: Recognizer, turns: Turns, most_sessions: int = MOST_SESSIONS) -> None:
+def add_live_route(
+    app: FastAPI, recognizer: Recognizer, turns: ConcurrencyLimit, most_sessions: int = MOST_SESSIONS
+) -> None:
     """Listen to microphones at `/live`; to be called before the page is mounted, which takes every other address."""
     door = _Door(recognizer, turns, most_sessions)
     app.add_api_websocket_route(PATH, door.enter)
@@ -82,7 +85,7 @@ def live_value(recognizer: Recognizer, words: Words, wish: LiveOptions) -> dict[
 class _Door:
     """Lets the page's own web sockets in, and not too many."""
 
-    def __init__(self, recognizer: Recognizer, turns: Turns, most_sessions: int) -> None:
+    def __init__(self, recognizer: Recognizer, turns: ConcurrencyLimit, most_sessions: int) -> None:
         self._recognizer, self._turns = recognizer, turns
         self._most, self._open = most_sessions, 0
 
@@ -99,7 +102,7 @@ class _Door:
         self._open += 1
         try:
             # A microphone is a recording in work from its first sound until the run is written.
-            with self._turns.turn(client_of(websocket.scope).name):
+            with self._turns.slot(client_of(websocket.scope).name):
                 await conversation.hold()
         except TooManyRequests as error:
             await conversation.refuse(error)

@@ -6,8 +6,8 @@ import gradio as gr
 from fastapi import FastAPI
 from starlette.routing import Mount
 
-from emotion.access import Turns
 from emotion.analysis import Granularity
+from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError
 from emotion.monitor import StudioWatch
@@ -35,13 +35,15 @@ SETTLED_PHASES = ("ready", "built_in")
 _REMEMBERED = "() => [sessionStorage.getItem('clip') || '', sessionStorage.getItem('tab') || '']"
 
 
-def mount_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: Turns | None = None) -> FastAPI:
+def mount_page(
+    app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: ConcurrencyLimit | None = None
+) -> FastAPI:
     """The application with the page at `/`; nothing leaves this machine, and no fault shows its inside.
 
     `watch` reads machine and engine for everybody who looks, `turns` counts what each client has in work wherever that
     came from; without, what came from the page.
     """
-    uploads, turns = Uploads(), turns or Turns(recognizer.settings.jobs_per_client)
+    uploads, turns = Uploads(), turns or recognizer.admission.limit
     page = build_page(app, recognizer, watch, turns, uploads)
     # The engine queues and refuses; a second queue before it would only hide the place in the first.
     page.queue(api_open=False, default_concurrency_limit=None)
@@ -70,7 +72,9 @@ def mount_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: 
     return app
 
 
-def build_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: Turns, uploads: Uploads) -> gr.Blocks:
+def build_page(
+    app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: ConcurrencyLimit, uploads: Uploads
+) -> gr.Blocks:
     """The page; it asks the recogniser for everything that it shows. Its files are served by `app`."""
     shelf, places = FileLinks(), Workspaces(recognizer.settings.outputs)
     details = Details(recognizer.settings.smoothing_s)

@@ -5,7 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from emotion.access import Client, Turns, client_of
+from emotion.access import Client, client_of
+from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
 from emotion.logs import request_context
 from emotion.monitor import StudioWatch
@@ -32,7 +33,7 @@ class PageContext:
 
     recognizer: Recognizer
     watch: StudioWatch
-    turns: Turns
+    turns: ConcurrencyLimit
     runs: Runs
     places: Workspaces
     shelf: FileLinks

@@ -30,7 +30,7 @@ def headline(analysis: Analysis, words: Words, heard: bool = True) -> str:
         "result.subject",
         file=analysis.clip.name,
         duration=clock(analysis.clip.duration_s),
-        granularity=words(f"page.{analysis.options.granularity}"),
+        granularity=words(f"page.{analysis.request.granularity}"),
     )
     return (
         f'<h2 class="headline">{_headline_words(analysis.emotion, words)}</h2>'

@@ -14,7 +14,7 @@ def journal(analysis: Analysis, run_name: str, words: Words) -> str:
     facts = {
         "recording": f"{analysis.clip.name} · {clock(analysis.clip.duration_s)}",
         "result": f"{analysis.emotion.name(words.language)} {percent(analysis.confidence)}"
-        f" · {words(f'page.{analysis.options.granularity}')}{windows}",
+        f" · {words(f'page.{analysis.request.granularity}')}{windows}",
         "model": f"{card.name} · {card.runtime} · {card.device} · {card.precision} · {card.fingerprint}",
         "run": run_name,
     }

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emotion.access import Turns
 from emotion.analysis import Analysis, Granularity
+from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError
 from emotion.logs import request_context
@@ -51,7 +51,7 @@ class View:
 class Runs:
     """The recordings in work, each under the browser session that waits for it."""
 
-    def __init__(self, recognizer: Recognizer, turns: Turns) -> None:
+    def __init__(self, recognizer: Recognizer, turns: ConcurrencyLimit) -> None:
         self.recognizer, self._turns = recognizer, turns
         self._futures: dict[str, Future[Analysis]] = {}
 
@@ -131,7 +131,7 @@ class Runs:
 
 
 def _write(reader: PageVisitor, analysis: Analysis, wish: Wish) -> ClipFiles:
-    with request_context.request(reader.request_id):
+    with request_context.request_scope(reader.request_id):
         return write_run(reader.place.outputs, analysis, wish.exports, wish.keep_audio)
 
 

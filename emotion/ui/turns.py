@@ -2,9 +2,9 @@
 
 from concurrent.futures import Future
 
-from emotion.access import Turns
-from emotion.analysis import Analysis, Granularity
+from emotion.analysis import Analysis, AnalysisRequest, Granularity
 from emotion.audio import Source
+from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
 from emotion.logs import request_context
 from emotion.ui.workspace import PageVisitor
@@ -13,22 +13,13 @@ from emotion.ui.workspace import PageVisitor
 class LimitedSubmit:
     """Hands a reader's recordings to the recogniser; each takes a turn until it is done, whatever becomes of it."""
 
-    def __init__(self, recognizer: Recognizer, turns: Turns, reader: PageVisitor) -> None:
+    def __init__(self, recognizer: Recognizer, turns: ConcurrencyLimit, reader: PageVisitor) -> None:
         self._recognizer, self._turns, self._reader = recognizer, turns, reader
 
     def submit(
         self, source: Source, granularity: Granularity = "utterance", embedding: bool = False, name: str | None = None
     ) -> "Future[Analysis]":
         """As `Recognizer.submit`; raises TooManyRequests too."""
-        self._turns.acquire(self._reader.name)
-        try:
-            with request_context.request(self._reader.request_id):
-                future = self._recognizer.submit(source, granularity, embedding, name, owner=self._reader.place.owner)
-        except BaseException:
-            self._turns.release(self._reader.name)
-            raise
-        future.add_done_callback(self._done)
-        return future
-
-    def _done(self, _: "Future[Analysis]") -> None:
-        self._turns.release(self._reader.name)
+        request = AnalysisRequest(granularity, embedding, client=self._reader.name, owner=self._reader.place.owner)
+        with request_context.request_scope(self._reader.request_id):
+            return self._recognizer.admission.submit(source, request, name)

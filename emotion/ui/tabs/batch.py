@@ -10,9 +10,10 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import ListFiles
 
-from emotion.analysis import Granularity
-from emotion.engine.batch import BatchView, BatchWish
+from emotion.analysis import AnalysisRequest, Granularity
+from emotion.engine.batch import BatchView
 from emotion.errors import EmotionError, RunNotFound
+from emotion.outputs.exports import known_formats
 from emotion.outputs.run import SUMMARY_FILE
 from emotion.ui import batch_render, layout, render, theme
 from emotion.ui.batches import Batches, Followed, Look
@@ -88,7 +89,7 @@ class Answers:
             yield _without_batch(batch_render.no_files_card(words))
             return
         self._uploads.remember(reader.place.owner, reader.session, *files)
-        wish = BatchWish(granularity, embedding, tuple(exports), keep_audio)
+        wish = AnalysisRequest(granularity, embedding, exports=known_formats(exports), keep_audio=keep_audio)
         beginning = asyncio.ensure_future(self._batches.begin(reader, files, wish))
         try:
             # What is so quick needs no step of its own.

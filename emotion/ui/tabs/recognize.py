@@ -107,7 +107,7 @@ def _wire_samples(parts: Parts, desk: PageContext, uploads: Uploads) -> None:
 
 
 def _wire_runs(parts: Parts, desk: PageContext, uploads: Uploads) -> None:
-    async def recognize(
+    async def on_recognize(
         recording: str | None,
         granularity: Granularity,
         embedding: bool,
@@ -130,7 +130,7 @@ def _wire_runs(parts: Parts, desk: PageContext, uploads: Uploads) -> None:
         desk.runs.cancel(request.session_hash or "")
 
     parts.recognize.click(
-        recognize, [parts.recording, *parts.options.inputs], [*parts.outcome, parts.shown, desk.open_clip],
+        on_recognize, [parts.recording, *parts.options.inputs], [*parts.outcome, parts.shown, desk.open_clip],
         show_progress="hidden", api_visibility="private",
     )  # fmt: skip
     parts.cancel.click(cancel, **QUIET)

@@ -1,0 +1,150 @@
+"""What every engine does with a recording before and after its work: accept it, count it, tell of it, let it go."""
+
+import statistics
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from emotion.analysis import Analysis
+from emotion.engine.events import ClipSettled, Listener
+from emotion.engine.job import Progress, QueuedJob, outcome
+from emotion.engine.times import ClipTimes
+from emotion.errors import EngineBusy, EngineClosed
+from emotion.logs.request_context import request_scope
+
+_RECENT_CLIPS = 20
+# The part of the queue that background work leaves to people who wait for a single recording.
+_KEPT_FREE = 0.25
+JobT = TypeVar("JobT", bound=QueuedJob)
+
+
+class EngineFront(ABC, Generic[JobT]):
+    """The bounded queue of an engine; what computes behind it is the business of its subclasses.
+
+    `_change` is the one lock of an engine, and is told of everything that changes.
+    """
+
+    def __init__(self, queue_size: int) -> None:
+        self._queue_size = queue_size
+        self._jobs: dict[Future[Analysis], JobT] = {}
+        self._change = threading.Condition()
+        self._closed = False
+        self._listeners: tuple[Listener, ...] = ()
+        self._on_departure: tuple[Callable[[], None], ...] = ()
+        # A new tuple each time, so that other threads read it without a lock.
+        self._recent: tuple[ClipTimes, ...] = ()
+        self._clips_done = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(finish=kind is None)
+
+    @property
+    def queue_length(self) -> int:
+        """Recordings accepted and not yet resolved."""
+        return len(self._jobs)
+
+    @property
+    def queue_size(self) -> int:
+        """Recordings that are accepted at most; one more is refused."""
+        return self._queue_size
+
+    @property
+    def clips_done(self) -> int:
+        """Recordings that ended with an analysis."""
+        return self._clips_done
+
+    @property
+    def recent(self) -> tuple[ClipTimes, ...]:
+        """The stages of the last 20 computed recordings, the latest at the end."""
+        return self._recent
+
+    def listen(self, listener: Listener) -> None:
+        """Tell one more listener of every recording that is settled and of every batch, from now on."""
+        self._listeners = (*self._listeners, listener)
+
+    def on_departure(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after each recording that has left the queue, on the thread that settled it."""
+        self._on_departure = (*self._on_departure, callback)
+
+    def progress(self, future: "Future[Analysis]") -> Progress:
+        """Stage, place in the queue and windows done of the recording of this future; cheap."""
+        job = self._jobs.get(future)
+        if job is None:
+            return Progress(outcome(future), 0, 0, 0)
+        with self._change:
+            ahead = [other.future for other in self._jobs.values() if self._counts_as_waiting(other)]
+        position = ahead.index(future) if job.stage != "recognising" and future in ahead else 0
+        return job.progress_at(position, self._estimated_wait_s(position))
+
+    @abstractmethod
+    def close(self, finish: bool = True) -> None:
+        """Refuse new work, finish what was accepted (or cancel it), end the threads."""
+
+    def _accept(self, job: JobT, start: Callable[[JobT], None]) -> "Future[Analysis]":
+        """Take a job into the queue and start it under the lock; raises EngineBusy or EngineClosed."""
+        kept_free = int(self._queue_size * _KEPT_FREE)
+        bound = self._queue_size - (kept_free if job.request.priority == "background" else 0)
+        with self._change:
+            if self._closed:
+                raise EngineClosed
+            if len(self._jobs) >= bound:
+                raise EngineBusy(len(self._jobs), self._estimated_wait_s(kept_free))
+            self._jobs[job.future] = job
+            job.future.add_done_callback(self._depart)
+            start(job)
+            self._change.notify_all()
+        return job.future
+
+    def _depart(self, future: "Future[Analysis]") -> None:
+        with self._change:
+            job = self._jobs.pop(future, None)
+            if job is not None:
+                self._departed(job)
+            self._change.notify_all()
+        if job is None:
+            return
+        if future.cancelled():
+            job.drop_if_cancelled()
+            self.tell(job, ClipSettled("cancelled", job.times, job.duration_s))
+        for callback in self._on_departure:
+            callback()
+
+    def _departed(self, job: JobT) -> None:
+        """What an engine lets go of with a job; called under the lock."""
+
+    def _counts_as_waiting(self, job: JobT) -> bool:  # noqa: ARG002 - for engines that work on many at a time
+        """Whether those behind this job wait for it."""
+        return True
+
+    def count_done(self, times: ClipTimes, computed: bool) -> None:
+        """Note that a recording ended with an analysis; `computed` says that the model was asked for it."""
+        with self._change:
+            self._clips_done += 1
+            if computed:  # the others took no time, and say nothing of how long the next one takes
+                self._recent = (*self._recent, times)[-_RECENT_CLIPS:]
+
+    def tell(self, job: JobT, settled: ClipSettled) -> None:
+        """Tell the listeners how a recording ended."""
+        with request_scope(job.request_id):
+            for listener in self._listeners:
+                listener.clip_settled(settled)
+
+    def _estimated_wait_s(self, clips: int) -> float | None:
+        """How long so many recordings take by what the last ones took, None where there were none."""
+        recent = self._recent
+        if not recent:
+            return None
+        return clips * statistics.median(clip.inference_ms for clip in recent) / 1000 / self._workers
+
+    @property
+    def _workers(self) -> int:
+        """How many recordings are computed side by side."""
+        return 1
