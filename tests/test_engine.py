@@ -292,7 +292,7 @@ def test_the_stage_times_say_who_waited_for_whom(monkeypatch):
 @pytest.mark.parametrize(("ahead_s", "bound"), [(0.0, 3), (5.0, 5), (600.0, 12)])
 def test_decoding_runs_ahead_of_a_busy_model_within_its_bounds(monkeypatch, ahead_s, bound):
     decoded, clips, threads = [], 12, 1
-    monkeypatch.setattr(engine_module, "_AHEAD_S", ahead_s)
+    monkeypatch.setattr(engine_module, "_DECODED_AHEAD_S", ahead_s)
     monkeypatch.setattr(engine_module, "decode", lambda *_: decoded.append(1) or loud_clip(1.0))
     model = HeldModel()
     with Engine(model, EnginePlan(decode_threads=threads)) as engine:
@@ -309,7 +309,7 @@ def test_decoding_runs_ahead_of_a_busy_model_within_its_bounds(monkeypatch, ahea
 
 def test_a_cancelled_recording_makes_room_for_the_next_to_be_decoded(monkeypatch):
     decoded = []
-    monkeypatch.setattr(engine_module, "_AHEAD_S", 0.0)
+    monkeypatch.setattr(engine_module, "_DECODED_AHEAD_S", 0.0)
     monkeypatch.setattr(engine_module, "decode", lambda *_: decoded.append(1) or loud_clip(1.0))
     model = HeldModel()
     with Engine(model, EnginePlan(decode_threads=1)) as engine:

@@ -73,7 +73,7 @@ def stand_in(monkeypatch):
         return block
 
     monkeypatch.setattr(quantization, "import_nncf", lambda: None)
-    monkeypatch.setattr(quantization, "_quantise_block", keep)
+    monkeypatch.setattr(quantization, "_quantize_block", keep)
     return inputs
 
 
