@@ -213,9 +213,12 @@ class Client:
                     raise
             time.sleep(_AWAY_PAUSE_S)
 
-    def forget(self, job: Job) -> None:
+    def delete_job(self, job: Job) -> None:
         """Cancel a job, and delete what the server keeps of it."""
         self._ask("DELETE", f"/v1/analyses/{job['id']}")
+
+    # The names that these had before.
+    analyse, forget = analyze, delete_job
 
     def fetch(self, record: Record, name: str, target: Path | str) -> Path:
         """Write a file of a record, one of `record["files"]`, to a path or into a folder; its path."""

@@ -16,6 +16,7 @@ from tests.api_server import LATER, LOUD, WAV, ApiRecognizer, asking
 from tests.fakes import FakeModel, HeldModel, files_below, loud_clip, turning_clip, wait_for
 
 TURNING = wav_bytes(turning_clip())
+PARTS = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +182,7 @@ def test_a_recording_without_files_still_has_its_result_json(ask):
 
 def test_beyond_ten_minutes_the_frames_are_a_file(ask, monkeypatch):
     monkeypatch.setattr("emotion.analysis.analysis.MAX_FRAMES_IN_JSON", 100)
-    monkeypatch.setattr("emotion.api.answers.MAX_FRAMES_IN_JSON", 100)
+    monkeypatch.setattr("emotion.api.job_result.MAX_FRAMES_IN_JSON", 100)
     record = ask.post("/v1/analyses?granularity=frame", content=TURNING, headers=WAV).json()
     assert "frames" not in record
     frames = np.load(io.BytesIO(ask.get(record["files"][record["frames_file"]]).content))
@@ -189,7 +190,7 @@ def test_beyond_ten_minutes_the_frames_are_a_file(ask, monkeypatch):
 
 
 def test_an_embedding_that_is_too_large_for_text_is_a_file(ask, monkeypatch):
-    monkeypatch.setattr("emotion.api.answers.MOST_BASE64_BYTES", 1_000)
+    monkeypatch.setattr("emotion.api.job_result.MAX_BASE64_BYTES", 1_000)
     query = {"granularity": "frame", "embedding": "base64"}
     embedding = ask.post("/v1/analyses", params=query, content=TURNING, headers=WAV).json()["embedding"]
     assert set(embedding) == {"dtype", "shape", "file"}
@@ -234,6 +235,47 @@ def test_what_cannot_be_taken_is_refused_with_its_status(query, body, headers, s
 )
 def test_parts_that_are_no_recordings_are_refused(ask, parts):
     assert code_of(ask.post("/v1/analyses", files=parts)) == "request_invalid"
+
+
+def part(disposition: str, content: bytes = LOUD) -> bytes:
+    head = f"--x\r\nContent-Disposition: form-data; {disposition}\r\nContent-Type: audio/wav\r\n\r\n"
+    return head.encode() + content + b"\r\n--x--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('name="file"; filename="call.wav"', "call.wav"),
+        ('name="file"; filename="通话.wav"', "通话.wav"),
+        ("name=file; filename*=UTF-8''%E9%80%9A%E8%AF%9D.wav", "通话.wav"),
+        ("name=file; filename=x.wav; filename*=utf-8''%E9%80%9A%E8%AF%9D.wav", "通话.wav"),
+        ('name="file"; filename="../../etc/passwd"', "passwd"),
+        ('name="file"; filename=""', "recording"),
+    ],
+)
+def test_a_part_is_named_by_its_disposition(ask, disposition, name):
+    answer = ask.post("/v1/analyses", content=part(disposition), headers=PARTS)
+    assert answer.json()["file"] == name
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (part('name="file"; filename=""', b""), 422),
+        (part("filename=call.wav"), 400),
+        (part(""), 400),
+        (part("name=file; filename=a")[:-20], 400),
+        (b"", 400),
+        (b"no multipart", 400),
+        (b"--x\r\nno header\r\n\r\n", 400),
+        (b"--x--\r\n", 400),
+    ],
+)
+def test_a_body_of_parts_that_is_none_is_refused_and_leaves_nothing(ask, places, body, status):
+    refused = ask.post("/v1/analyses", content=body, headers=PARTS)
+    assert refused.status_code == status
+    assert code_of(refused)
+    assert files_below(places) == []
 
 
 def test_addresses_that_are_none_and_methods_that_are_not_there_are_problems_too(ask):

@@ -151,7 +151,7 @@ def test_events_of_a_job_that_is_deleted_end(ask, recognizer):
 
 def test_a_quiet_stream_of_events_is_kept_alive(ask, recognizer, monkeypatch):
     monkeypatch.setattr("emotion.api.events._KEEP_ALIVE_S", 0.1)
-    monkeypatch.setattr("emotion.api.events._LOOK_S", 0.05)
+    monkeypatch.setattr("emotion.api.events._EVERY_S", 0.05)
     job = begin(ask)
     assert recognizer.model.began.acquire(timeout=10)
     with ask.stream("GET", job["links"]["events"]) as answer:
@@ -196,7 +196,7 @@ def test_a_finished_job_goes_when_its_time_is_over(places):
 
 
 def test_only_so_many_finished_jobs_are_kept_and_the_client_with_most_loses_first():
-    with asking(ApiRecognizer(), most_kept=3) as client:
+    with asking(ApiRecognizer(), max_kept=3) as client:
 
         def send(name: str) -> str:
             return client.post("/v1/analyses", content=LOUD, headers=WAV | {"X-Client": name}).headers[

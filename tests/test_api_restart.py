@@ -2,16 +2,24 @@
 
 import json
 import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import httpx
 import pytest
+from filelock import FileLock
+from pydantic import TypeAdapter
 
-from emotion.access import Client
-from emotion.api.bodies import Upload
-from emotion.api.promises import FOLDER, Promise, Promises
-from emotion.api.wishes import Wish
+from emotion.analysis import AnalysisRequest
+from emotion.api.job import JobRecord
+from emotion.api.job_store import DATABASE, FOLDER, JobStore
+from emotion.api.uploads import Upload
 from emotion.audio import wav_bytes
-from emotion.errors import FolderNotWritable
+from emotion.errors import DiskFull, FolderNotWritable
 from emotion.settings import Settings
 from tests.api_server import LATER, LOUD, WAV, ApiRecognizer, asking
 from tests.fakes import FakeModel, HeldModel, files_below, loud_clip, wait_for
@@ -46,13 +54,24 @@ def end_of(client: httpx.Client, address: str, **headers: str) -> httpx.Response
     return client.get(address, headers=headers)
 
 
-def promise(identity: str = ONE, **fields: object) -> Promise:
-    whole = {"client": Client("a"), "name": "a.wav", "wish": Wish(), "created": "", "path": f"/v1/analyses/{identity}"}
-    return Promise.model_validate({"identity": identity, **whole, **fields})
+def record(job_id: str = ONE, **fields: object) -> JobRecord:
+    return JobRecord(job_id, "a.wav", AnalysisRequest(client="a"), "", f"/v1/analyses/{job_id}", **fields)
+
+
+def crash(store: JobStore) -> None:
+    """End a store as kill -9 does: nothing is noted, and the system ends its locks."""
+    for home in store._homes:
+        home.database.close()
+
+
+def database(outputs: Path) -> sqlite3.Connection:
+    """What a server wrote that has ended."""
+    return sqlite3.connect(outputs / FOLDER / "store-0" / DATABASE, isolation_level=None)
 
 
 def left_over(settings: Settings) -> list[str]:
-    return [str(path.relative_to(settings.outputs)) for path in files_below(settings.outputs, "*.json")]
+    """The folders of jobs."""
+    return [path.name for path in (settings.outputs / FOLDER).glob("store-*/*") if path.is_dir()]
 
 
 def test_a_finished_job_can_be_fetched_from_the_next_server(serve):
@@ -140,20 +159,20 @@ def test_the_time_that_a_job_is_kept_goes_on_while_no_server_runs(serve, setting
     with serve() as client:
         address = begin(client)
         end_of(client, address)
-    (file,) = files_below(settings.outputs, "job.json")
-    record = json.loads(file.read_text())
-    record["outcome"]["ended"] -= settings.job_keep_s
-    file.write_text(json.dumps(record))
+    change = "UPDATE jobs SET record = json_set(record, '$.ended', json_extract(record, '$.ended') - ?)"
+    left = database(settings.outputs)
+    left.execute(change, (settings.job_keep_s,))
+    left.close()
     with serve() as client:
         wait_for(lambda: client.get(address).status_code == 404)
         wait_for(lambda: left_over(settings) == [])
 
 
 def test_a_recording_that_ended_the_server_twice_is_given_up_and_the_others_are_not(serve, settings):
-    earlier = Promises(settings.outputs)
-    earlier.keep(promise(ONE, beginnings=2), Upload("a.wav", LOUD))
-    earlier.keep(promise(OTHER, beginnings=1), Upload("a.wav", LOUD))
-    del earlier  # as in a crash, which notes nothing
+    earlier = JobStore(settings.outputs)
+    earlier.create(record(ONE, attempts=2), Upload("a.wav", LOUD))
+    earlier.create(record(OTHER, attempts=1), Upload("a.wav", LOUD))
+    crash(earlier)
     for _ in range(2):  # the next server knows it too
         with serve() as client:
             ends = [end_of(client, f"/v1/analyses/{identity}", **{"X-Client": "a"}) for identity in (ONE, OTHER)]
@@ -162,87 +181,230 @@ def test_a_recording_that_ended_the_server_twice_is_given_up_and_the_others_are_
 
 
 def test_of_what_was_left_the_most_often_begun_comes_last(tmp_path):
-    earlier = Promises(tmp_path)
-    for number, beginnings in enumerate((2, 1, 0)):
-        earlier.keep(promise(f"{number:032x}", beginnings=beginnings), Upload("a.wav", LOUD))
-    del earlier
-    restored = Promises(tmp_path).restore()
-    assert [kept.beginnings for kept in restored] == [0, 1, 2]
+    earlier = JobStore(tmp_path)
+    for number, attempts in enumerate((2, 1, 0)):
+        earlier.create(record(f"{number:032x}", attempts=attempts), Upload("a.wav", LOUD))
+    crash(earlier)
+    later = JobStore(tmp_path)
+    assert [kept.attempts for kept in later.restore()] == [0, 1, 2]
+    later.close()
 
 
 def test_an_ordered_end_is_not_held_against_a_recording(tmp_path):
-    earlier = Promises(tmp_path)
-    earlier.keep(promise(), Upload("a.wav", LOUD))
+    earlier = JobStore(tmp_path)
+    earlier.create(record(), Upload("a.wav", LOUD))
     earlier.close()
-    later = Promises(tmp_path)
+    later = JobStore(tmp_path)
     (kept,) = later.restore()
-    assert kept.beginnings == 0
-    assert later.begin(kept)
+    assert (kept.attempts, kept.state) == (0, "queued")
+    later.close()
 
 
 def test_servers_that_run_at_the_same_time_leave_each_other_alone(tmp_path):
-    first, second = Promises(tmp_path), Promises(tmp_path)
-    first.keep(promise(ONE), Upload("a.wav", LOUD))
-    second.keep(promise(OTHER), Upload("b.wav", LOUD))
-    third = Promises(tmp_path)
+    first, second = JobStore(tmp_path), JobStore(tmp_path)
+    first.create(record(ONE), Upload("a.wav", LOUD))
+    second.create(record(OTHER), Upload("b.wav", LOUD))
+    third = JobStore(tmp_path)
     assert third.restore() == []
     first.close()
     second.close()
-    assert {kept.identity for kept in Promises(tmp_path).restore()} == {ONE, OTHER}
+    fourth = JobStore(tmp_path)
+    assert {kept.id for kept in fourth.restore()} == {ONE, OTHER}
     third.close()
+    fourth.close()
+
+
+def test_servers_that_start_at_once_share_what_was_left_and_none_does_it_twice(tmp_path):
+    """Real processes, of which one is killed while it holds jobs."""
+    earlier = JobStore(tmp_path)
+    for number in range(3):
+        earlier.create(record(f"{number:032x}"), Upload("a.wav", LOUD))
+    code = """
+import sys
+from pathlib import Path
+from emotion.api.job_store import JobStore
+store = JobStore(Path(sys.argv[1]))
+input()
+print(len(store.restore()), flush=True)
+input()
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    servers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], **pipes) for _ in range(4)]
+    crash(earlier)
+    for server in servers:
+        server.stdin.write("\n")
+        server.stdin.flush()
+    taken = [int(server.stdout.readline()) for server in servers]
+    assert sorted(taken) == [0, 0, 0, 3]
+    late = JobStore(tmp_path)
+    assert late.restore() == []
+    late.close()
+    servers[taken.index(3)].send_signal(signal.SIGKILL)
+    servers[taken.index(3)].wait()
+    next_one = JobStore(tmp_path)
+    assert [kept.state for kept in next_one.restore()] == ["running"] * 3
+    next_one.close()
+    for server in servers:
+        server.communicate("\n")
 
 
 def test_what_cannot_be_read_is_deleted_and_said(tmp_path, caplog):
-    earlier = Promises(tmp_path)
-    for identity in (ONE, OTHER):
-        earlier.keep(promise(identity), Upload("a.wav", LOUD))
+    earlier = JobStore(tmp_path)
+    for job_id in (ONE, OTHER):
+        earlier.create(record(job_id), Upload("a.wav", LOUD))
     earlier.close()
-    (tmp_path / FOLDER / "server-0" / ONE / "job.json").write_text('{"identity": "../../etc"}')
-    (tmp_path / FOLDER / "server-0" / "unwritten").mkdir()
-    assert [kept.identity for kept in Promises(tmp_path).restore()] == [OTHER]
+    left = database(tmp_path)
+    left.execute("UPDATE jobs SET record = ? WHERE id = ?", ('{"id": "../../etc"}', ONE))
+    left.close()
+    (tmp_path / FOLDER / "store-0" / "unwritten").mkdir()
+    later = JobStore(tmp_path)
+    assert [kept.id for kept in later.restore()] == [OTHER]
     assert "cannot be understood" in caplog.text
-    assert sorted(path.name for path in (tmp_path / FOLDER / "server-0").iterdir()) == [OTHER, "lock"]
+    later.close()
+    assert sorted(path.name for path in (tmp_path / FOLDER / "store-0").iterdir()) == [OTHER, DATABASE]
+
+
+@pytest.mark.parametrize("damage", ["header", "middle"])
+def test_a_damaged_database_is_moved_aside_and_said_and_hinders_no_start(serve, settings, damage, caplog):
+    earlier = JobStore(settings.outputs)
+    for number in range(200):
+        earlier.create(record(f"{number:032x}"), Upload("a.wav", b"x"))
+    earlier.close()
+    with (settings.outputs / FOLDER / "store-0" / DATABASE).open("r+b") as file:
+        file.seek(0 if damage == "header" else 4096)
+        file.write(b"damaged!" * 2_000)
+    with serve() as client:
+        assert end_of(client, begin(client)).status_code == 200
+    assert "database is damaged" in caplog.text
+    (aside,) = (settings.outputs / FOLDER).glob("damaged-*")
+    assert len(files_below(aside, "recording")) == 200
+
+
+def test_a_database_of_a_newer_version_is_left_alone(tmp_path, caplog):
+    earlier = JobStore(tmp_path)
+    earlier.create(record(), Upload("a.wav", LOUD))
+    earlier.close()
+    left = database(tmp_path)
+    left.execute("PRAGMA user_version = 99")
+    left.close()
+    today = JobStore(tmp_path)
+    assert today.restore() == []
+    assert "newer version" in caplog.text
+    today.create(record(OTHER), Upload("a.wav", LOUD))
+    today.close()
+    assert database(tmp_path).execute("SELECT id FROM jobs").fetchall() == [(ONE,)]
+
+
+def test_a_full_disk_is_told_as_one(tmp_path):
+    store = JobStore(tmp_path)
+    store.create(record(ONE), Upload("a.wav", LOUD))
+    (pages,) = store._homes[0].database.execute("PRAGMA page_count").fetchone()
+    store._homes[0].database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(DiskFull):
+        store.create(record(OTHER, message="x" * 100_000), Upload("a.wav", LOUD))
+    store.delete_job(ONE)
+    store.close()
+    assert files_below(tmp_path, "recording") == []
 
 
 def test_a_job_whose_files_somebody_took_away_is_gone_and_hinders_no_start(serve, settings):
     with serve() as client:
         gone, there = begin(client), begin(client)
         assert [end_of(client, address).status_code for address in (gone, there)] == [200, 200]
-    shutil.rmtree(settings.outputs / FOLDER / "server-0" / gone.rpartition("/")[2] / "files")
+    shutil.rmtree(settings.outputs / FOLDER / "store-0" / gone.rpartition("/")[2] / "files")
     with serve() as client:
         assert [client.get(address).status_code for address in (gone, there)] == [404, 200]
 
 
 def test_what_a_disk_cannot_read_today_is_left_for_the_next_start(tmp_path, caplog):
-    earlier = Promises(tmp_path)
-    earlier.keep(promise(), Upload("a.wav", LOUD))
+    earlier = JobStore(tmp_path)
+    earlier.create(record(), Upload("a.wav", LOUD))
     earlier.close()
-    file = tmp_path / FOLDER / "server-0" / ONE / "job.json"
+    file = tmp_path / FOLDER / "store-0" / DATABASE
     file.rename(file.with_name("aside"))
     file.mkdir()  # what no file can be read from
-    today = Promises(tmp_path)
+    today = JobStore(tmp_path)
     assert today.restore() == []
     assert "cannot be read" in caplog.text
     today.close()
     file.rmdir()
     file.with_name("aside").rename(file)
-    assert [kept.identity for kept in Promises(tmp_path).restore()] == [ONE]
+    later = JobStore(tmp_path)
+    assert [kept.id for kept in later.restore()] == [ONE]
+    later.close()
 
 
 def test_a_promise_that_finds_no_room_leaves_nothing(tmp_path):
-    promises = Promises(tmp_path)
+    store = JobStore(tmp_path)
     with pytest.raises(FolderNotWritable):
-        promises.keep(promise(), Upload("a.wav", tmp_path / "nowhere.wav"))
+        store.create(record(), Upload("a.wav", tmp_path / "nowhere.wav"))
     assert files_below(tmp_path, "recording") == []
-    assert not (tmp_path / FOLDER / "server-0" / ONE).exists()
-    promises.close()
+    assert not (tmp_path / FOLDER / "store-0" / ONE).exists()
+    store.close()
 
 
 def test_a_disk_that_takes_no_promise_costs_a_line_and_no_job(tmp_path, caplog):
     (tmp_path / "outputs").write_text("a file and no folder")
     settings = Settings(outputs=tmp_path / "outputs")
     with pytest.raises(FolderNotWritable):
-        Promises(settings.outputs).keep(promise(), Upload("a.wav", LOUD))
+        JobStore(settings.outputs).create(record(), Upload("a.wav", LOUD))
     with asking(ApiRecognizer(settings=settings)) as client:
         assert end_of(client, begin(client)).status_code == 200
     assert "could not be written down" in caplog.text
+
+
+def old_job(outputs: Path, job_id: str, **fields: object) -> Path:
+    """A job as version 0.4 wrote it."""
+    folder = outputs / FOLDER / "server-3" / job_id
+    folder.mkdir(parents=True)
+    old = {
+        "identity": job_id,
+        "client": {"name": "maria", "folder": "clients/maria"},
+        "name": "call.wav",
+        "wish": {"granularity": "frame", "embedding": "none", "exports": ["srt"], "cache": True},
+        "created": "2026-11-20 10:00:00",
+        "path": f"/v1/analyses/{job_id}",
+        "request_id": "8c1f0b7a4d2e9653",
+        "beginnings": 1,
+        "outcome": None,
+    }
+    (folder / "job.json").write_text(json.dumps({**old, **fields}))
+    (folder.parent / "lock").touch()
+    return folder
+
+
+def test_jobs_of_version_0_4_are_taken_over_and_what_cannot_be_is_said(serve, settings, caplog):
+    unfinished, done, failed, broken = (f"{number:032x}" for number in range(4))
+    (old_job(settings.outputs, unfinished) / "recording").write_bytes(LOUD)
+    over = {"ended": time.time(), "cached": False, "duration_s": 1.0, "timings_ms": {}, "code": "", "message": ""}
+    folder = old_job(settings.outputs, done, outcome=over)
+    (folder / "files").mkdir()
+    (folder / "record.json").write_text('{"emotion": "sad"}')
+    old_job(settings.outputs, failed, outcome={**over, "code": "not_sound", "message": "No sound."})
+    old_job(settings.outputs, broken, wish=None)
+    maria = {"X-Client": "maria"}
+    for _ in range(2):
+        with serve() as client:
+            again = end_of(client, f"/v1/analyses/{unfinished}", **maria)
+            assert (again.status_code, again.json()["granularity"]) == (200, "frame")
+            assert "emotion.srt" in again.json()["files"]
+            assert client.get(f"/v1/analyses/{done}", headers=maria).json() == {"emotion": "sad"}
+            assert client.get(f"/v1/analyses/{failed}", headers=maria).json()["detail"] == "No sound."
+            assert client.get(f"/v1/analyses/{broken}", headers=maria).status_code == 404
+    assert caplog.text.count("version 0.4 left cannot be understood") == 1
+    assert not (settings.outputs / FOLDER / "server-3").exists()
+
+
+def test_a_server_of_version_0_4_that_still_runs_keeps_its_jobs(tmp_path):
+    folder = old_job(tmp_path, ONE)
+    with FileLock(folder.parent / "lock"):
+        store = JobStore(tmp_path)
+        assert store.restore() == []
+        store.close()
+    assert (folder / "job.json").exists()
+
+
+def test_a_record_comes_back_as_it_was_stored():
+    whole = record(request_id="abc", state="given_up", timings_ms={"decode": 1.0}, code="given_up", message="twice")
+    adapter = TypeAdapter(JobRecord)
+    assert adapter.validate_json(adapter.dump_json(whole)) == whole

@@ -193,17 +193,17 @@ def test_a_stream_is_a_recording_in_work_of_its_client():
 
 def test_the_sound_waits_for_its_place_in_a_full_queue(monkeypatch):
     recognizer = ApiRecognizer(HeldModel(), Settings(queue_size=1))
-    refused, submit = [], recognizer.submit
+    refused, submit = [], recognizer.engine.submit
 
-    def counted(source, *wishes, cache=True, **names):
+    def counted(source, request, name=None):
         try:
-            return submit(source, *wishes, cache=cache, **names)
+            return submit(source, request, name)
         except EngineBusy:
-            if cache:  # moments, which may be left out, are not kept
+            if request.cache:  # moments, which may be left out, are not kept
                 refused.append(source)
             raise
 
-    monkeypatch.setattr(recognizer, "submit", counted)
+    monkeypatch.setattr(recognizer.engine, "submit", counted)
     with TestClient(api_app(recognizer)) as client:
         submit(loud_clip())
         with streaming(client) as socket:

@@ -81,10 +81,18 @@ def test_a_long_recording_is_waited_for_and_its_progress_told(client):
 def test_a_job_can_be_begun_waited_for_and_forgotten(client):
     job = client.submit(LOUD, name="call.wav")
     assert client.wait(job)["emotion"] == "angry"
-    client.forget(job)
+    client.delete_job(job)
     with pytest.raises(Refused) as refused:
         client.wait(job)
     assert (refused.value.status, refused.value.code) == (404, "job_not_found")
+
+
+def test_earlier_names_of_methods_still_work(client):
+    assert client.analyse(LOUD, name="call.wav")["emotion"] == "angry"
+    job = client.submit(LOUD)
+    client.forget(job)
+    with pytest.raises(Refused):
+        client.wait(job)
 
 
 def test_who_waits_for_a_job_waits_for_a_server_that_is_started_again(tmp_path):

@@ -8,7 +8,7 @@ import orjson
 from fastapi import Response
 
 from emotion.access import problem_of
-from emotion.api.replies import JSON
+from emotion.api.responses import JSON
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EngineClosed
 from emotion.labels import EMOTIONS, emotion_of

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -9,19 +10,16 @@ from fastapi import Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from emotion.access import client_of
-from emotion.api import replies
-from emotion.api.bodies import Upload, Uploads
+from emotion.api import responses
 from emotion.api.job import Job
 from emotion.api.jobs import Jobs
-from emotion.api.wishes import AnalysisQuery, Wish, prefers_async
+from emotion.api.query import AnalysisQuery, prefers_async
+from emotion.api.uploads import Upload, Uploads
 from emotion.engine.recognizer import Recognizer
-from emotion.errors import EmotionError, EngineBusy, JobNotFound, TooManyRequests
+from emotion.errors import EmotionError, JobNotFound
 
-# How often it is asked whether a recording is decoded, and so how long it is.
-_LOOK_S = 0.1
-# The recordings after the first of a request wait for their place in the queue.
-_RETRY_S = 0.1
-_PATIENCE_S = 600.0
+# How often it is checked whether a recording is decoded, and so how long it is.
+_EVERY_S = 0.1
 # Nobody hears it; proxies log it so.
 _CLIENT_GONE = 499
 T = TypeVar("T")
@@ -42,133 +40,121 @@ class Analyses:
         """
         with Uploads(self._jobs.folder, self._recognizer.settings.max_file_bytes) as uploads:
             await uploads.read(request, query.name)
-            call = _Call(self._recognizer, self._jobs, request, Wish.of(query, request.headers))
-            if len(uploads.finished) == 1:
-                return await call.answer_one(uploads)
-            return await call.answer_all(uploads)
+            call = _Call(self._recognizer, self._jobs, request, query, uploads)
+            return await (call.answer_one() if len(uploads.finished) == 1 else call.answer_all())
+
+
+@dataclass
+class _Entry:
+    """One recording of a request, and what became of it."""
+
+    upload: Upload
+    job: Job | None = None
+    error: EmotionError | None = None
 
 
 class _Call:
     """One request and its jobs."""
 
-    def __init__(self, recognizer: Recognizer, jobs: Jobs, request: Request, wish: Wish) -> None:
-        self._jobs, self._request, self._wish = jobs, request, wish
-        self._ahead, self._async_above_s = recognizer.engine.max_in_flight, recognizer.settings.async_above_s
-        self._client = client_of(request.scope)
+    def __init__(
+        self, recognizer: Recognizer, jobs: Jobs, request: Request, query: AnalysisQuery, uploads: Uploads
+    ) -> None:
+        self._jobs, self._request, self._uploads = jobs, request, uploads
+        self._max_in_flight, self._async_above_s = recognizer.engine.max_in_flight, recognizer.settings.async_above_s
+        self._wanted = query.request(request.headers, client_of(request.scope))
         self._root = str(request.scope.get("root_path", ""))
         self._prefers_async = prefers_async(request.headers)
-        self._begun: list[Job] = []
+        self._entries = [_Entry(upload) for upload in uploads.finished]
 
-    async def answer_one(self, uploads: Uploads) -> Response:
-        upload = uploads.finished[0]
-        job = self._begin(uploads, upload)
-        if self._prefers_async:
-            await self._jobs.promise(job, upload)
-            return replies.accepted(self._jobs, job, prefers_async=True)
-        is_over = await self._unless_gone(self._settle(job))
+    async def answer_one(self) -> Response:
+        (entry,) = self._entries
+        job = await self._submit(entry, waits=False)
+        is_over = await self._unless_gone(self._settle(entry, job))
         if is_over is None:
             return Response(status_code=_CLIENT_GONE)
         if not is_over:
-            await self._jobs.promise(job, upload)
-            return replies.accepted(self._jobs, job, prefers_async=False)
-        if job.error is not None:  # nobody knows of it, so nobody will ask
-            self._jobs.forget(job)
-        return await replies.finished(job)
+            return responses.accepted(self._jobs, job, self._prefers_async)
+        if job.error is not None:  # nobody knows of the job, so nobody will ask for it
+            self._jobs.delete_job(job)
+        return await responses.finished(job)
 
-    async def answer_all(self, uploads: Uploads) -> Response:
-        entries = [_Entry(upload) for upload in uploads.finished]
-        entries[0].job = self._begin(uploads, entries[0].upload)  # if not even the first is taken, none is
-        answered = await self._unless_gone(self._answer_entries(uploads, entries))
-        if answered is None:
+    async def answer_all(self) -> Response:
+        await self._submit(self._entries[0], waits=False)  # if not even the first is taken, none is
+        if await self._unless_gone(self._answer_entries()) is None:
             return Response(status_code=_CLIENT_GONE)
-        return StreamingResponse(self._list(entries), 200, replies.preference(self._prefers_async), replies.JSON)
+        return StreamingResponse(self._list(), 200, responses.preference(self._prefers_async), responses.JSON)
 
-    async def _answer_entries(self, uploads: Uploads, entries: "list[_Entry]") -> bool:
-        """Begin all, only some ahead unless nobody waits for them, so that one client does not fill the queue."""
-        places = asyncio.Semaphore(len(entries) if self._prefers_async else self._ahead)
+    async def _answer_entries(self) -> bool:
+        """Submit all; where the client waits, only some at a time, so that one client does not fill the queue."""
+        places = asyncio.Semaphore(len(self._entries) if self._prefers_async else self._max_in_flight)
         async with asyncio.TaskGroup() as group:
-            for entry in entries:
-                group.create_task(self._answer_entry(uploads, entry, places))
+            for entry in self._entries:
+                group.create_task(self._answer_entry(entry, places))
         return True
 
-    async def _answer_entry(self, uploads: Uploads, entry: "_Entry", places: asyncio.Semaphore) -> None:
+    async def _answer_entry(self, entry: _Entry, places: asyncio.Semaphore) -> None:
         async with places:
             try:
-                job = entry.job or await self._begin_patiently(uploads, entry.upload)
+                job = entry.job or await self._submit(entry, waits=not self._prefers_async)
             except EmotionError as error:
                 entry.error = error
-                return
-            entry.job = job
-            if self._prefers_async or not await self._settle(job):
-                await self._jobs.promise(job, entry.upload)
+            else:
+                await self._settle(entry, job)
 
-    async def _list(self, entries: "list[_Entry]") -> AsyncIterator[bytes]:
+    async def _list(self) -> AsyncIterator[bytes]:
         """The answer piece by piece, since a hundred records with embeddings may be large."""
         yield b'{"analyses":['
-        for number, entry in enumerate(entries):
-            piece = await self._entry(entry)
+        for number, entry in enumerate(self._entries):
+            piece = await self._entry_json(entry)
             yield b"," + piece if number else piece
         yield b"]}"
 
-    async def _entry(self, entry: "_Entry") -> bytes:
+    async def _entry_json(self, entry: _Entry) -> bytes:
         if entry.job is None:
-            return replies.refused(entry.upload.name, entry.error or RuntimeError("a recording was not answered"))
+            return responses.refused_entry(entry.upload.name, entry.error or RuntimeError("a recording has no answer"))
         if entry.job.error is not None:
-            self._jobs.forget(entry.job)
+            self._jobs.delete_job(entry.job)
         try:
-            return await replies.entry(self._jobs, entry.job)
+            return await responses.entry(self._jobs, entry.job)
         except JobNotFound as error:  # its time was over before the answer was out
-            return replies.refused(entry.upload.name, error)
+            return responses.refused_entry(entry.upload.name, error)
 
-    def _begin(self, uploads: Uploads, upload: Upload) -> Job:
-        job = self._jobs.begin(upload, self._wish, self._client, self._root)
-        uploads.hand_over(upload)
-        self._begun.append(job)
-        return job
+    async def _submit(self, entry: _Entry, waits: bool) -> Job:
+        arguments = entry.upload, self._wanted, self._root
+        entry.job = await self._jobs.submit_waiting(*arguments) if waits else self._jobs.submit(*arguments)
+        self._uploads.hand_over(entry.upload)
+        return entry.job
 
-    async def _begin_patiently(self, uploads: Uploads, upload: Upload) -> Job:
-        give_up_s = asyncio.get_running_loop().time() + _PATIENCE_S
-        while True:
-            try:
-                return self._begin(uploads, upload)
-            except (EngineBusy, TooManyRequests):
-                if self._prefers_async or asyncio.get_running_loop().time() > give_up_s:
-                    raise
-            await asyncio.sleep(_RETRY_S)
+    async def _settle(self, entry: _Entry, job: Job) -> bool:
+        """Wait until a job is over; False, with the job stored, when the client is to come back for it."""
+        if self._prefers_async or not await self._is_over_soon(job):
+            await self._jobs.store(job, entry.upload)
+            return False
+        return True
 
-    async def _settle(self, job: Job) -> bool:
-        """Wait until a job is over; False at once when its recording is so long that it is answered with a job."""
-        task = job.task
-        while task is not None and not job.is_over:
-            duration_s = self._jobs.progress(job).duration_s
-            if duration_s is not None and duration_s > self._async_above_s:
-                return False
-            await asyncio.wait({task}, timeout=_LOOK_S if duration_s is None else None)
-        return job.answer is None or job.answer.duration_s <= self._async_above_s
+    async def _is_over_soon(self, job: Job) -> bool:
+        """Wait until a job is over; False at once when its recording is so long that the client is to come back."""
+        async with aclosing(self._jobs.follow(job, _EVERY_S)) as descriptions:
+            async for description in descriptions:
+                if (description["progress"]["duration_s"] or 0.0) > self._async_above_s:
+                    return False
+        return job.result is None or job.result.duration_s <= self._async_above_s
 
     async def _unless_gone(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """What comes of the work; None, with all jobs of the request forgotten, when the client hangs up before."""
+        """The result of the work; None, with all jobs of the request deleted, when the client hangs up before."""
         working, gone = asyncio.create_task(work), asyncio.create_task(_gone(self._request))
         try:
             await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 return working.result()
-            for job in self._begun:
-                self._jobs.forget(job)
+            for entry in self._entries:
+                if entry.job is not None:
+                    self._jobs.delete_job(entry.job)
             return None
         finally:
             working.cancel()
             gone.cancel()
             await asyncio.wait({working, gone})
-
-
-@dataclass
-class _Entry:
-    """One of several recordings, and what became of it."""
-
-    upload: Upload
-    job: Job | None = None
-    error: EmotionError | None = None
 
 
 async def _gone(request: Request) -> None:

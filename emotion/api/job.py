@@ -1,58 +1,94 @@
-"""One recording that the API was given."""
+"""One recording that the API was given, from its acceptance until it is deleted."""
 
 import asyncio
 import secrets
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
 
-from emotion.access import Client
-from emotion.analysis import Analysis
-from emotion.api.answers import Answer
-from emotion.api.wishes import Wish
+from pydantic import Field
+
+from emotion.analysis import Analysis, AnalysisRequest
+from emotion.api.job_result import JobResult
 from emotion.engine import Progress
+from emotion.errors import EmotionError, GivenUp, Unexpected
+from emotion.logs.request_context import NO_REQUEST
 
+JobState = Literal["queued", "running", "done", "failed", "cancelled", "given_up"]
 _ID_BYTES = 16
-_NOTHING_YET = Progress("waiting", 0, 0, 0)
+_NO_PROGRESS = Progress("waiting", 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What is stored of a job.
+
+    - `queued`: an earlier server left the job, and it waits to be started again. `running`: the engine has it.
+      `given_up`: the server broke down each time that the job was running.
+    - `attempts` is how often the job was started, `ended` when it was over, in seconds since 1970.
+    - `code` and `message` say why it failed; `cached`, `duration_s` and `timings_ms` belong to a result.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    name: str
+    request: AnalysisRequest
+    created: str
+    path: str
+    request_id: str = NO_REQUEST
+    state: JobState = "running"
+    attempts: int = 1
+    ended: float = 0.0
+    cached: bool = False
+    duration_s: float = 0.0
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    code: str = ""
+    message: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in ("queued", "running")
+
+    def failed(self, error: Exception, ended: float) -> "JobRecord":
+        """The record of this job once it ended with an error; the text of an unexpected one is not stored."""
+        told = error if isinstance(error, EmotionError) else Unexpected()
+        state: JobState = "given_up" if isinstance(error, GivenUp) else "failed"
+        return replace(self, state=state, ended=ended, code=told.code, message=told.message)
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One recording of one client, from its acceptance until it is forgotten.
+    """A job in the memory of the server.
 
-    `future` is there while the engine works, then either `answer` or `error`; `task` ends when one of them is there.
-    `promised` is there once the job is to outlive the server, and says whether it does. `is_left_over` means that an
-    earlier server left it and this one has not begun it.
+    `future` is there while the engine works, `task` until the outcome is kept: a `result` or an `error`. `stored` is
+    there once the job is to survive the server, and tells whether it could be written down. `progress` is the last
+    that is known, `ended_s` the time of the event loop at which the job was over.
     """
 
-    identity: str
-    client: Client
-    name: str
-    wish: Wish
-    created: str
-    path: str
+    record: JobRecord
     future: Future[Analysis] | None = None
     task: asyncio.Task[None] | None = None
-    answer: Answer | None = None
+    result: JobResult | None = None
     error: Exception | None = None
-    was_cancelled: bool = False
-    last: Progress = _NOTHING_YET
+    stored: asyncio.Future[bool] | None = None
+    progress: Progress = _NO_PROGRESS
     ended_s: float = 0.0
-    promised: asyncio.Future[bool] | None = None
-    is_left_over: bool = False
 
     @property
     def is_over(self) -> bool:
-        return self.answer is not None or self.error is not None
+        return self.record.is_over
+
+    def set_state(self, state: JobState) -> None:
+        self.record = replace(self.record, state=state)
 
 
-class Identities:
-    """Names that nobody can guess: 32 hexadecimal digits."""
+class JobIds:
+    """Identifiers that nobody can guess: 32 hexadecimal digits."""
 
     def __init__(self) -> None:
         self._random = b""
 
     def next(self) -> str:
-        # Some at a time: asking the system lets go of Python's lock, and a busy decoder keeps it for milliseconds.
+        # Many at a time: asking the system releases Python's lock, and a busy decoder then keeps it for milliseconds.
         if not self._random:
             self._random = secrets.token_bytes(256 * _ID_BYTES)
         identity, self._random = self._random[:_ID_BYTES].hex(), self._random[_ID_BYTES:]

@@ -7,15 +7,15 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Response
 from starlette.routing import Route
 
-from emotion.api import responses
+from emotion.api import operations
 from emotion.api.about import About
 from emotion.api.analyses import Analyses
 from emotion.api.description import Description
 from emotion.api.events import Events
+from emotion.api.finished_jobs import MAX_KEPT
+from emotion.api.job_endpoints import JobEndpoints
 from emotion.api.jobs import Jobs
-from emotion.api.kept import Kept
 from emotion.api.problems import NotFound, ProblemRoute
-from emotion.api.shelf import MOST_KEPT
 from emotion.api.stream import Streams
 from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
@@ -28,17 +28,17 @@ def add_api(
     recognizer: Recognizer,
     watch: StudioWatch,
     turns: ConcurrencyLimit | None = None,
-    most_kept: int = MOST_KEPT,
+    max_kept: int = MAX_KEPT,
     most_streams: int = MOST_SESSIONS,
 ) -> None:
     """Answer below `/v1`, and at `/healthz`, `/readyz`, `/openapi.json` and `/docs`.
 
     To be called before the page is mounted, which takes every other address. What the API has begun ends with the
     application. `turns` counts the recordings of each client that are in work, here and on the page;
-    `most_kept` finished analyses and `most_streams` streams are there at a time.
+    `max_kept` finished analyses and `most_streams` streams are there at a time.
     """
     turns = turns or recognizer.admission.limit
-    jobs = Jobs(recognizer, turns, most_kept)
+    jobs = Jobs(recognizer, max_kept)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -59,25 +59,25 @@ def add_api(
 
 
 def _add_analyses(router: APIRouter, recognizer: Recognizer, jobs: Jobs) -> None:
-    kept = Kept(jobs)
-    _add(router, "POST /v1/analyses", Analyses(recognizer, jobs).create, "createAnalysis", responses.CREATED)
-    _add(router, "GET /v1/analyses/{id}", kept.show, "getAnalysis", responses.SHOWN)
-    _add(router, "DELETE /v1/analyses/{id}", kept.forget, "deleteAnalysis", responses.DELETED)
-    _add(router, "GET /v1/analyses/{id}/events", Events(jobs).stream, "followAnalysis", responses.EVENTS)
-    _add(router, "GET /v1/analyses/{id}/files", kept.list_files, "listFiles", responses.FILES)
-    _add(router, "GET /v1/analyses/{id}/files/{name}", kept.file, "getFile", responses.FILE)
+    by_id = JobEndpoints(jobs)
+    _add(router, "POST /v1/analyses", Analyses(recognizer, jobs).create, "createAnalysis", operations.CREATED)
+    _add(router, "GET /v1/analyses/{id}", by_id.show, "getAnalysis", operations.SHOWN)
+    _add(router, "DELETE /v1/analyses/{id}", by_id.delete, "deleteAnalysis", operations.DELETED)
+    _add(router, "GET /v1/analyses/{id}/events", Events(jobs).stream, "followAnalysis", operations.EVENTS)
+    _add(router, "GET /v1/analyses/{id}/files", by_id.list_files, "listFiles", operations.FILES)
+    _add(router, "GET /v1/analyses/{id}/files/{name}", by_id.file, "getFile", operations.FILE)
 
 
 def _add_about(router: APIRouter, about: About) -> None:
-    _add(router, "GET /v1/labels", about.labels, "listLabels", responses.plain("LabelList", "The labels."))
-    _add(router, "GET /v1/models", about.models, "listModels", responses.plain("ModelList", "The models."))
-    _add(router, "GET /v1/status", about.status, "getStatus", responses.plain("StatusRecord", "The status."))
-    _add(router, "GET /healthz", about.health, "getHealth", responses.HEALTHY)
-    _add(router, "GET /readyz", about.readiness, "getReadiness", responses.READY)
+    _add(router, "GET /v1/labels", about.labels, "listLabels", operations.plain("LabelList", "The labels."))
+    _add(router, "GET /v1/models", about.models, "listModels", operations.plain("ModelList", "The models."))
+    _add(router, "GET /v1/status", about.status, "getStatus", operations.plain("StatusRecord", "The status."))
+    _add(router, "GET /healthz", about.health, "getHealth", operations.HEALTHY)
+    _add(router, "GET /readyz", about.readiness, "getReadiness", operations.READY)
 
 
 def _add(
-    router: APIRouter, method_and_path: str, endpoint: Callable[..., Any], name: str, answers: responses.Responses
+    router: APIRouter, method_and_path: str, endpoint: Callable[..., Any], name: str, answers: operations.Responses
 ) -> None:
     method, path = method_and_path.split()
     router.add_api_route(
@@ -89,5 +89,5 @@ def _add(
         response_model=None,
         responses=answers,
         status_code=204 if 204 in answers else 200,
-        openapi_extra=responses.TAKES_RECORDINGS if method == "POST" else None,
+        openapi_extra=operations.TAKES_RECORDINGS if method == "POST" else None,
     )

@@ -8,7 +8,7 @@ with the record or `failed` with the problem.
 import asyncio
 import logging
 import secrets
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from typing import Any
 
 import orjson
@@ -16,25 +16,21 @@ from fastapi import WebSocket
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emotion.access import client_of, problem_of
-from emotion.api import replies
-from emotion.api.bodies import Upload
-from emotion.api.job import Job
+from emotion.analysis import AnalysisRequest
 from emotion.api.jobs import Jobs
 from emotion.api.pcm import PcmFile
 from emotion.api.problems import invalid
-from emotion.api.wishes import AnalysisQuery, Wish
+from emotion.api.query import AnalysisQuery
+from emotion.api.uploads import Upload
 from emotion.audio import shown_name
 from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
-from emotion.errors import EngineBusy, LiveFull, RequestInvalid, TooManyRequests
+from emotion.errors import LiveFull, RequestInvalid
 from emotion.live import LiveOptions, LiveSession
 from emotion.live.socket import BUSY, MAX_SOUND_BYTES, MOST_SESSIONS, REFUSED, Gone, LiveWire, moment_record, wait_s
 
 _LOG = logging.getLogger(__name__)
 _PROGRESS_S = 0.5
-# The sound cannot be sent again, so it waits for its place in a full queue.
-_RETRY_S = 0.25
-_PATIENCE_S = 600.0
 
 
 class StreamQuery(AnalysisQuery):
@@ -92,7 +88,7 @@ class _Stream:
             query = self._query()
             with self._turns.slot(self._client.name):
                 upload = await self._record(query)
-            await self._finish(upload, Wish.of(query, self._websocket.headers))
+            await self._finish(upload, query.request(self._websocket.headers, self._client))
         except Gone:
             await self._wire.close()
         except Exception as error:
@@ -143,30 +139,20 @@ class _Stream:
             await asyncio.to_thread(feed, message)
             await asyncio.sleep(wait_s(session.heard_s, self._loop.time() - started_s))
 
-    async def _finish(self, upload: Upload, wish: Wish) -> None:
-        job = await self._begin_patiently(upload, wish)
-        while job.task is not None:
-            await self._wire.say({"type": "progress", "job": self._jobs.record(job)})
-            await asyncio.wait({job.task}, timeout=_PROGRESS_S)
-        if job.answer is None:
-            raise job.error or RuntimeError("a stream ended without an outcome")
-        record = await replies.record_of(job.answer)
-        await self._wire.send(b'{"type":"done","location":' + orjson.dumps(job.path) + b',"record":' + record + b"}")
-
-    async def _begin_patiently(self, upload: Upload, wish: Wish) -> Job:
-        give_up_s = self._loop.time() + _PATIENCE_S
-        root = str(self._websocket.scope.get("root_path", ""))
+    async def _finish(self, upload: Upload, request: AnalysisRequest) -> None:
+        # The sound cannot be sent again, so it waits for its place in a full queue.
         try:
-            while True:
-                try:
-                    return self._jobs.begin(upload, wish, self._client, root)
-                except (EngineBusy, TooManyRequests):
-                    if self._loop.time() > give_up_s:
-                        raise
-                await asyncio.sleep(_RETRY_S)
+            job = await self._jobs.submit_waiting(upload, request, str(self._websocket.scope.get("root_path", "")))
         except BaseException:
             upload.discard()
             raise
+        async with aclosing(self._jobs.follow(job, _PROGRESS_S)) as descriptions:
+            async for description in descriptions:
+                await self._wire.say({"type": "progress", "job": description})
+        if job.result is None:
+            raise job.error or RuntimeError("a stream ended without an outcome")
+        head = b'{"type":"done","location":' + orjson.dumps(job.record.path)
+        await self._wire.send(head + b',"record":' + await job.result.read_json() + b"}")
 
     async def _tell(self) -> None:
         while True:

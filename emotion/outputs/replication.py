@@ -41,9 +41,13 @@ class RunReplicator:
         _MIRRORS.append(self)
 
     def take(self, folder: Path) -> None:
-        """Copy this run when its turn comes, if it lies below the outputs."""
-        if folder.resolve().is_relative_to(self._outputs):
-            self._finished.put(folder.resolve())
+        """Copy this run when its turn comes, if it lies below the outputs and in no hidden folder.
+
+        Hidden are the files of API jobs, which belong to one client and are deleted after a while.
+        """
+        folder = folder.resolve()
+        if folder.is_relative_to(self._outputs) and not _is_hidden(folder.relative_to(self._outputs)):
+            self._finished.put(folder)
 
     def close(self, patience_s: float = _CLOSING_S) -> None:
         """Finish what waits, within so many seconds, and take no more."""
@@ -128,6 +132,10 @@ def _opened(url: str) -> tuple[Any, str]:
             key="results_url",
         ) from error
     return store, str(root).rstrip("/")
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _in_order(folder: Path) -> Iterator[Path]:

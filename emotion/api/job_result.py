@@ -1,0 +1,134 @@
+"""The result of a job: the JSON of result.json, and the files beside it."""
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from emotion.analysis import MAX_FRAMES_IN_JSON, Analysis
+from emotion.errors import JobNotFound
+from emotion.model import FloatArray
+from emotion.outputs import write_run
+from emotion.outputs.folders import disk_errors
+from emotion.outputs.names import printable
+from emotion.outputs.run import EMBEDDING_FILE
+
+# 16 MB of numbers are 22 MB of text; what is larger is better fetched as a file.
+MAX_BASE64_BYTES = 16_000_000
+# Larger results wait on the disk until they are fetched.
+_MAX_MEMORY_BYTES = 32 * 1024
+# Below so many frames and numbers the JSON is made at once; a thread would cost more.
+_QUICK_FRAMES = 250
+_QUICK_NUMBERS = 20_000
+ARRAY_TYPE = "<f4"
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What is kept of an analysis: its JSON, in memory or in a file, and its other files by name.
+
+    `folder` is deleted with the result; `disk_bytes` is what its files take.
+    """
+
+    json: bytes | Path
+    cached: bool
+    duration_s: float
+    timings_ms: dict[str, float]
+    files: dict[str, Path] = field(default_factory=dict)
+    folder: Path | None = None
+    disk_bytes: int = 0
+
+    @property
+    def memory_bytes(self) -> int:
+        return len(self.json) if isinstance(self.json, bytes) else 0
+
+    @property
+    def paths(self) -> list[Path]:
+        """What to delete with the result."""
+        return [path for path in (self.folder, self.json) if isinstance(path, Path)]
+
+    async def read_json(self) -> bytes:
+        """The JSON, read on a thread if it lies on the disk; raises JobNotFound if it was just deleted."""
+        if isinstance(self.json, bytes):
+            return self.json
+        try:
+            return await asyncio.to_thread(self.json.read_bytes)
+        except OSError:
+            raise JobNotFound from None
+
+
+async def result_of(analysis: Analysis, files_url: str, make_folder: Callable[[], Path]) -> JobResult:
+    """Make the result; `files_url` is the address of its files, `make_folder()` has room for them.
+
+    Raises DiskFull and FolderNotWritable.
+    """
+    if _is_quick(analysis):
+        return _result(analysis, orjson.dumps(_record(analysis, {}, files_url)))
+    return await asyncio.to_thread(_write, analysis, files_url, make_folder())
+
+
+def _is_quick(analysis: Analysis) -> bool:
+    frames = 0 if analysis.frame_scores is None else len(analysis.frame_scores)
+    numbers = 0 if analysis.embedding is None else analysis.embedding.size
+    return not _needs_files(analysis) and frames <= _QUICK_FRAMES and numbers <= _QUICK_NUMBERS
+
+
+def _needs_files(analysis: Analysis) -> bool:
+    has_many_frames = analysis.frame_scores is not None and len(analysis.frame_scores) > MAX_FRAMES_IN_JSON
+    return bool(analysis.request.exports) or has_many_frames or _embedding_is_file(analysis)
+
+
+def _embedding_is_file(analysis: Analysis) -> bool:
+    if analysis.embedding is None:
+        return False
+    return analysis.request.embedding_form == "npy" or analysis.embedding.nbytes > MAX_BASE64_BYTES
+
+
+def _write(analysis: Analysis, files_url: str, folder: Path) -> JobResult:
+    """Make a result that is long or has files, on a thread."""
+    files: dict[str, Path] = {}
+    run: Path | None = None
+    if _needs_files(analysis):
+        written = write_run(folder, analysis, analysis.request.exports, keep_audio=False)
+        analysis, run = written.analysis, written.folder
+        files = {path.name: path for path in written.all}
+    json = orjson.dumps(_record(analysis, files, files_url))
+    if len(json) <= _MAX_MEMORY_BYTES:
+        return _result(analysis, json, files, run)
+    path = folder / f"record-{secrets.token_hex(8)}.json"
+    with disk_errors(folder, len(json)):
+        path.write_bytes(json)
+    return _result(analysis, path, files, run)
+
+
+def _result(
+    analysis: Analysis, json: bytes | Path, files: dict[str, Path] | None = None, run: Path | None = None
+) -> JobResult:
+    files = files or {}
+    on_disk = [*files.values(), *([json] if isinstance(json, Path) else [])]
+    disk_bytes = sum(path.stat().st_size for path in on_disk)
+    return JobResult(json, analysis.cached, analysis.clip.duration_s, analysis.timings_ms, files, run, disk_bytes)
+
+
+def _record(analysis: Analysis, files: dict[str, Path], files_url: str) -> dict[str, Any]:
+    record = analysis.record()
+    record["file"] = printable(record["file"])
+    if analysis.embedding is not None:
+        record["embedding"] = _embedding_record(analysis, analysis.embedding, f"{files_url}/{EMBEDDING_FILE}")
+    if files:
+        record["files"] = {name: f"{files_url}/{name}" for name in files}
+    return record
+
+
+def _embedding_record(analysis: Analysis, embedding: FloatArray, url: str) -> dict[str, Any]:
+    about: dict[str, Any] = {"dtype": ARRAY_TYPE, "shape": list(embedding.shape)}
+    if _embedding_is_file(analysis):
+        return {**about, "file": url}
+    numbers = np.ascontiguousarray(embedding, ARRAY_TYPE)
+    return {**about, "base64": base64.b64encode(numbers.data).decode()}
