@@ -173,7 +173,7 @@ def test_smoothing_keeps_a_steady_score_and_spreads_a_jump():
 
 def test_very_many_embeddings_lie_in_a_file_and_say_the_same(monkeypatch):
     held = analyze(noise(200_000), "frame", embedding=True).embedding
-    monkeypatch.setattr("emotion.analysis.windows._HELD_NUMBERS", 100)
+    monkeypatch.setattr("emotion.audio.mapping._HELD_NUMBERS", 100)
     filed = analyze(noise(200_000), "frame", embedding=True).embedding
     assert isinstance(filed, np.memmap)
     np.testing.assert_array_equal(held, filed)

@@ -392,7 +392,7 @@ def test_an_error_of_a_replica_arrives_as_itself(open_cluster, error):
 
 def test_long_arrays_travel_in_pieces_and_arrive_whole(monkeypatch):
     monkeypatch.setattr("emotion.cluster.messages._PIECE_NUMBERS", 5000)
-    monkeypatch.setattr("emotion.cluster.messages._HELD_NUMBERS", 1000)
+    monkeypatch.setattr("emotion.audio.mapping._HELD_NUMBERS", 1000)
     analysis = analyze(changing_clip(), "frame", embedding=True)
     messages = [travelled(message) for message in packed(analysis, with_samples=True)]
     assert len(messages) > 10
@@ -409,7 +409,7 @@ def test_long_arrays_travel_in_pieces_and_arrive_whole(monkeypatch):
 
 
 def test_no_room_for_a_long_array_is_a_full_disk(monkeypatch):
-    monkeypatch.setattr("emotion.cluster.messages._HELD_NUMBERS", 10)
+    monkeypatch.setattr("emotion.audio.mapping._HELD_NUMBERS", 10)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

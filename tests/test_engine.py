@@ -327,7 +327,7 @@ def test_a_clip_for_which_there_is_no_room_fails_alone(monkeypatch):
     def no_room(_):
         raise OSError("no space left on the device")
 
-    monkeypatch.setattr("emotion.analysis.windows._room_for", no_room)
+    monkeypatch.setattr("emotion.analysis.windows.empty_array", no_room)
     with Engine(FakeModel()) as engine:
         failing = engine.submit(loud_clip(), AnalysisRequest("frame", embedding=True))
         assert isinstance(failing.exception(PATIENCE_S), OSError)

@@ -1,13 +1,12 @@
 """Windows of a clip, pure: how it is cut for the model, and how the predictions of its windows become one."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from emotion.audio import SAMPLE_RATE_HZ, Clip, forget_rows
+from emotion.audio import SAMPLE_RATE_HZ, Clip, empty_array, forget_rows
 from emotion.errors import ClipTooShort
 from emotion.model import (
     FRAME_RATE_HZ,
@@ -22,8 +21,6 @@ from emotion.model import (
 # -80 dBFS: below it 16-bit sound has three steps left, and any score would speak of the converter's noise.
 SILENCE_PEAK = 1e-4
 _BLOCK_SAMPLES = 1_000_000
-# 128 MB: ten minutes of the large model's embeddings.
-_HELD_NUMBERS = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -100,13 +97,16 @@ def count_windows(clip: Clip, plan: Plan) -> int:
 
 
 class Stitcher:
-    """Gathers the predictions of a clip's windows, in order, into one of the clip."""
+    """Joins the predictions of a clip's windows, in order, into one of the clip.
+
+    Raises DiskFull where the embeddings of all frames are to be kept, are long, and find no room.
+    """
 
     def __init__(self, clip: Clip, card: ModelCard, keep_frames: bool) -> None:
         total = num_frames(len(clip.samples))
         self._logits = np.empty((total, len(card.labels)), np.float32)
         self._embedding_sum = np.zeros(card.embedding_size)
-        self._embeddings = _room_for((total, card.embedding_size)) if keep_frames else None
+        self._embeddings = empty_array((total, card.embedding_size)) if keep_frames else None
         self._done = 0
         self._windows = 0
 
@@ -133,16 +133,6 @@ class Stitcher:
 def is_silent(clip: Clip) -> bool:
     """Whether nothing in the clip is louder than -80 dBFS; of sound that was not kept nobody knows."""
     return clip.samples_not_kept == 0 and all(float(np.abs(block).max()) < SILENCE_PEAK for block in _blocks(clip))
-
-
-def _room_for(shape: tuple[int, int]) -> FloatArray:
-    """An empty array, in memory while it is small, then in a temporary file without a name: 3 hours of frames of the
-    large model take 2.2 GB, which the system can then put aside.
-    """
-    if shape[0] * shape[1] <= _HELD_NUMBERS:
-        return np.empty(shape, np.float32)
-    with tempfile.TemporaryFile() as file:  # the mapping keeps the file alive, and ends it when the array goes
-        return np.memmap(file, np.float32, mode="w+", shape=shape)
 
 
 def _blocks(clip: Clip) -> Iterator[FloatArray]:

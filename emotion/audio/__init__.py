@@ -21,7 +21,7 @@ from emotion.audio.clip import (
     write_wav,
 )
 from emotion.audio.decoding import clip_from_samples, decode, open_source, shown_name
-from emotion.audio.mapping import forget_rows
+from emotion.audio.mapping import empty_array, forget_rows
 from emotion.audio.streaming import StreamRecorder
 from emotion.audio.support import decoder_versions, missing_decoders
 
@@ -39,6 +39,7 @@ __all__ = [
     "clip_from_samples",
     "decode",
     "decoder_versions",
+    "empty_array",
     "forget_rows",
     "is_archive",
     "missing_decoders",

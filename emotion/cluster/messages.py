@@ -3,8 +3,6 @@
 Long arrays travel in pieces, so that neither side holds three hours of embeddings (2.2 GB) as one message.
 """
 
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -13,16 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from emotion.analysis import Analysis, AnalysisRequest
-from emotion.audio import Clip, forget_rows
+from emotion.audio import Clip, empty_array, forget_rows
 from emotion.cache import CacheStats
 from emotion.engine import BatchPredicted, Progress, StageTimes
-from emotion.errors import DiskFull, EmotionError
+from emotion.errors import EmotionError
 from emotion.model import FloatArray, ModelCard
 
 # 4 MB: a recording of a minute still fits into one message.
 _PIECE_NUMBERS = 1_000_000
-# 128 MB; longer arrays are put into a temporary file by whoever gathers them.
-_HELD_NUMBERS = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class ResultAssembler:
 
     def __init__(self, answer: Answer, clip: Clip | None) -> None:
         self._analysis, self._clip = answer.analysis, clip
-        self._arrays = {name: _room_for(shape) for name, shape in answer.shapes.items()}
+        self._arrays = {name: empty_array(shape) for name, shape in answer.shapes.items()}
         self._missing = sum(prod(shape) for shape in answer.shapes.values())
         for piece in answer.pieces:
             self.add(piece)
@@ -165,24 +161,3 @@ def _pieces(arrays: dict[str, FloatArray]) -> Iterator[Piece]:
             # A copy, since a slice of a mapped array would be sent as the whole file.
             yield Piece(name, start, np.array(array[start : start + step]))
             forget_rows(array, start, start + step)
-
-
-def _room_for(shape: tuple[int, ...]) -> FloatArray:
-    """An empty array, in memory while it is small, then in a temporary file without a name."""
-    numbers = prod(shape)
-    if numbers <= _HELD_NUMBERS:
-        return np.empty(shape, np.float32)
-    with tempfile.TemporaryFile() as file:  # the mapping keeps the file alive, and ends it when the array goes
-        try:
-            _take_room(file.fileno(), 4 * numbers)
-        except OSError as error:
-            raise DiskFull(4 * numbers) from error
-        return np.memmap(file, np.float32, mode="r+", shape=shape)
-
-
-def _take_room(file: int, size_bytes: int) -> None:
-    """Give a file its size; room that is only promised would end the process in the middle, when it is missing."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, size_bytes)
-    else:
-        os.truncate(file, size_bytes)
