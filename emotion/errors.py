@@ -3,6 +3,8 @@
 import math
 from pathlib import Path
 
+from emotion.formatting import size
+
 
 class EmotionError(Exception):
     """Anything that Emotion2Vec+ Studio refuses; the message is fit to be shown to a person.
@@ -70,7 +72,7 @@ class ClipTooLarge(ClipError):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
-            f"This file is larger than {limit_bytes / 1e6:.0f} MB. Cut or compress it, or raise max_file_bytes.",
+            f"This file is larger than {size(limit_bytes)}. Cut or compress it, or raise max_file_bytes.",
             limit_bytes=limit_bytes,
         )
 
@@ -143,7 +145,7 @@ class ArchiveTooLarge(ClipError):
 
     def __init__(self, name: str, max_files: int, limit_bytes: int) -> None:
         super().__init__(
-            f"{name!r} holds more than {max_files} files, or more than {_size(limit_bytes)} once unpacked. "
+            f"{name!r} holds more than {max_files} files, or more than {size(limit_bytes)} once unpacked. "
             "Split it into several.",
             name=name,
             max_files=max_files,
@@ -209,7 +211,7 @@ class DiskFull(EmotionError):
 
     def __init__(self, needed_bytes: int) -> None:
         super().__init__(
-            f"The disk is full: {_size(needed_bytes)} are needed. Free some space, or point EMOTION_MODEL_CACHE "
+            f"The disk is full: {size(needed_bytes)} are needed. Free some space, or point EMOTION_MODEL_CACHE "
             "or --output at another disk.",
             needed_bytes=needed_bytes,
         )
@@ -320,8 +322,7 @@ class BodyTooLarge(EmotionError):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
-            f"This request is larger than {_size(limit_bytes)}. Send fewer recordings at once, or raise "
-            "max_body_bytes.",
+            f"This request is larger than {size(limit_bytes)}. Send fewer recordings at once, or raise max_body_bytes.",
             limit_bytes=limit_bytes,
         )
 
@@ -363,11 +364,6 @@ def _again(kind: type[EmotionError], message: str, details: dict[str, object]) -
     error = kind.__new__(kind)
     EmotionError.__init__(error, message, **details)
     return error
-
-
-def _size(size_bytes: int) -> str:
-    giga = 10**9
-    return f"{size_bytes / giga:.1f} GB" if size_bytes >= giga else f"{max(size_bytes / 1e6, 0.1):.1f} MB"
 
 
 def command_line(words: str) -> str:

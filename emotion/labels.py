@@ -1,4 +1,4 @@
-"""The nine emotions of emotion2vec+, in the model's order, and how they and their times are shown."""
+"""The nine emotions of emotion2vec+, in the model's order, and how they are shown."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -60,12 +60,3 @@ def is_masked(token: str) -> bool:
 def emotion_of(key: str) -> Emotion:
     """The emotion behind a label; a label of a foreign checkpoint shows its own word in the colour of `unknown`."""
     return EMOTION_BY_KEY.get(key) or Emotion(key, key, key, "❓", EMOTION_BY_KEY["unknown"].color)
-
-
-def clock(time_s: float) -> str:
-    """A time as `0:12.8`, or `1:02:03.4` from an hour on."""
-    tenths = round(time_s * 10)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    seconds = f"{rest // 10:02d}.{rest % 10}"
-    return f"{hours}:{minutes:02d}:{seconds}" if hours else f"{minutes}:{seconds}"

@@ -166,11 +166,6 @@ def test_a_batch_that_waits_behind_others_says_so():
     assert text_of(batch_render.progress(view, False, ENGLISH)) == "0 of 1 a.wav · waiting for others"
 
 
-def test_times_are_said_in_the_unit_that_people_use():
-    said = [batch_render.time_words(seconds, ENGLISH) for seconds in (0.42, 9.9, 42.4, 90, 3599, 3600, 5400)]
-    assert said == ["0.4 s", "9.9 s", "42 s", "2 min", "1 h 0 min", "1 h 0 min", "1 h 30 min"]
-
-
 def test_of_one_kind_only_those_rows_are_shown_and_above_them_why():
     view = view_of(done("a"), done("b", SAD), done("c"), Row("d", "failed", error=NotSound("d")), Row("e"))
     assert [row.split()[2] for row in rows_shown(view, Look("angry"))] == ["a", "c"]

@@ -9,10 +9,10 @@ import pytest
 
 from emotion.cli import main
 from emotion.engine import ClipTimes
+from emotion.formatting import size
 from emotion.hardware import Gpu, Usage
 from emotion.monitor import Advice, MachineStatus, StudioStatus
 from emotion.monitor.asking import address_of, ask
-from emotion.monitor.words import amount
 from tests.test_monitor import CPU, ENGINE, GIB, GPU
 
 NOWHERE = "http://127.0.0.1:9"
@@ -81,7 +81,7 @@ def test_one_look_tells_machine_engine_and_advice(call):
         "emotion2vec_plus_large, torch fp16 on cuda:0",
         "20% of 8 cores",
         "1.0 of 8 cores",
-        f"{amount(5 * GIB)} of {amount(16 * GIB)}",
+        f"{size(5 * GIB)} of {size(16 * GIB)}",
         "Card: 80%, 60 °C",
         "20 of 64 places",
         "100 done",
@@ -105,7 +105,7 @@ def test_no_line_is_wider_than_the_terminal_and_all_fit_on_one_of_24(call, colum
 def test_the_same_in_chinese(call):
     with studio(told(BUSY, [FULL_QUEUE])) as address:
         _, out, _ = call(address, "--once", locale="zh_CN.UTF-8")
-    for said in ("处理器", "已运行 2 h 13 min", "解码 9.0 · 排队 0.5 · 推理 200 毫秒", "队列已占 60/64"):
+    for said in ("处理器", "已运行 2 小时 13 分钟", "解码 9.0 · 排队 0.5 · 推理 200 毫秒", "队列已占 60/64"):
         assert said in out
 
 

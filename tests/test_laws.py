@@ -10,8 +10,9 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "emotion"
 # Data flows down: a room imports only rooms above it, one row for each.
 ROOMS = [
-    "errors",
     "labels",
+    "formatting",
+    "errors",
     "settings",
     "logs",
     "client",

@@ -12,7 +12,7 @@ from emotion.audio import Clip
 from emotion.engine import Progress
 from emotion.engine.recognizer import ModelState
 from emotion.errors import ClipTooLarge, ClipTooLong, DiskFull, EmotionError, EngineBusy, HubUnreachable, NotSound
-from emotion.labels import EMOTIONS, LANGUAGES, clock
+from emotion.labels import EMOTIONS, LANGUAGES
 from emotion.model import Accuracy
 from emotion.outputs import EXPORT_FORMATS
 from emotion.settings import Settings
@@ -21,7 +21,7 @@ from emotion.ui.language import COOKIE, reader_language
 from emotion.ui.run_log import journal
 from emotion.ui.tabs.recognize import SAMPLES, sample_path
 from emotion.ui.texts import translations
-from emotion.ui.words import Words, language_of, percent, texts
+from emotion.ui.words import Words, language_of, texts
 from tests.fakes import FakeModel, analyze, loud_clip, tone, turning_clip
 from tests.page_server import text_of
 
@@ -203,11 +203,6 @@ def test_an_error_without_words_shows_its_own_message():
 )
 def test_the_language_is_the_chosen_one_or_the_first_of_the_browser(accepted, chosen, language):
     assert language_of(accepted, chosen) == language
-
-
-def test_times_and_shares_are_written_as_people_read_them():
-    assert [clock(t) for t in (0, 12.84, 59.96, 3723.4)] == ["0:00.0", "0:12.8", "1:00.0", "1:02:03.4"]
-    assert percent(0.8534) == "85.3%"
 
 
 @pytest.mark.parametrize(

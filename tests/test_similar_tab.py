@@ -35,7 +35,7 @@ def around(count=4, view="compared", **facts):
         "view": view,
         "comparable": count,
         "embedded": count,
-        "neighbours": neighbors,
+        "neighbors": neighbors,
         "map": ClipMap(tuple(spread), 0.63),
         "clips": clips,
     }

@@ -4,7 +4,6 @@ import pytest
 
 from emotion.cli import terminal
 from emotion.engine import Progress
-from emotion.labels import clock
 
 
 @pytest.fixture
@@ -14,14 +13,6 @@ def on_a_terminal(capfd, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "120")
     return capfd
-
-
-@pytest.mark.parametrize(
-    ("at_s", "shown"),
-    [(0, "0:00.0"), (12.84, "0:12.8"), (59.96, "1:00.0"), (3599.99, "1:00:00.0"), (3732.5, "1:02:12.5")],
-)
-def test_times_are_shown_as_on_a_clock(at_s, shown):
-    assert clock(at_s) == shown
 
 
 @pytest.mark.parametrize(("locale", "language"), [("zh_TW.UTF-8", "zh"), ("de_DE.UTF-8", "en"), ("C", "en")])

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from emotion.cli import terminal
+from emotion.formatting import duration
 
 if TYPE_CHECKING:
     from emotion.analysis import Granularity
@@ -180,6 +181,5 @@ def _line(tally: "BulkProgress") -> str:
     if tally.failed:
         words.append(f"{tally.failed:,} failed")
     if tally.left_s is not None:
-        hours, seconds = divmod(round(tally.left_s), 3600)
-        words.append(f"{hours}:{seconds // 60:02d}:{seconds % 60:02d} left")
+        words.append(f"{duration(round(tally.left_s))} left")
     return " · ".join(words)

@@ -8,15 +8,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from emotion.formatting import duration, size
 from emotion.hardware import Gpu, Usage
 from emotion.hardware.container import NEARLY_FULL
 from emotion.labels import Language
 from emotion.monitor import Advice, EngineStatus, MachineStatus, StudioStatus, said_of
 from emotion.monitor.asking import Answer
-from emotion.monitor.words import amount
 
 _BAR = 16
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 Row = tuple[str, str, float | None]
 """A name, a text, and a share from 0 to 1 where there is one."""
 
@@ -85,7 +84,7 @@ class View:
         card = status.model
         said = self._said("model", name=card.name, runtime=card.runtime, precision=card.precision, device=card.device)
         return Group(
-            self._title(self._said("at", address=address, uptime=uptime(status.uptime_s))),
+            self._title(self._said("at", address=address, uptime=duration(int(status.uptime_s), self._language))),
             _plain(said, "dim"),
             self._section("machine", self._machine(status.machine, own=True)),
             self._section("engine", [*self._engine(status.engine), *self._cache(cache)]),
@@ -127,7 +126,7 @@ class View:
         yield self._usage("memory", machine.memory)
         if own:
             own_share = Usage(machine.process_bytes, machine.memory.total_bytes).share
-            yield self._said("own_memory"), amount(machine.process_bytes), own_share
+            yield self._said("own_memory"), size(machine.process_bytes), own_share
         if machine.container is not None:
             yield self._usage("container", machine.container)
         yield self._usage("swap", machine.swap)
@@ -147,7 +146,7 @@ class View:
     def _usage(self, name: str, usage: Usage) -> Row:
         if not usage.total_bytes:
             return self._said(name), self._said("none"), None
-        text = self._said("of", used=amount(usage.used_bytes), total=amount(usage.total_bytes))
+        text = self._said("of", used=size(usage.used_bytes), total=size(usage.total_bytes))
         if usage.is_nearly_full:
             text = self._said("nearly_full", text=text)
         return self._said(name), text, usage.share
@@ -181,18 +180,6 @@ class View:
     def _said(self, name: str, /, **values: object) -> str:
         english, chinese = _TEXTS[name]
         return (chinese if self._language == "zh" else english).format(**values)
-
-
-def uptime(time_s: float) -> str:
-    """By its two largest units: `2 h 13 min`."""
-    whole_s = int(time_s)
-    if whole_s < _MINUTE_S:
-        return f"{whole_s} s"
-    if whole_s < _HOUR_S:
-        return f"{whole_s // _MINUTE_S} min"
-    if whole_s < _DAY_S:
-        return f"{whole_s // _HOUR_S} h {whole_s % _HOUR_S // _MINUTE_S} min"
-    return f"{whole_s // _DAY_S} d {whole_s % _DAY_S // _HOUR_S} h"
 
 
 def _number(time_ms: float) -> str:

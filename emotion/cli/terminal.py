@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from emotion.errors import EmotionError, command_line
-from emotion.labels import Language, clock, emotion_of
+from emotion.formatting import clock
+from emotion.labels import Language, emotion_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

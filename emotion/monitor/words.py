@@ -4,10 +4,9 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
+from emotion.formatting import size
 from emotion.labels import Language
 from emotion.monitor.advice import Advice
-
-_GIGA = 10**9
 
 
 def said_of(advice: Advice, language: Language) -> str:
@@ -18,19 +17,12 @@ def said_of(advice: Advice, language: Language) -> str:
     return by_language[language].format(**_for_people(advice))
 
 
-def amount(size_bytes: float) -> str:
-    """Bytes as `200 MB` or `1.95 GB`, which are 10^6 and 10^9 of them."""
-    if size_bytes >= _GIGA:
-        return f"{size_bytes / _GIGA:.2f} GB"
-    return f"{max(size_bytes / 1e6, 1):.0f} MB" if size_bytes else "0 MB"
-
-
 def _for_people(advice: Advice) -> dict[str, object]:
     """The values, and `used` for `used_bytes`."""
     shown: dict[str, object] = dict(advice.values)
     for name, value in advice.values.items():
         if name.endswith("_bytes"):
-            shown[name.removesuffix("_bytes")] = amount(value)
+            shown[name.removesuffix("_bytes")] = size(value)
     return shown
 
 

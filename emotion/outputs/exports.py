@@ -11,6 +11,7 @@ import orjson
 
 from emotion.analysis import Analysis, ExportFormat, Segment
 from emotion.errors import SettingsInvalid
+from emotion.formatting import timestamp
 from emotion.labels import emotion_of
 from emotion.model import FRAME_RATE_HZ
 from emotion.outputs.names import printable, safe_name
@@ -100,7 +101,7 @@ def frames_csv(analysis: Analysis) -> Iterator[str]:
 def srt(analysis: Analysis) -> Iterator[str]:
     """SubRip: number, `00:00:00,000 --> 00:00:03,200`, text, empty line (Matroska, "Subtitles: SRT")."""
     for number, segment in enumerate(export_segments(analysis), start=1):
-        start, end = _clock(segment.start_s, ","), _clock(segment.end_s, ",")
+        start, end = timestamp(segment.start_s, ","), timestamp(segment.end_s, ",")
         yield f"{number}\n{start} --> {end}\n{_caption(segment)}\n\n"
 
 
@@ -108,7 +109,7 @@ def vtt(analysis: Analysis) -> Iterator[str]:
     """WebVTT (W3C, "WebVTT: The Web Video Text Tracks Format"): `&`, `<` and `>` of the text are escaped."""
     yield "WEBVTT\n"
     for number, segment in enumerate(export_segments(analysis), start=1):
-        start, end = _clock(segment.start_s, "."), _clock(segment.end_s, ".")
+        start, end = timestamp(segment.start_s, "."), timestamp(segment.end_s, ".")
         yield f"\n{number}\n{start} --> {end}\n{html.escape(_caption(segment), quote=False)}\n"
 
 
@@ -211,13 +212,6 @@ def _rounded_rows(analysis: Analysis) -> Iterator[list[float]]:
 def _caption(segment: Segment) -> str:
     """What a person reads: `😊 Happy 85%`."""
     return f"{emotion_of(segment.emotion).headline('en')} {segment.confidence:.0%}"
-
-
-def _clock(time_s: float, mark: str) -> str:
-    """`HH:MM:SS` and milliseconds behind the mark."""
-    minutes, milliseconds = divmod(round(time_s * 1000), 60_000)
-    seconds, milliseconds = divmod(milliseconds, 1000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{mark}{milliseconds:03}"
 
 
 def _text_cell(text: str) -> str:

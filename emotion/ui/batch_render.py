@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from html import escape
 
 from emotion.engine.batch import FAILED, BatchView, Row, distribution, rows_of
-from emotion.labels import clock, emotion_of
+from emotion.formatting import clock, duration, percent
+from emotion.labels import emotion_of
 from emotion.ui import render
 from emotion.ui.batches import Look
 from emotion.ui.render import Download
-from emotion.ui.words import Words, percent
+from emotion.ui.words import Words
 
 # A table of more rows is slow to draw; the others are a click away.
 PART_ROWS = 500
@@ -66,7 +67,7 @@ def final_card(view: BatchView, error: BaseException | None, look: Look, words: 
         kind, emoji, title = "stopped", "⏹️", words("batch.was_cancelled", **numbers)
     else:
         kind, emoji, title = _outcome(view, words)
-        kept = [words("batch.took", time=time_words(view.elapsed_s, words)), *kept]
+        kept = [words("batch.took", time=duration(view.elapsed_s, words.language)), *kept]
     text = words.joined([*kept, *_skipped(view, words)])
     return _card(_Said(kind, emoji, title, text), view.counts, look, words)
 
@@ -76,7 +77,7 @@ def progress(view: BatchView, is_stopping: bool, words: Words) -> str:
     counted = words("batch.progress", done=view.done, total=view.total)
     about = words("batch.stopping") if is_stopping else _in_work(view, words)
     is_known = view.left_s is not None and not is_stopping
-    left = words("batch.left", time=time_words(math.ceil(view.left_s or 0), words)) if is_known else ""
+    left = words("batch.left", time=duration(math.ceil(view.left_s or 0), words.language)) if is_known else ""
     windows = view.working.windows if view.working else 0
     part = view.working.windows_done / windows if view.working and windows else 0.0
     share = min(view.done + part, view.total) / max(view.total, 1)
@@ -145,17 +146,6 @@ def row_pieces(view: BatchView, look: Look, words: Words) -> list[str]:
     return ["\n".join(rows[start : start + _PIECE_ROWS]) for start in range(0, len(rows), _PIECE_ROWS)]
 
 
-def time_words(seconds: float, words: Words) -> str:
-    """`12 s`, `3 min` or `1 h 20 min`; below ten seconds with a tenth where there is one."""
-    if seconds < 60:
-        tenths = f"{seconds:.1f}".removesuffix(".0")
-        return words("batch.seconds", seconds=tenths if seconds < 10 else f"{seconds:.0f}")
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return words("batch.minutes", minutes=minutes)
-    return words("batch.hours", hours=minutes // 60, minutes=minutes % 60)
-
-
 def _in_work(view: BatchView, words: Words) -> str:
     """The recording in work, and how far it is where it has several windows."""
     row, working = view.in_work, view.working
@@ -210,7 +200,7 @@ def _open_button(row: Row, words: Words) -> str:
 def _elapsed(elapsed_ms: float, words: Words) -> str:
     if elapsed_ms < 1000:
         return words("log.ms", ms=f"{elapsed_ms:.0f}")
-    return time_words(elapsed_ms / 1000, words)
+    return duration(elapsed_ms / 1000, words.language)
 
 
 def _bare_card(said: _Said, words: Words) -> str:

@@ -1,6 +1,5 @@
 """The list of runs as HTML, each of which can be chosen, and what stands around it."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +7,12 @@ from datetime import date, datetime, timedelta
 from html import escape
 from itertools import groupby
 
-from emotion.labels import EMOTIONS, clock, emotion_of
+from emotion.formatting import clock, percent, size
+from emotion.labels import EMOTIONS, emotion_of
 from emotion.outputs import ClipEntry, ClipFiles, RunEntry, RunPage
 from emotion.outputs.history import matching_clips
 from emotion.settings import Settings
-from emotion.ui.words import Words, percent, size
+from emotion.ui.words import Words
 
 PAGE_RUNS = 50
 # A batch shows so many of its recordings, and so many more with each further click.
@@ -79,7 +79,7 @@ def summary(page: RunPage, look: Look, settings: Settings, words: Words, said: s
         return ""
     many = words("history.found", count=page.total, kept=page.kept_runs) if look.is_search else ""
     many = many or words("history.kept", count=page.kept_runs)
-    parts = [*([f"<b>{escape(said)}</b>"] if said else []), f"{escape(many)} · {_size(page.kept_bytes)}"]
+    parts = [*([f"<b>{escape(said)}</b>"] if said else []), f"{escape(many)} · {size(page.kept_bytes)}"]
     return f'<p class="history-summary" role="status">{" ".join(parts)} · {escape(_retention(settings, words))}</p>'
 
 
@@ -153,7 +153,7 @@ def moment_name(moment: datetime, words: Words) -> str:
 def files_of(runs: Sequence[RunEntry], words: Words) -> str:
     """How many files some runs have, and what they take."""
     count, size_bytes = sum(run.file_count for run in runs), sum(run.size_bytes for run in runs)
-    return words("history.one_file" if count == 1 else "history.files", count=count, size=_size(size_bytes))
+    return words("history.one_file" if count == 1 else "history.files", count=count, size=size(size_bytes))
 
 
 def _choice(words: Words) -> str:
@@ -284,11 +284,6 @@ def _nothing_found(look: Look, words: Words) -> str:
 
 def _note(emoji: str, title: str, text: str, button: str) -> str:
     return f'<div class="history-note">{_emoji(emoji)}<h2>{escape(title)}</h2><p>{escape(text)}</p>{button}</div>'
-
-
-def _size(size_bytes: int) -> str:
-    """Bytes as `67 KB` or, from a megabyte on, as everywhere."""
-    return size(size_bytes) if size_bytes >= 1e6 else f"{math.ceil(size_bytes / 1e3)} KB"
 
 
 def _retention(settings: Settings, words: Words) -> str:

@@ -8,9 +8,10 @@ from emotion.analysis import Analysis
 from emotion.engine import Progress
 from emotion.engine.recognizer import ModelState
 from emotion.errors import command_line
-from emotion.labels import EMOTIONS, Emotion, clock, emotion_of
+from emotion.formatting import clock, percent, size
+from emotion.labels import EMOTIONS, Emotion, emotion_of
 from emotion.model import BUILT_IN, ModelCard
-from emotion.ui.words import Words, percent, size
+from emotion.ui.words import Words
 
 GET_LARGE = command_line("models download emotion2vec_plus_large")
 

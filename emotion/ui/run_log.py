@@ -1,8 +1,8 @@
 """The log of one run as text that can be copied, in the reader's language."""
 
 from emotion.analysis import Analysis
-from emotion.labels import clock
-from emotion.ui.words import Words, percent
+from emotion.formatting import clock, percent
+from emotion.ui.words import Words
 
 STAGES = ("decode", "queue", "inference", "write")
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from emotion.labels import EMOTIONS, Emotion, clock, emotion_of
+from emotion.formatting import clock, percent
+from emotion.labels import EMOTIONS, Emotion, emotion_of
 from emotion.outputs.similar import LEAST_CLIPS, ClipMap, KnownClip, MapPoint, Neighborhood
-from emotion.ui.words import Words, percent
+from emotion.ui.words import Words
 
 Address = Callable[[str], str | None]
 """Where the sound of a clip is served, by the clip's folder; None where it was not kept."""

@@ -6,16 +6,16 @@ from html import escape
 
 from emotion.cache import CacheStats
 from emotion.errors import command_line
+from emotion.formatting import duration, percent, size
 from emotion.hardware import Gpu, Usage
 from emotion.labels import emotion_of
 from emotion.model import BUILT_IN, ModelCard
 from emotion.model.checkpoint.known import LICENSE, LICENSE_URL, known_model
 from emotion.monitor import Advice, EngineStatus, MachineStatus, StudioStatus, said_of
-from emotion.ui.words import Words, percent, size
+from emotion.ui.words import Words
 
 TREND_S = 120.0
 _TREND_WIDTH, _TREND_HEIGHT = 120.0, 30.0
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 STAGES = ("decode", "queue", "inference")
 SHARES = ("busy", "starved", "idle")
 EVALUATE = command_line("evaluate labelled/")
@@ -78,23 +78,6 @@ def note(text: str) -> str:
     return f'<p class="system-note" role="status">{escape(text)}</p>'
 
 
-def duration(time_s: float, words: Words) -> str:
-    """A time by its two largest units: `2 h 13 min`."""
-    whole_s = int(time_s)
-    if whole_s < _MINUTE_S:
-        return words("system.under_minute")
-    if whole_s < _HOUR_S:
-        return words("system.minutes", minutes=whole_s // _MINUTE_S)
-    if whole_s < _DAY_S:
-        return words("system.hours", hours=whole_s // _HOUR_S, minutes=whole_s % _HOUR_S // _MINUTE_S)
-    return words("system.days", days=whole_s // _DAY_S, hours=whole_s % _DAY_S // _HOUR_S)
-
-
-def amount(size_bytes: float) -> str:
-    """Bytes for people; nothing is nothing."""
-    return size(size_bytes) if size_bytes else "0 MB"
-
-
 # Advice
 
 
@@ -136,13 +119,13 @@ def _own_cores(machine: MachineStatus, words: Words) -> Meter:
 
 def _own_memory(machine: MachineStatus, words: Words) -> Meter:
     share = machine.process_bytes / machine.memory.total_bytes if machine.memory.total_bytes else None
-    return Meter(words("system.own"), amount(machine.process_bytes), share, is_part=True)
+    return Meter(words("system.own"), size(machine.process_bytes), share, is_part=True)
 
 
 def _usage(name: str, usage: Usage, words: Words, trend: Trend = ()) -> Meter:
     if not usage.total_bytes:
         return Meter(words(f"system.{name}"), words("system.none"), 0.0, trend)
-    text = words("system.of", used=amount(usage.used_bytes), total=size(usage.total_bytes))
+    text = words("system.of", used=size(usage.used_bytes), total=size(usage.total_bytes))
     if usage.is_nearly_full:
         text = words("system.nearly_full", text=text)
     return Meter(words(f"system.{name}"), text, usage.share, trend, is_full=usage.is_nearly_full)
@@ -186,7 +169,7 @@ def _recognizer(now: StudioStatus, cache: CacheStats | None, words: Words) -> st
     meters = [Meter(words("system.queue"), text, engine.queue_length / engine.queue_size)]
     facts = {
         "done": f"{engine.clips_done:,}",
-        "uptime": duration(now.uptime_s, words),
+        "uptime": duration(int(now.uptime_s), words.language),
         "threads": words(
             "system.threads_of",
             decode=engine.decode_threads,
@@ -208,7 +191,7 @@ def _cache(cache: CacheStats | None, words: Words) -> list[Meter]:
     share = cache.hits / asked if asked else 0.0
     told = {"hits": f"{cache.hits:,}", "asked": f"{asked:,}", "share": f"{share:.0%}"}
     text = words("system.cache_of", **told) if asked else words("system.cache_unasked")
-    kept = words("system.cache_entries", entries=f"{cache.entries:,}", size=amount(cache.size_bytes))
+    kept = words("system.cache_entries", entries=f"{cache.entries:,}", size=size(cache.size_bytes))
     return [Meter(words("system.cache"), text, share), Meter(words("system.cache_kept"), kept, is_part=True)]
 
 

@@ -6,7 +6,8 @@ from functools import cache
 from pathlib import Path
 
 from emotion.errors import EmotionError
-from emotion.labels import LANGUAGES, Language, clock
+from emotion.formatting import clock, size
+from emotion.labels import LANGUAGES, Language
 
 Texts = dict[str, dict[str, dict[Language, str]]]
 
@@ -58,17 +59,6 @@ def language_of(accept_language: str, chosen: str = "auto") -> Language:
     if chosen in LANGUAGES:
         return "zh" if chosen == "zh" else "en"
     return "zh" if accept_language.strip().lower().startswith("zh") else "en"
-
-
-def percent(share: float) -> str:
-    """One decimal: `85.3%`."""
-    return f"{share * 100:.1f}%"
-
-
-def size(size_bytes: float) -> str:
-    """Bytes as `200 MB` or `1.95 GB`."""
-    giga = 1e9
-    return f"{size_bytes / giga:.2f} GB" if size_bytes >= giga else f"{max(size_bytes / 1e6, 1):.0f} MB"
 
 
 def _shown(details: Mapping[str, object]) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from emotion.engine import SpeechEngine
+from emotion.formatting import size
 from emotion.monitor import ChoreWatch, memory_held
 from emotion.ui import system_render, theme
 from emotion.ui.page_context import QUIET, PageContext
@@ -105,12 +106,12 @@ async def _free(engine: SpeechEngine, words: Words) -> AsyncIterator[tuple[Any, 
     said = [_freed(before.process_bytes, after.process_bytes, words)]
     if before.card_bytes is not None and after.card_bytes is not None:
         held = {"before": before.card_bytes, "after": after.card_bytes}
-        said.append(words("system.free_card", **{name: system_render.amount(count) for name, count in held.items()}))
+        said.append(words("system.free_card", **{name: size(count) for name, count in held.items()}))
     yield _over(words.joined(said))
 
 
 def _freed(before_bytes: int, after_bytes: int, words: Words) -> str:
-    before, after = system_render.amount(before_bytes), system_render.amount(after_bytes)
+    before, after = size(before_bytes), size(after_bytes)
     if after_bytes >= before_bytes or before == after:
         return words("system.free_nothing", after=after)
     return words("system.free_done", before=before, after=after)
