@@ -1,7 +1,7 @@
 """A client of the HTTP API: recordings in, records out, without a model on this machine.
 
     with Client("http://127.0.0.1:7860", key="...") as client:
-        record = client.analyse("call.m4a", granularity="frame")
+        record = client.analyze("call.m4a", granularity="frame")
         print(record["emotion"], record["confidence"])
 
 Needs httpx only; what the server says no to is a `Refused`.
@@ -174,6 +174,8 @@ class Client:
         query = {"granularity": granularity, "embedding": embedding, "exports": list(exports), "name": name}
         answer = self._upload(recording, query, wants_job=on_progress is not None)
         return cast(Record, answer.json()) if answer.status_code == _DONE else self.wait(answer.json(), on_progress)
+
+    analyse = analyze  # how it was written until 0.4
 
     def submit(
         self,

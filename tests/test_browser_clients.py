@@ -69,7 +69,7 @@ def test_two_people_have_a_page_each_and_see_nothing_of_the_other(
     choose(ann, turning)
     recognize(ann)
     expect(headline(ann)).to_contain_text("Angry")
-    assert signed[0].latest.result().options.owner == "clients/ann"
+    assert signed[0].latest.result().request.owner == "clients/ann"
     for page, shown in ((ann, "turning.wav"), (bo, "No runs yet")):
         tab(page, "history")
         expect(page.locator("#history-list")).to_contain_text(shown)
@@ -90,7 +90,7 @@ def test_a_batch_and_a_microphone_go_to_the_place_of_who_began_them(
     expect(page.locator("#live")).to_contain_text("a result every")
     page.get_by_role("button", name=re.compile("Stop")).click()
     expect(page.locator("#live-result .headline")).to_be_visible()
-    assert signed[0].latest.result().options.owner == "clients/bo"
+    assert signed[0].latest.result().request.owner == "clients/bo"
     assert len(list((outputs / "clients" / "bo").glob("outputs_*"))) == 2
     assert list(outputs.glob("outputs_*")) == []
 
