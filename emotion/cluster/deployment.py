@@ -10,6 +10,7 @@ from emotion.cluster.engine import ClusterEngine
 from emotion.cluster.link import ServeLink
 from emotion.cluster.local import join_cluster, ray_itself, ray_serve
 from emotion.cluster.plan import ClusterPlan, replica_settings
+from emotion.cluster.ray_private import BuildsItsApp
 from emotion.cluster.replica import ModelReplica
 from emotion.engine.recognizer import Recognizer
 from emotion.logs import set_up_logs
@@ -58,7 +59,7 @@ def front_deployment(settings: Settings, make_app: MakeApp) -> Any:
     return front.bind(settings.model_dump(), make_app, _model_deployment(settings, plan, stays_here=False))
 
 
-class _Front:
+class _Front(BuildsItsApp):
     """Page and API over a handle of the replicas."""
 
     def __init__(self, values: Mapping[str, Any], make_app: MakeApp, handle: Any) -> None:
@@ -68,7 +69,8 @@ class _Front:
         engine = ClusterEngine(ServeLink(handle), ClusterPlan.of(self._settings))
         self._recognizer = Recognizer(settings=self._settings, engine=engine)
 
-    def __serve_build_asgi_app__(self) -> Any:
+    def build_app(self) -> Any:
+        """Page and API."""
         return self._make_app(self._recognizer)
 
 

@@ -1,6 +1,5 @@
 """Joins a Ray cluster, or starts one that only this machine can reach, and quietly."""
 
-import functools
 import logging
 import os
 import secrets
@@ -8,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from emotion.cluster.address import ClusterUnreachable, require_listener
+from emotion.cluster.ray_private import listen_on_loopback_only, reread_environment, silence_errors_of_workers
 from emotion.errors import SettingsInvalid
 from emotion.hardware import usable_cores
 from emotion.settings import Settings
 
 # Recordings and results pass through it; what does not fit lies on the disk for a while.
 STORE_BYTES = 512_000_000
-# The name is what Ray calls it; what it does is to have Ray listen on 127.0.0.1 only.
-_LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 def join_cluster(settings: Settings, cores: int | None = None) -> bool:
@@ -27,13 +25,13 @@ def join_cluster(settings: Settings, cores: int | None = None) -> bool:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     is_own = not settings.cluster_address
     if is_own:
-        _guard()
+        _close_to_others()
     ray = ray_itself()
     if ray.is_initialized():
         return False
     require_listener(settings.cluster_address)
     if is_own:
-        _tell_of_guard(ray)
+        reread_environment(ray)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     own = {
         "num_cpus": cores or usable_cores().logical,
@@ -48,8 +46,7 @@ def join_cluster(settings: Settings, cores: int | None = None) -> bool:
             f"Ray does not start, or does not answer at {settings.cluster_address or 'this machine'}: "
             f"{type(error).__name__}. Check cluster_address, and that all machines have the same version of Ray."
         ) from error
-    # Ray prints what it notices straight to the terminal; what matters of it, the engine says in the log.
-    ray._private.worker.print_to_stdstream = _keep_quiet
+    silence_errors_of_workers(ray)
     return is_own
 
 
@@ -70,41 +67,14 @@ def ray_serve() -> Any:
     return serve
 
 
-def keep_to_this_machine() -> None:
-    """Have a replica be reached from this machine only; to be called in its process before it serves.
-
-    Each replica of Ray Serve opens a port that takes pickled requests from anybody, token or not.
-    """
-    from ray.serve._private import replica as untyped
-
-    replica: Any = untyped
-    listen = replica.add_port_to_grpc_server
-
-    @functools.wraps(listen)
-    def listen_here(server: Any, address: str) -> Any:
-        return listen(server, address.replace("[::]", "127.0.0.1"))
-
-    replica.add_port_to_grpc_server = listen_here
-
-
-def _tell_of_guard(ray: Any) -> None:
-    """Have a Ray that was imported before read it again."""
-    ray._raylet.Config.initialize("")
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-
-
-def _keep_quiet(*_: object, **__: object) -> None:
-    """Stands for what Ray prints."""
-
-
 def _search_path() -> str:
     """Where the processes of Ray find this package, from whatever folder it was started."""
     home = str(Path(__file__).parent.parent.parent)
     return os.pathsep.join(part for part in (home, os.environ.get("PYTHONPATH")) if part)
 
 
-def _guard() -> None:
-    """What Ray reads when it is imported, and hands to its processes."""
-    os.environ.setdefault(_LOOPBACK_ONLY, "0")
+def _close_to_others() -> None:
+    """Set what Ray reads when it is imported, and hands to its processes."""
+    listen_on_loopback_only()
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

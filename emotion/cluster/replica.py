@@ -12,7 +12,6 @@ from typing import Any
 
 from emotion.analysis import Analysis
 from emotion.audio import SAMPLE_RATE_HZ, Clip, clip_from_samples
-from emotion.cluster.local import keep_to_this_machine
 from emotion.cluster.messages import (
     AnalyzeRequest,
     Message,
@@ -22,6 +21,7 @@ from emotion.cluster.messages import (
     Report,
     packed,
 )
+from emotion.cluster.ray_private import bind_replica_port_to_loopback
 from emotion.engine import BatchPredicted, ClipSettled, SpeechEngine
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, EngineBusy, EngineClosed, Unexpected
@@ -123,7 +123,7 @@ class ModelReplica(Replica):
 
     def __init__(self, values: Mapping[str, Any], stays_here: bool = False) -> None:
         if stays_here:
-            keep_to_this_machine()
+            bind_replica_port_to_loopback()
         settings = Settings(**values)
         set_up_logs(settings.log_level, settings.log_format)
         super().__init__(Recognizer(settings=settings))
