@@ -143,13 +143,13 @@ def reader_of(recognizer: FakeRecognizer, session: str = "session", owner: str =
 
 def lay_out_desk(recognizer: FakeRecognizer) -> PageContext:
     """What a tab works with, without a page around it."""
-    turns, watch = recognizer.admission.limit, StudioWatch(recognizer.engine)
+    watch = StudioWatch(recognizer.engine)
 
     async def laid_out() -> PageContext:
         # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.
         with gr.Blocks():
             tabs, open_clip = gr.Tabs(), gr.State("")
-        runs, places = Runs(recognizer, turns), Workspaces(recognizer.settings.outputs)  # type: ignore[arg-type]
-        return PageContext(recognizer, watch, turns, runs, places, FileLinks(), Details(0.5), tabs, open_clip)  # type: ignore[arg-type]
+        runs, places = Runs(recognizer), Workspaces(recognizer.settings.outputs)  # type: ignore[arg-type]
+        return PageContext(recognizer, watch, runs, places, FileLinks(), Details(0.5), tabs, open_clip)  # type: ignore[arg-type]
 
     return asyncio.run(laid_out())

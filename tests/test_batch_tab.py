@@ -14,7 +14,7 @@ from gradio.utils import get_upload_folder
 
 from emotion.analysis import AnalysisRequest
 from emotion.audio import write_wav
-from emotion.engine import ConcurrencyLimit, EnginePlan, Progress
+from emotion.engine import EnginePlan, Progress
 from emotion.engine.batch import Batch, BatchView, Row
 from emotion.errors import DiskFull, NotSound
 from emotion.labels import EMOTION_BY_KEY, EMOTIONS
@@ -201,7 +201,7 @@ async def ended(batches: Batches, followed: Followed) -> BatchView:
 
 def test_a_batch_is_followed_to_its_end(recognizer, recordings):
     async def follow() -> tuple[list[BatchView], Followed]:
-        batches = Batches(recognizer, ConcurrencyLimit(0), Uploads())
+        batches = Batches(recognizer, Uploads())
         followed = await begun(batches, recordings)
         return [view async for view in batches.views(followed)], followed
 
@@ -214,7 +214,7 @@ def test_a_batch_is_followed_to_its_end(recognizer, recordings):
 
 def test_a_session_has_one_batch_at_a_time_and_others_have_theirs(recognizer, recordings):
     async def begin_four() -> list[Followed]:
-        batches = Batches(recognizer, ConcurrencyLimit(0), Uploads())
+        batches = Batches(recognizer, Uploads())
         recognizer.model.gate.clear()
         first, again = await begun(batches, recordings), await begun(batches, recordings[:1])
         other = await begun(batches, recordings[:1], "another")
@@ -230,7 +230,7 @@ def test_a_session_has_one_batch_at_a_time_and_others_have_theirs(recognizer, re
 
 def test_a_page_that_comes_anew_finds_its_batch_by_the_token_and_nobody_else_does(recognizer, recordings):
     async def leave_and_come_back() -> BatchView:
-        batches = Batches(recognizer, ConcurrencyLimit(0), Uploads())
+        batches = Batches(recognizer, Uploads())
         recognizer.model.gate.clear()
         followed = await begun(batches, recordings)
         async with aclosing(batches.views(followed)) as views:
@@ -250,7 +250,7 @@ def test_a_batch_that_nobody_follows_any_more_is_cancelled(recognizer, recording
     monkeypatch.setattr("emotion.ui.batches.PATIENCE_S", 0.0)
 
     async def leave() -> tuple[bool, bool]:
-        batches = Batches(recognizer, ConcurrencyLimit(0), Uploads())
+        batches = Batches(recognizer, Uploads())
         recognizer.model.gate.clear()
         followed = await begun(batches, recordings)
         async with aclosing(batches.views(followed)) as first, aclosing(batches.views(followed)) as second:
@@ -272,7 +272,7 @@ def test_the_uploads_stay_until_the_batch_is_over_though_the_page_is_gone(recogn
         uploads = Uploads()
         uploads.remember("", "session", path)
         recognizer.model.gate.clear()
-        batches = Batches(recognizer, ConcurrencyLimit(0), uploads)
+        batches = Batches(recognizer, uploads)
         followed = await begun(batches, [str(path)])
         uploads.forget("", "session")
         there = [path.exists()]
@@ -288,7 +288,7 @@ def test_only_so_many_rows_of_batches_that_are_over_are_remembered(recognizer, r
     monkeypatch.setattr("emotion.ui.batches._MOST_ROWS_HELD", 5)
 
     async def begin_three() -> list[bool]:
-        batches = Batches(recognizer, ConcurrencyLimit(0), Uploads())
+        batches = Batches(recognizer, Uploads())
         tokens = []
         for _ in range(3):
             followed = await begun(batches, recordings)
@@ -304,7 +304,7 @@ def test_only_so_many_rows_of_batches_that_are_over_are_remembered(recognizer, r
 
 def run_tab(answers: Answers, files: list[str] | None, who: Any = None) -> list[tuple[Any, ...]]:
     async def collect() -> list[tuple[Any, ...]]:
-        return [step async for step in answers.start(files, "utterance", False, True, [], who or reader())]
+        return [step async for step in answers.start(who or reader(), files, "utterance", False, True, [])]
 
     return asyncio.run(collect())
 
@@ -342,7 +342,7 @@ def test_a_page_that_is_closed_while_the_zips_are_looked_into_starts_nothing(des
 
     async def close_early() -> tuple[str, Followed | None]:
         answers = Answers(desk, Uploads())
-        steps = answers.start(recordings, "utterance", False, True, [], reader())
+        steps = answers.start(reader(), recordings, "utterance", False, True, [])
         shown = text_of((await anext(steps))[3])
         await steps.aclose()
         looked_into.set()

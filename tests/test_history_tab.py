@@ -12,7 +12,6 @@ import pytest
 
 from emotion.analysis import Analysis
 from emotion.audio import Clip
-from emotion.engine import ConcurrencyLimit
 from emotion.errors import FolderNotWritable
 from emotion.outputs import BatchRun, History, write_run
 from emotion.outputs import history as history_room
@@ -80,9 +79,8 @@ def scored(**scores: float) -> Analysis:
 def answers(tmp_path: Path) -> Answers:
     recognizer: Any = SimpleNamespace(settings=Settings(outputs=tmp_path))
     nothing: Any = None
-    turns, places = ConcurrencyLimit(0), Workspaces(tmp_path)
-    runs = Runs(recognizer, turns)
-    return Answers(PageContext(recognizer, nothing, turns, runs, places, FileLinks(), Details(0.5), nothing, nothing))
+    runs, places = Runs(recognizer), Workspaces(tmp_path)
+    return Answers(PageContext(recognizer, nothing, runs, places, FileLinks(), Details(0.5), nothing, nothing))
 
 
 def event(said: Any) -> gr.EventData:

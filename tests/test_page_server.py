@@ -9,12 +9,15 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from emotion.analysis import AnalysisRequest
 from emotion.analysis.windows import Plan
 from emotion.audio import DecodeLimits, write_wav
-from emotion.engine import ConcurrencyLimit, EnginePlan
+from emotion.engine import EnginePlan
 from emotion.labels import EMOTIONS
 from emotion.settings import Settings
-from emotion.ui.runs import Runs, View, Wish
+from emotion.ui import render
+from emotion.ui.runs import Runs, View
+from emotion.ui.words import Words
 from tests.fakes import loud_clip
 from tests.page_server import FakeRecognizer, quiet_pandas, reader_of, serve_page, text_of
 from tests.page_wire import call, component, endpoint, messages, on_click, upload
@@ -39,38 +42,41 @@ def recording(tmp_path) -> Path:
 # Runs, without a browser
 
 
-async def collect(runs: Runs, wish: Wish) -> list[View]:
-    return [view async for view in runs.views(wish, reader_of(runs.recognizer))]
+PLAIN = AnalysisRequest()
+
+
+async def collect(runs: Runs, recording: Path | None, request: AnalysisRequest = PLAIN) -> list[View]:
+    return [view async for view in runs.views(recording and str(recording), request, reader_of(runs.recognizer))]
 
 
 def test_a_recording_goes_from_waiting_to_its_result(recognizer, recording):
-    views = asyncio.run(collect(Runs(recognizer, ConcurrencyLimit(0)), Wish(str(recording), "frame", True, ("srt",))))
+    views = asyncio.run(collect(Runs(recognizer), recording, AnalysisRequest("frame", True, exports=("srt",))))
     last = views[-1]
     assert all(view.running for view in views[:-1])
     assert not last.running
-    assert "Angry" in text_of(last.result)
+    assert "Angry" in text_of(render.result_card(last.files.analysis, Words("en")))
     assert {path.name for path in last.files.all} >= {"result.json", "processed_audio.wav", "embedding.npy"}
     assert json.loads(last.files.result.read_text())["emotion"] == "angry"
 
 
 def test_no_recording_is_a_hint_and_no_error(recognizer):
-    (view,) = asyncio.run(collect(Runs(recognizer, ConcurrencyLimit(0)), Wish(None)))
-    assert "No recording yet" in text_of(view.result)
+    (view,) = asyncio.run(collect(Runs(recognizer), None))
+    assert "No recording yet" in text_of(view.card)
 
 
 def test_a_bad_recording_is_a_sentence(recognizer, tmp_path):
     broken = tmp_path / "broken.mp3"
     broken.write_bytes(b"no sound at all" * 100)
-    last = asyncio.run(collect(Runs(recognizer, ConcurrencyLimit(0)), Wish(str(broken))))[-1]
-    assert "holds no sound that can be read" in text_of(last.result)
-    assert str(tmp_path) not in last.result
+    last = asyncio.run(collect(Runs(recognizer), broken))[-1]
+    assert "holds no sound that can be read" in text_of(last.card)
+    assert str(tmp_path) not in last.card
 
 
 def test_an_unexpected_fault_is_logged_and_not_shown(recognizer, recording, caplog):
     recognizer.model.fault = ValueError("inside /secret/path")
-    last = asyncio.run(collect(Runs(recognizer, ConcurrencyLimit(0)), Wish(str(recording))))[-1]
-    assert "Something went wrong" in text_of(last.result)
-    assert "secret" not in last.result
+    last = asyncio.run(collect(Runs(recognizer), recording))[-1]
+    assert "Something went wrong" in text_of(last.card)
+    assert "secret" not in last.card
     assert "inside /secret/path" in caplog.text
 
 
@@ -78,18 +84,18 @@ def test_a_full_queue_is_said_at_once(tmp_path, recording):
     recognizer = FakeRecognizer(Settings(outputs=tmp_path), EnginePlan(queue_size=1))
     recognizer.model.gate.clear()
     waiting = recognizer.submit(recording)
-    (view,) = asyncio.run(collect(Runs(recognizer, ConcurrencyLimit(0)), Wish(str(recording))))
-    assert "1 recordings are waiting already" in text_of(view.result)
+    (view,) = asyncio.run(collect(Runs(recognizer), recording))
+    assert "1 recordings are waiting already" in text_of(view.card)
     waiting.cancel()
     recognizer.close()
 
 
 def test_cancelling_a_session_ends_its_recording_and_no_other(recognizer, recording):
     async def cancel_one() -> tuple[list[View], list[View]]:
-        runs = Runs(recognizer, ConcurrencyLimit(0))
+        runs = Runs(recognizer)
         recognizer.model.gate.clear()
-        mine = asyncio.ensure_future(collect(runs, Wish(str(recording))))
-        others = asyncio.ensure_future(anext_result(runs, Wish(str(recording))))
+        mine = asyncio.ensure_future(collect(runs, recording))
+        others = asyncio.ensure_future(anext_result(runs))
         await asyncio.to_thread(recognizer.model.waiting.wait, 10)
         runs.cancel("session")
         runs.cancel("a session that waits for nothing")
@@ -97,11 +103,11 @@ def test_cancelling_a_session_ends_its_recording_and_no_other(recognizer, record
         recognizer.model.gate.set()
         return cancelled, await others
 
-    async def anext_result(runs: Runs, wish: Wish) -> list[View]:
-        return [view async for view in runs.views(wish, reader_of(recognizer, "another session"))]
+    async def anext_result(runs: Runs) -> list[View]:
+        return [view async for view in runs.views(str(recording), PLAIN, reader_of(recognizer, "another session"))]
 
     cancelled, others = asyncio.run(cancel_one())
-    assert "Cancelled" in text_of(cancelled[-1].result)
+    assert "Cancelled" in text_of(cancelled[-1].card)
     assert cancelled[-1].files is None
     assert others[-1].files is not None
 
@@ -109,9 +115,7 @@ def test_cancelling_a_session_ends_its_recording_and_no_other(recognizer, record
 def test_closing_the_iterator_cancels_the_work(recognizer, recording):
     async def close_early() -> None:
         recognizer.model.gate.clear()
-        async with aclosing(
-            Runs(recognizer, ConcurrencyLimit(0)).views(Wish(str(recording)), reader_of(recognizer))
-        ) as views:
+        async with aclosing(Runs(recognizer).views(str(recording), PLAIN, reader_of(recognizer))) as views:
             await anext(views)
 
     asyncio.run(close_early())
@@ -126,9 +130,7 @@ def test_a_long_recording_counts_its_windows(tmp_path):
     write_wav(loud_clip(6.0), tmp_path / "long.wav")
 
     async def first_window() -> str:
-        async with aclosing(
-            Runs(recognizer, ConcurrencyLimit(0)).views(Wish(str(tmp_path / "long.wav")), reader_of(recognizer))
-        ) as views:
+        async with aclosing(Runs(recognizer).views(str(tmp_path / "long.wav"), PLAIN, reader_of(recognizer))) as views:
             return await anext(text_of(v.progress) async for v in views if "window" in v.progress)
 
     assert asyncio.run(first_window()) == "Recognising window 1 of 6"
@@ -241,6 +243,16 @@ def test_the_page_shows_the_result_its_timeline_its_files_and_its_log(served, re
         assert all(client.get(link).status_code == 200 for link in links)
 
 
+def test_the_card_of_a_result_is_rendered_once(served, recording, monkeypatch):
+    _, url, _ = served
+    made, result_card = [], render.result_card
+    monkeypatch.setattr(render, "result_card", lambda *said, **more: made.append(said) or result_card(*said, **more))
+    with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+        values = [upload(client, recording), "utterance", False, True, []]
+        assert "Angry" in json.dumps(messages(client, on_click(client, "recognise"), values))
+    assert len(made) == 1
+
+
 def test_the_page_asks_which_model_answers_and_offers_samples(served):
     _, url, _ = served
     with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
@@ -263,6 +275,6 @@ def test_the_page_asks_no_other_host_for_anything(served):
 
 def test_the_folder_of_outputs_stays_closed_to_browsers(served, recording):
     recognizer, url, _ = served
-    asyncio.run(collect(Runs(recognizer, ConcurrencyLimit(0)), Wish(str(recording))))
+    asyncio.run(collect(Runs(recognizer), recording))
     result = next(recognizer.settings.outputs.glob("*/result.json"))
     assert httpx.get(f"{url}gradio_api/file={result}", trust_env=False).status_code == 403

@@ -75,7 +75,7 @@ def make_app(
     if keyring.asks:
         for route in SignIn(keyring, sessions, settings.language).routes():
             app.add_api_route(route.path, route.endpoint, methods=list(route.methods or ()), **_PLAIN)
-    mount_page(app, recognizer, watch, turns)  # takes every address that is left
+    mount_page(app, recognizer, watch)  # takes every address that is left
     for guard in reversed(_guards(settings, keyring, sessions, metrics, ending or DrainState())):
         app.add_middleware(guard.cls, *guard.args, **guard.kwargs)
     return app

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emotion.analysis import AnalysisRequest
-from emotion.engine import ConcurrencyLimit
 from emotion.engine.batch import Batch, BatchView
 from emotion.engine.recognizer import Recognizer
 from emotion.logs import request_context
@@ -59,8 +58,8 @@ class Batches:
     Everything happens on the event loop of the page; only the batches themselves have threads.
     """
 
-    def __init__(self, recognizer: Recognizer, turns: ConcurrencyLimit, uploads: Uploads) -> None:
-        self.recognizer, self._turns, self._uploads = recognizer, turns, uploads
+    def __init__(self, recognizer: Recognizer, uploads: Uploads) -> None:
+        self.recognizer, self._uploads = recognizer, uploads
         self._followed: list[Followed] = []
 
     def of(self, session: str) -> Followed | None:
@@ -77,8 +76,7 @@ class Batches:
         self._uploads.remember(reader.place.owner, token, *paths)
         try:
             sources = [Path(path) for path in paths]
-            request = request.with_changes(client=reader.name, owner=reader.place.owner)
-            batch = await asyncio.to_thread(Batch, self.recognizer, sources, request, reader.place.outputs)
+            batch = await asyncio.to_thread(Batch, self.recognizer, sources, reader.own(request), reader.place.outputs)
         except BaseException:
             self._uploads.forget(reader.place.owner, token)
             raise

@@ -73,12 +73,5 @@ class _Document:
         await self._send({"type": "http.response.body", "body": body})
 
 
-def _is_page(scope: Scope) -> bool:
-    """Whether the document at the root is asked for."""
-    if scope["type"] != "http" or scope["method"] != "GET":
-        return False
-    return bool(scope["path"].rstrip("/") == scope.get("root_path", "").rstrip("/"))
-
-
 def _is_html(start: Message) -> bool:
     return Headers(raw=start["headers"]).get("content-type", "").startswith("text/html")

@@ -1,12 +1,14 @@
 """What stands around the tabs, and the choices that several tabs offer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gradio as gr
 
-from emotion.analysis import GRANULARITIES
+from emotion.analysis import GRANULARITIES, AnalysisRequest, Granularity
 from emotion.labels import LANGUAGES
 from emotion.outputs import EXPORT_FORMATS
+from emotion.outputs.exports import known_formats
 from emotion.settings import Settings
 from emotion.ui.texts import html, text
 
@@ -69,6 +71,11 @@ def option_parts(settings: Settings, name: str = "") -> OptionParts:
             label=text("exports"), elem_id=f"{before}exports",
         )  # fmt: skip
     return OptionParts(granularity, embedding, keep_audio, exports)
+
+
+def request_of(granularity: Granularity, embedding: bool, keep_audio: bool, exports: Sequence[str]) -> AnalysisRequest:
+    """What the values of `OptionParts.inputs` ask for."""
+    return AnalysisRequest(granularity, embedding, exports=known_formats(exports), keep_audio=keep_audio)
 
 
 def _language_switch() -> str:

@@ -6,8 +6,7 @@ import gradio as gr
 from fastapi import FastAPI
 from starlette.routing import Mount
 
-from emotion.analysis import Granularity
-from emotion.engine import ConcurrencyLimit
+from emotion.analysis import AnalysisRequest, Granularity
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError
 from emotion.monitor import StudioWatch
@@ -16,7 +15,7 @@ from emotion.ui.file_links import FileLinks
 from emotion.ui.guard import ClientGuard
 from emotion.ui.language import PageLanguage
 from emotion.ui.page_context import OPENING, QUIET, PageContext
-from emotion.ui.runs import Runs, Wish, log
+from emotion.ui.runs import Runs, log
 from emotion.ui.tabs import batch, history, live, recognize, similar, system
 from emotion.ui.texts import TITLE, text, translations
 from emotion.ui.timeline_detail import Details
@@ -35,16 +34,13 @@ SETTLED_PHASES = ("ready", "built_in")
 _REMEMBERED = "() => [sessionStorage.getItem('clip') || '', sessionStorage.getItem('tab') || '']"
 
 
-def mount_page(
-    app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: ConcurrencyLimit | None = None
-) -> FastAPI:
+def mount_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch) -> FastAPI:
     """The application with the page at `/`; nothing leaves this machine, and no fault shows its inside.
 
-    `watch` reads machine and engine for everybody who looks, `turns` counts what each client has in work wherever that
-    came from; without, what came from the page.
+    `watch` reads machine and engine for everybody who looks.
     """
-    uploads, turns = Uploads(), turns or recognizer.admission.limit
-    page = build_page(app, recognizer, watch, turns, uploads)
+    uploads = Uploads()
+    page = build_page(app, recognizer, watch, uploads)
     # The engine queues and refuses; a second queue before it would only hide the place in the first.
     page.queue(api_open=False, default_concurrency_limit=None)
     # Gradio holds a client to its own uploads only after `launch`; a mounted page would read any path that is sent.
@@ -72,9 +68,7 @@ def mount_page(
     return app
 
 
-def build_page(
-    app: FastAPI, recognizer: Recognizer, watch: StudioWatch, turns: ConcurrencyLimit, uploads: Uploads
-) -> gr.Blocks:
+def build_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, uploads: Uploads) -> gr.Blocks:
     """The page; it asks the recogniser for everything that it shows. Its files are served by `app`."""
     shelf, places = FileLinks(), Workspaces(recognizer.settings.outputs)
     details = Details(recognizer.settings.smoothing_s)
@@ -85,9 +79,7 @@ def build_page(
         header = layout.header()
         open_clip = gr.State("")  # not inside the tabs, which would take it for one
         with gr.Tabs(selected="recognise", elem_id="tabs") as tabs:
-            desk = PageContext(
-                recognizer, watch, turns, Runs(recognizer, turns), places, shelf, details, tabs, open_clip
-            )
+            desk = PageContext(recognizer, watch, Runs(recognizer), places, shelf, details, tabs, open_clip)
             with gr.Tab(text("tab_recognise"), id="recognise"):
                 parts = recognize.add_recognize(desk, uploads)
             with gr.Tab(text("tab_batch"), id="batch"):
@@ -150,7 +142,7 @@ def _add_endpoint(desk: PageContext) -> None:
         request: gr.Request, file: str, granularity: Granularity = "utterance", embedding: bool = False
     ) -> dict[str, Any]:
         try:
-            return await desk.runs.record(Wish(file, granularity, embedding), desk.reader(request))
+            return await desk.runs.record(file, AnalysisRequest(granularity, embedding), desk.reader(request))
         except EmotionError as error:
             raise gr.Error(error.message, print_exception=False) from None
         except Exception as error:

@@ -6,7 +6,6 @@ from typing import Any
 import gradio as gr
 
 from emotion.access import Client, client_of
-from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
 from emotion.logs import request_context
 from emotion.monitor import StudioWatch
@@ -33,7 +32,6 @@ class PageContext:
 
     recognizer: Recognizer
     watch: StudioWatch
-    turns: ConcurrencyLimit
     runs: Runs
     places: Workspaces
     shelf: FileLinks

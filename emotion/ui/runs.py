@@ -1,4 +1,4 @@
-"""Follows one recording through the recogniser for one reader, and shows each step."""
+"""Follows one recording through the recognizer for one visitor, and shows each step."""
 
 import asyncio
 import logging
@@ -9,41 +9,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emotion.analysis import Analysis, Granularity
-from emotion.engine import ConcurrencyLimit
+from emotion.analysis import Analysis, AnalysisRequest
+from emotion.engine.following import follow_async
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError
 from emotion.logs import request_context
 from emotion.outputs import ClipFiles, write_run
 from emotion.ui import render
-from emotion.ui.turns import LimitedSubmit
 from emotion.ui.words import Words
 from emotion.ui.workspace import PageVisitor
 
+# What is done sooner gets no step of its own, which would take the browser as long to show.
 POLL_S = 0.1
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What one reader asked for."""
-
-    recording: str | None
-    granularity: Granularity = "utterance"
-    embedding: bool = False
-    exports: tuple[str, ...] = ()
-    keep_audio: bool = True
-
-
-@dataclass(frozen=True)
 class View:
-    """One step as it is shown: two pieces of HTML, and the files of the run once they are there.
+    """One step as it is shown: the line of progress and a card as HTML, or the files of the run in place of the card.
 
     `running` says that more steps follow.
     """
 
     progress: str
-    result: str
+    card: str = ""
     running: bool = False
     files: ClipFiles | None = None
 
@@ -51,8 +40,8 @@ class View:
 class Runs:
     """The recordings in work, each under the browser session that waits for it."""
 
-    def __init__(self, recognizer: Recognizer, turns: ConcurrencyLimit) -> None:
-        self.recognizer, self._turns = recognizer, turns
+    def __init__(self, recognizer: Recognizer) -> None:
+        self.recognizer = recognizer
         self._futures: dict[str, Future[Analysis]] = {}
 
     def cancel(self, session: str) -> None:
@@ -61,95 +50,80 @@ class Runs:
         if future is not None:
             future.cancel()
 
-    async def views(self, wish: Wish, reader: PageVisitor) -> AsyncIterator[View]:
-        """Each step of one recording; the last is its result, its error or its cancelling.
+    async def views(self, recording: str | None, request: AnalysisRequest, reader: PageVisitor) -> AsyncIterator[View]:
+        """Each step of one recording; the last has its files, or the card of its error or its cancelling.
 
         Closing the iterator cancels the work.
         """
-        if not wish.recording:
+        if not recording:
             yield notice_view("hint", "no_recording", reader.words)
             return
         try:
-            future = self._submit(wish, reader)
+            future = self._submit(recording, request, reader)
         except EmotionError as error:
             yield error_view(error, reader.words)
             return
         self._futures[reader.session] = future
         try:
-            async for view in self._steps(future, wish, reader):
+            async for view in self._steps(future, reader):
                 yield view
         finally:
             future.cancel()
             if self._futures.get(reader.session) is future:
                 del self._futures[reader.session]
 
-    async def record(self, wish: Wish, reader: PageVisitor) -> dict[str, Any]:
+    async def record(self, recording: str, request: AnalysisRequest, reader: PageVisitor) -> dict[str, Any]:
         """The record of result.json for a program, with the embedding as lists; nothing is written.
 
         Raises an EmotionError that says what is wrong.
         """
-        analysis = await asyncio.wrap_future(self._submit(wish, reader))
+        analysis = await asyncio.wrap_future(self._submit(recording, request, reader))
         record = await asyncio.to_thread(analysis.record)
         record.pop("frames_file", None)  # there is no folder that could hold it
         if analysis.embedding is not None:
             record["embedding"] = analysis.embedding.tolist()
         return record
 
-    def _submit(self, wish: Wish, reader: PageVisitor) -> "Future[Analysis]":
-        path = Path(wish.recording or "")
-        in_turn = LimitedSubmit(self.recognizer, self._turns, reader)
-        return in_turn.submit(path, wish.granularity, wish.embedding, path.name)
+    def _submit(self, recording: str, request: AnalysisRequest, reader: PageVisitor) -> "Future[Analysis]":
+        with request_context.request_scope(reader.request_id):
+            return self.recognizer.admission.submit(Path(recording), reader.own(request), Path(recording).name)
 
-    async def _steps(self, future: "Future[Analysis]", wish: Wish, reader: PageVisitor) -> AsyncIterator[View]:
+    async def _steps(self, future: "Future[Analysis]", reader: PageVisitor) -> AsyncIterator[View]:
         words, started_s = reader.words, time.perf_counter()
         busy = render.empty_card(words, busy=True)
-        async for progress in self._progress(future, words):
-            yield View(progress, busy, running=True)
+        async for progress in follow_async(self.recognizer, future, POLL_S):
+            yield View(render.progress_line(progress, words), busy, running=True)
         if future.cancelled():
             yield notice_view("cancelled", "cancelled", words)
             return
         try:
-            writing = asyncio.ensure_future(asyncio.to_thread(_write, reader, future.result(), wish))
-            if not await _soon(writing):
+            writing = asyncio.ensure_future(asyncio.to_thread(_write, reader, future.result()))
+            if not (await asyncio.wait({writing}, timeout=POLL_S))[0]:
                 yield View(render.progress_bar(words("progress.writing"), None), busy, running=True)
             files = await writing
-        except Exception as error:  # the reader gets a sentence, whatever went wrong
+        except Exception as error:  # the visitor gets a sentence, whatever went wrong
             yield error_view(error, words)
             return
         done = words("progress.done", seconds=f"{time.perf_counter() - started_s:.1f}")
         if files.analysis.cached:
             done += f" · {words('progress.cached')}"
-        yield View(render.progress_done(done), render.result_card(files.analysis, words), files=files)
-
-    async def _progress(self, future: "Future[Analysis]", words: Words) -> AsyncIterator[str]:
-        """The line of progress, again and again until the future is done."""
-        waiting = asyncio.wrap_future(future)
-        while not await _soon(waiting):
-            yield render.progress_line(self.recognizer.progress(future), words)
-        # The outcome is read from `future`; asyncio would call it forgotten here.
-        waiting.cancelled() or waiting.exception()
+        yield View(render.progress_done(done), files=files)
 
 
-def _write(reader: PageVisitor, analysis: Analysis, wish: Wish) -> ClipFiles:
+def _write(reader: PageVisitor, analysis: Analysis) -> ClipFiles:
+    wanted = analysis.request
     with request_context.request_scope(reader.request_id):
-        return write_run(reader.place.outputs, analysis, wish.exports, wish.keep_audio)
-
-
-async def _soon(waiting: asyncio.Future[Any]) -> bool:
-    """Whether it is done within POLL_S. What is so quick needs no step of its own, which would take the browser as
-    long to show.
-    """
-    done, _ = await asyncio.wait({waiting}, timeout=POLL_S)
-    return bool(done)
+        return write_run(reader.place.outputs, analysis, wanted.exports, wanted.keep_audio)
 
 
 def error_view(error: Exception, words: Words) -> View:
-    """An error of the family in words; any other goes to the log, and the reader learns only that it happened."""
+    """An error of the family in words; any other goes to the log, and the visitor learns only that it happened."""
     if not isinstance(error, EmotionError):
         log.error("a recording failed unexpectedly", exc_info=error)
     return View(render.progress_done(""), render.error_card(error, words))
 
 
 def notice_view(kind: str, name: str, words: Words) -> View:
+    """A designed message in the place of a result."""
     card = render.notice_card(kind, words(f"result.{name}_title"), words(f"result.{name}"), words)
     return View(render.progress_done(""), card)

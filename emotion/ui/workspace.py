@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion.access import client_of
+from emotion.analysis import AnalysisRequest
 from emotion.outputs.history import History
 from emotion.outputs.similar import EmbeddingIndex
 from emotion.ui.words import Words
@@ -36,6 +37,10 @@ class PageVisitor:
     request_id: str
     place: Workspace
     words: Words
+
+    def own(self, request: AnalysisRequest) -> AnalysisRequest:
+        """The same request, counted and cached as this visitor's."""
+        return request.with_changes(client=self.name, owner=self.place.owner)
 
 
 class Workspaces:

@@ -10,10 +10,8 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import ListFiles
 
-from emotion.analysis import AnalysisRequest, Granularity
 from emotion.engine.batch import BatchView
 from emotion.errors import EmotionError, RunNotFound
-from emotion.outputs.exports import known_formats
 from emotion.outputs.run import SUMMARY_FILE
 from emotion.ui import batch_render, layout, render, theme
 from emotion.ui.batches import Batches, Followed, Look
@@ -71,16 +69,10 @@ class Answers:
 
     def __init__(self, desk: PageContext, uploads: Uploads) -> None:
         self._desk, self._uploads = desk, uploads
-        self._batches = Batches(desk.recognizer, desk.turns, uploads)
+        self._batches = Batches(desk.recognizer, uploads)
 
     async def start(
-        self,
-        files: list[str] | None,
-        granularity: Granularity,
-        embedding: bool,
-        keep_audio: bool,
-        exports: list[str],
-        request: gr.Request,
+        self, request: gr.Request, files: list[str] | None, *options: Any
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Each step of a new batch, until it is over."""
         reader = self._desk.reader(request)
@@ -89,8 +81,7 @@ class Answers:
             yield _without_batch(batch_render.no_files_card(words))
             return
         self._uploads.remember(reader.place.owner, reader.session, *files)
-        wish = AnalysisRequest(granularity, embedding, exports=known_formats(exports), keep_audio=keep_audio)
-        beginning = asyncio.ensure_future(self._batches.begin(reader, files, wish))
+        beginning = asyncio.ensure_future(self._batches.begin(reader, files, layout.request_of(*options)))
         try:
             # What is so quick needs no step of its own.
             if not (await asyncio.wait({beginning}, timeout=POLL_S))[0]:

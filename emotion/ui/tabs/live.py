@@ -46,7 +46,7 @@ class Parts:
 
 def add_live(desk: PageContext, app: FastAPI) -> None:
     """Lay out the tab and wire it; `app` listens to the microphones."""
-    add_live_route(app, desk.recognizer, desk.turns)
+    add_live_route(app, desk.recognizer, desk.recognizer.admission.limit)
     parts = _lay_out(desk)
     _wire_box(parts, desk)
     _wire_outcome(parts, desk)

@@ -9,13 +9,12 @@ from typing import Any
 
 import gradio as gr
 
-from emotion.analysis import Granularity
 from emotion.errors import EmotionError
 from emotion.settings import Settings
 from emotion.ui import clip_view, layout, render
 from emotion.ui.clip_view import ClipView, lay_out_clip
 from emotion.ui.page_context import QUIET, PageContext
-from emotion.ui.runs import View, Wish
+from emotion.ui.runs import View
 from emotion.ui.texts import html, text
 from emotion.ui.uploads import Uploads, take_only_uploads
 from emotion.ui.words import Words
@@ -107,18 +106,10 @@ def _wire_samples(parts: Parts, desk: PageContext, uploads: Uploads) -> None:
 
 
 def _wire_runs(parts: Parts, desk: PageContext, uploads: Uploads) -> None:
-    async def on_recognize(
-        recording: str | None,
-        granularity: Granularity,
-        embedding: bool,
-        keep_audio: bool,
-        exports: list[str],
-        request: gr.Request,
-    ) -> AsyncIterator[tuple[Any, ...]]:
+    async def on_recognize(request: gr.Request, recording: str | None, *options: Any) -> AsyncIterator[tuple[Any, ...]]:
         reader = desk.reader(request)
         uploads.remember(reader.place.owner, reader.session, *([recording] if recording else []))
-        wish = Wish(recording, granularity, embedding, tuple(exports), keep_audio)
-        async for view in desk.runs.views(wish, reader):
+        async for view in desk.runs.views(recording, layout.request_of(*options), reader):
             lent = None
             if view.files is not None and view.files.audio is None:
                 lent = await asyncio.to_thread(
@@ -159,7 +150,7 @@ async def _values(view: View, desk: PageContext, reader: PageVisitor, lent: Path
     buttons = gr.update(interactive=not view.running), gr.update(interactive=view.running)
     if view.files is None:
         log = gr.skip() if view.running else ""
-        return view.progress, view.result, None, "", log, *buttons, "", gr.skip()
+        return view.progress, view.card, None, "", log, *buttons, "", gr.skip()
     clip = await asyncio.to_thread(clip_view.shown, view.files, desk, reader.place, reader.words, lent)
     log = clip_view.log_of(view.files, reader.words)
     key = clip_view.clip_key(view.files, reader.place)
