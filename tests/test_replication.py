@@ -12,8 +12,6 @@ from emotion import Recognizer
 from emotion.errors import SettingsInvalid
 from emotion.outputs import BatchRun, write_run
 from emotion.outputs.replication import RunReplicator, replicator_of
-from emotion.settings import Settings
-from tests.api_server import LATER, LOUD, ApiRecognizer, asking
 from tests.fakes import analyze, loud_clip, wait_for
 
 _NUMBERS = count()
@@ -44,13 +42,13 @@ def test_a_run_is_written_to_a_folder_too(tmp_path):
 
 def test_files_of_api_jobs_are_copied_nowhere(tmp_path):
     outputs, second = tmp_path / "outputs", tmp_path / "second"
-    settings = Settings(outputs=outputs, results_url=second.as_uri())
-    with asking(ApiRecognizer(settings=settings)) as client:
-        job = client.post("/v1/analyses?exports=srt", content=LOUD, headers=LATER).json()
-        wait_for(lambda: client.get(job["links"]["self"]).status_code == 200)
-        shown = write_run(outputs, analyze(loud_clip()))
-    assert names(outputs / ".jobs")
-    assert {path.split("/")[0] for path in names(second)} == {shown.folder.name}
+    job = outputs / ".jobs" / "store-0" / "0f8fad5bd9cb469fa16570867728950e"
+    job.mkdir(parents=True)
+    mirror = RunReplicator(outputs, second.as_uri())
+    write_run(job, analyze(loud_clip()))
+    shown = write_run(outputs, analyze(loud_clip()))
+    mirror.close()
+    assert [path.name for path in second.iterdir()] == [shown.folder.name]
 
 
 def test_a_run_is_written_to_a_store_with_result_json_at_the_end(tmp_path, memory, monkeypatch):
