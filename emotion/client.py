@@ -12,11 +12,31 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, Self, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import httpx
 
 from emotion.errors import EmotionError
+from emotion.record import AnalysisRecord as Record
+from emotion.record import EmbeddingRecord as Embedding
+from emotion.record import FrameRecord as Frame
+from emotion.record import Granularity
+from emotion.record import JobRecord as Job
+from emotion.record import ProgressRecord as Progress
+from emotion.record import SegmentRecord as Segment
+
+__all__ = [
+    "Client",
+    "Embedding",
+    "Frame",
+    "Job",
+    "Progress",
+    "Record",
+    "Refused",
+    "Segment",
+    "ServerAway",
+    "embedding_of",
+]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,80 +49,6 @@ _AWAY = (502, 504)
 _AWAY_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _UPLOAD_TYPE = "application/octet-stream"
-
-
-class Segment(TypedDict):
-    """A stretch of one emotion; times in seconds."""
-
-    start: float
-    end: float
-    emotion: str
-    confidence: float
-
-
-class Frame(Segment):
-    """One frame of 20 ms."""
-
-    index: int
-    scores: dict[str, float]
-
-
-class Embedding(TypedDict):
-    """Numbers as `embedding_of` reads them, or where to fetch them."""
-
-    dtype: str
-    shape: list[int]
-    base64: NotRequired[str]
-    file: NotRequired[str]
-
-
-class Record(TypedDict):
-    """The analysis of one recording: the content of result.json."""
-
-    schema: int
-    emotion: str
-    confidence: float
-    scores: dict[str, float]
-    granularity: str
-    timestamp: str
-    file: str
-    duration_s: float
-    margin: float
-    uncertain: bool
-    silent: bool
-    overall_from: str
-    cached: bool
-    model: dict[str, str]
-    frame_rate_hz: int
-    num_frames: int
-    timings_ms: dict[str, float]
-    frames: NotRequired[list[Frame]]
-    frames_file: NotRequired[str]
-    segments: NotRequired[list[Segment]]
-    embedding: NotRequired[Embedding]
-    files: NotRequired[dict[str, str]]
-
-
-class Progress(TypedDict):
-    """How far a recording is; `wait_s` is about how long those before it take."""
-
-    stage: str
-    position: int
-    windows_done: int
-    windows: int
-    wait_s: float | None
-    duration_s: float | None
-
-
-class Job(TypedDict):
-    """An analysis that is in work."""
-
-    id: str
-    name: str
-    status: Literal["queued", "decoding", "recognising", "done", "failed", "cancelled"]
-    created: str
-    progress: Progress
-    links: dict[str, str]
 
 
 class Refused(EmotionError):
@@ -160,7 +106,7 @@ class Client:
         self,
         recording: Path | str | bytes,
         *,
-        granularity: Literal["utterance", "frame"] = "utterance",
+        granularity: Granularity = "utterance",
         embedding: Literal["none", "npy", "base64"] = "none",
         exports: Iterable[str] = (),
         name: str | None = None,
@@ -181,7 +127,7 @@ class Client:
         self,
         recording: Path | str | bytes,
         *,
-        granularity: Literal["utterance", "frame"] = "utterance",
+        granularity: Granularity = "utterance",
         embedding: Literal["none", "npy", "base64"] = "none",
         exports: Iterable[str] = (),
         name: str | None = None,
@@ -299,8 +245,8 @@ def embedding_of(record: Record) -> "NDArray[np.float32]":
 
     import numpy as np
 
-    embedding = record.get("embedding", cast(Embedding, {}))
-    if "base64" not in embedding:
+    embedding = record.get("embedding")
+    if embedding is None or "base64" not in embedding:
         raise EmotionError("This record holds no embedding. Ask for it with embedding='base64'.")
     numbers: NDArray[np.float32] = np.frombuffer(base64.b64decode(embedding["base64"]), embedding["dtype"])
     return numbers.reshape(embedding["shape"])

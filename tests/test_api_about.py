@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import httpx
+import pytest
 
 from emotion.api.schemas import component_schemas
 from emotion.engine.recognizer import ModelState
@@ -19,6 +22,16 @@ def test_labels_are_those_of_the_model_in_its_order():
     assert told["model"] == "fake"
     assert [label["key"] for label in told["labels"]] == [emotion.key for emotion in EMOTIONS]
     assert told["labels"][3]["chinese"] == "快乐"
+    assert all(set(label) == keys_of("LabelRecord") for label in told["labels"])
+
+
+@pytest.mark.parametrize("name", ["unsupported", "untold"])
+def test_labels_that_the_model_does_not_know_are_said_to_be_unsupported(name):
+    recognizer = ApiRecognizer()
+    recognizer.state = ModelState(replace(recognizer.model.card, unsupported_labels=("other",)), "fake", "ready")
+    with asking(recognizer) as client:
+        labels = client.get("/v1/labels").json()["labels"]
+    assert [label["key"] for label in labels if label[name]] == ["other"]
 
 
 def test_models_tell_which_answers_and_no_path():

@@ -15,7 +15,7 @@ from filelock import FileLock
 from pydantic import TypeAdapter
 
 from emotion.analysis import AnalysisRequest
-from emotion.api.job import JobRecord
+from emotion.api.job import StoredJob
 from emotion.api.job_store import DATABASE, FOLDER, JobStore
 from emotion.api.uploads import Upload
 from emotion.audio import wav_bytes
@@ -54,8 +54,8 @@ def end_of(client: httpx.Client, address: str, **headers: str) -> httpx.Response
     return client.get(address, headers=headers)
 
 
-def record(job_id: str = ONE, **fields: object) -> JobRecord:
-    return JobRecord(job_id, "a.wav", AnalysisRequest(client="a"), "", f"/v1/analyses/{job_id}", **fields)
+def record(job_id: str = ONE, **fields: object) -> StoredJob:
+    return StoredJob(job_id, "a.wav", AnalysisRequest(client="a"), "", f"/v1/analyses/{job_id}", **fields)
 
 
 def crash(store: JobStore) -> None:
@@ -406,5 +406,5 @@ def test_a_server_of_version_0_4_that_still_runs_keeps_its_jobs(tmp_path):
 
 def test_a_record_comes_back_as_it_was_stored():
     whole = record(request_id="abc", state="given_up", timings_ms={"decode": 1.0}, code="given_up", message="twice")
-    adapter = TypeAdapter(JobRecord)
+    adapter = TypeAdapter(StoredJob)
     assert adapter.validate_json(adapter.dump_json(whole)) == whole

@@ -198,7 +198,8 @@ def test_labels_models_and_status(client):
 
 
 def test_the_client_needs_neither_torch_nor_gradio_nor_numpy():
-    code = "import emotion.client, sys; print(sorted({'torch', 'gradio', 'numpy', 'fastapi'} & set(sys.modules)))"
+    heavy = {"torch", "gradio", "numpy", "fastapi", "pydantic"}
+    code = f"import emotion.client, sys; print(sorted({heavy} & set(sys.modules)))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HOUSE)
     assert told.stdout.strip() == "[]"
 

@@ -15,6 +15,7 @@ ROOMS = [
     "errors",
     "settings",
     "logs",
+    "record",
     "client",
     "hardware",
     "audio",

@@ -18,9 +18,9 @@ from emotion.analysis.request import (
     AnalysisRequest,
     EmbeddingForm,
     ExportFormat,
-    Granularity,
     Priority,
 )
+from emotion.record import Granularity
 
 __all__ = [
     "FRAMES_FILE",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,9 @@ from emotion.analysis.windows import ClipPrediction, Plan, is_silent
 from emotion.audio import Clip
 from emotion.labels import Emotion, emotion_of
 from emotion.model import FRAME_RATE_HZ, FloatArray, ModelCard, num_frames
+from emotion.record import AnalysisRecord, FrameRecord, OptionalParts, SegmentRecord
 
-SCHEMA = 1
+SCHEMA: Final = 1
 # More frames than these (10 minutes) would make a JSON of over 10 MB: they go to FRAMES_FILE.
 MAX_FRAMES_IN_JSON = 30_000
 FRAMES_FILE = "frames.npz"
@@ -77,9 +78,9 @@ class Analysis:
     def with_timing(self, stage: str, elapsed_ms: float) -> "Analysis":
         return replace(self, timings_ms={**self.timings_ms, stage: round(elapsed_ms, 1)})
 
-    def record(self, all_frames: bool = False) -> dict[str, Any]:
+    def record(self, all_frames: bool = False) -> AnalysisRecord:
         """The content of result.json; more than MAX_FRAMES_IN_JSON frames are left to FRAMES_FILE, but `all_frames`."""
-        overall = {
+        return {
             "schema": SCHEMA,
             "emotion": self.emotion.key,
             "confidence": self.confidence,
@@ -96,13 +97,14 @@ class Analysis:
             "model": self.model.record(),
             "frame_rate_hz": FRAME_RATE_HZ,
             "num_frames": num_frames(self.clip.num_samples),
+            **self._parts_by_frame(all_frames),
+            "timings_ms": self.timings_ms,
         }
-        return {**overall, **self._frames_record(all_frames), "timings_ms": self.timings_ms}
 
-    def _frames_record(self, all_frames: bool) -> dict[str, Any]:
+    def _parts_by_frame(self, all_frames: bool) -> OptionalParts:
         if self.frame_scores is None:
             return {}
-        segments = [
+        segments: list[SegmentRecord] = [
             {"start": s.start_s, "end": s.end_s, "emotion": s.emotion, "confidence": s.confidence}
             for s in self.segments
         ]
@@ -202,7 +204,7 @@ def _named_scores(labels: tuple[str, ...], scores: FloatArray) -> dict[str, floa
     return {label: float(score) for label, score in zip(labels, scores, strict=True)}
 
 
-def _frame_records(labels: tuple[str, ...], frame_scores: FloatArray) -> Iterator[dict[str, Any]]:
+def _frame_records(labels: tuple[str, ...], frame_scores: FloatArray) -> Iterator[FrameRecord]:
     # Six decimals: a frame of float noise costs 200 bytes of JSON, of six decimals 130.
     rows = np.round(frame_scores.astype(np.float64), 6).tolist()
     for index, (row, best) in enumerate(zip(rows, frame_scores.argmax(axis=1).tolist(), strict=True)):

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
-Granularity = Literal["utterance", "frame"]
+from emotion.record import Granularity
+
 GRANULARITIES: tuple[Granularity, ...] = ("utterance", "frame")
 ExportFormat = Literal["csv", "srt", "vtt", "textgrid", "audacity", "rttm", "labelstudio"]
 EmbeddingForm = Literal["npy", "base64"]

@@ -26,11 +26,11 @@ class About:
         self._recognizer, self._watch = recognizer, watch
 
     async def labels(self) -> Response:
-        """The emotions that the model which answers now can tell, in its order, and those that it cannot."""
+        """The emotions that the model which answers now recognises, in its order, and those that it does not."""
         card = self._recognizer.state.card
         known = [emotion_of(key) for key in card.labels]
         unknown = [emotion for emotion in EMOTIONS if emotion.key not in card.labels]
-        silent = {*card.unsupported_labels, *(emotion.key for emotion in unknown)}
+        unsupported = {*card.unsupported_labels, *(emotion.key for emotion in unknown)}
         return _json(
             {
                 "model": card.name,
@@ -42,7 +42,8 @@ class About:
                         "chinese": emotion.chinese,
                         "emoji": emotion.emoji,
                         "colour": emotion.color,
-                        "untold": emotion.key in silent,
+                        "unsupported": emotion.key in unsupported,
+                        "untold": emotion.key in unsupported,
                     }
                     for emotion in (*known, *unknown)
                 ],

@@ -13,6 +13,7 @@ from emotion.access import client_of, problem_of
 from emotion.api.job import Job
 from emotion.api.jobs import Jobs
 from emotion.errors import JobNotFound
+from emotion.record import JobRecord
 
 MEDIA_TYPE = "text/event-stream"
 _EVERY_S = 0.25
@@ -58,7 +59,7 @@ class Events:
         return _event("failed", number, orjson.dumps(problem_of(error or JobNotFound()).body))
 
 
-def _essence(description: dict[str, Any]) -> dict[str, Any]:
+def _essence(description: JobRecord) -> dict[str, Any]:
     """What is worth an event when it changes; the time to wait is an estimate that always changes."""
     return {**description["progress"], "wait_s": None, "status": description["status"]}
 

@@ -20,7 +20,7 @@ _NO_PROGRESS = Progress("waiting", 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class JobRecord:
+class StoredJob:
     """What is stored of a job.
 
     - `queued`: an earlier server left the job, and it waits to be started again. `running`: the engine has it.
@@ -48,7 +48,7 @@ class JobRecord:
     def is_over(self) -> bool:
         return self.state not in ("queued", "running")
 
-    def failed(self, error: Exception, ended: float) -> "JobRecord":
+    def failed(self, error: Exception, ended: float) -> "StoredJob":
         """The record of this job once it ended with an error; the text of an unexpected one is not stored."""
         told = error if isinstance(error, EmotionError) else Unexpected()
         state: JobState = "given_up" if isinstance(error, GivenUp) else "failed"
@@ -64,7 +64,7 @@ class Job:
     that is known, `ended_s` the time of the event loop at which the job was over.
     """
 
-    record: JobRecord
+    record: StoredJob
     future: Future[Analysis] | None = None
     task: asyncio.Task[None] | None = None
     result: JobResult | None = None

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import numpy as np
 import orjson
@@ -18,6 +18,7 @@ from emotion.outputs import write_run
 from emotion.outputs.folders import disk_errors
 from emotion.outputs.names import printable
 from emotion.outputs.run import EMBEDDING_FILE
+from emotion.record import AnalysisRecord, EmbeddingRecord
 
 # 16 MB of numbers are 22 MB of text; what is larger is better fetched as a file.
 MAX_BASE64_BYTES = 16_000_000
@@ -26,7 +27,7 @@ _MAX_MEMORY_BYTES = 32 * 1024
 # Below so many frames and numbers the JSON is made at once; a thread would cost more.
 _QUICK_FRAMES = 250
 _QUICK_NUMBERS = 20_000
-ARRAY_TYPE = "<f4"
+ARRAY_TYPE: Final = "<f4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _result(
     return JobResult(json, analysis.cached, analysis.clip.duration_s, analysis.timings_ms, files, run, disk_bytes)
 
 
-def _record(analysis: Analysis, files: dict[str, Path], files_url: str) -> dict[str, Any]:
+def _record(analysis: Analysis, files: dict[str, Path], files_url: str) -> AnalysisRecord:
     record = analysis.record()
     record["file"] = printable(record["file"])
     if analysis.embedding is not None:
@@ -126,9 +127,8 @@ def _record(analysis: Analysis, files: dict[str, Path], files_url: str) -> dict[
     return record
 
 
-def _embedding_record(analysis: Analysis, embedding: FloatArray, url: str) -> dict[str, Any]:
-    about: dict[str, Any] = {"dtype": ARRAY_TYPE, "shape": list(embedding.shape)}
+def _embedding_record(analysis: Analysis, embedding: FloatArray, url: str) -> EmbeddingRecord:
     if _embedding_is_file(analysis):
-        return {**about, "file": url}
-    numbers = np.ascontiguousarray(embedding, ARRAY_TYPE)
-    return {**about, "base64": base64.b64encode(numbers.data).decode()}
+        return {"dtype": ARRAY_TYPE, "shape": list(embedding.shape), "file": url}
+    numbers = base64.b64encode(np.ascontiguousarray(embedding, ARRAY_TYPE).data).decode()
+    return {"dtype": ARRAY_TYPE, "shape": list(embedding.shape), "base64": numbers}

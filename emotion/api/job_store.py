@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from emotion.api.job import JobRecord
+from emotion.api.job import StoredJob
 from emotion.api.job_result import JobResult
 from emotion.api.old_jobs import OLD_RECORD, old_jobs
 from emotion.api.uploads import Upload
@@ -42,7 +42,7 @@ COMMIT;
 """
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _RECORDING, _RESULT, _FILES = "recording", "record.json", "files"
-_RECORD = TypeAdapter(JobRecord)
+_RECORD = TypeAdapter(StoredJob)
 _LOG = logging.getLogger(__name__)
 
 
@@ -58,14 +58,14 @@ class _Home:
         with self.lock:
             return self.database.execute(sql, values).fetchall()
 
-    def save(self, record: JobRecord) -> None:
+    def save(self, record: StoredJob) -> None:
         json = _RECORD.dump_json(record).decode()
         self.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", record.id, record.state, json)
 
     def job_ids(self) -> set[str]:
         return {job_id for (job_id,) in self.execute("SELECT id FROM jobs")}
 
-    def records(self) -> Iterator[JobRecord]:
+    def records(self) -> Iterator[StoredJob]:
         """The jobs; what cannot be understood is deleted."""
         for job_id, json in self.execute("SELECT id, record FROM jobs"):
             try:
@@ -90,7 +90,7 @@ class JobStore:
         self._homes: list[_Home] = []
         self._home_of: dict[str, _Home] = {}
 
-    def restore(self) -> list[JobRecord]:
+    def restore(self) -> list[StoredJob]:
         """Take over what earlier servers left: first what is over, in the order of its end, then the rest, what was
         started most often last.
         """
@@ -105,7 +105,7 @@ class JobStore:
                 _delete_orphans(home)
             return sorted(self._records(), key=_restore_order)
 
-    def create(self, record: JobRecord, upload: Upload) -> None:
+    def create(self, record: StoredJob, upload: Upload) -> None:
         """Store a job with its recording."""
         with self._lock, self._errors():
             if not self._homes:
@@ -123,7 +123,7 @@ class JobStore:
             self.delete_job(record.id)
             raise
 
-    def save(self, record: JobRecord) -> None:
+    def save(self, record: StoredJob) -> None:
         """Store what changed of a job."""
         with self._errors():
             self._home_of[record.id].save(record)
@@ -137,7 +137,7 @@ class JobStore:
             self._folder(job_id).mkdir(mode=0o700, exist_ok=True)
         return self._folder(job_id)
 
-    def complete(self, record: JobRecord, result: JobResult) -> JobResult:
+    def complete(self, record: StoredJob, result: JobResult) -> JobResult:
         """Store the result instead of the recording; the result with its files where they lie from now on."""
         folder = self._folder(record.id)
         with self._errors(result.disk_bytes):
@@ -153,12 +153,12 @@ class JobStore:
             self._finish(record)
         return self.result(record)
 
-    def fail(self, record: JobRecord) -> None:
+    def fail(self, record: StoredJob) -> None:
         """Store a record that says why there is no result."""
         with self._errors():
             self._finish(record)
 
-    def result(self, record: JobRecord) -> JobResult:
+    def result(self, record: StoredJob) -> JobResult:
         """The result of a job that is done; raises OSError where somebody took its files away."""
         folder = self._folder(record.id)
         files = {path.name: path for path in sorted((folder / _FILES).iterdir())}
@@ -190,11 +190,11 @@ class JobStore:
     def _folder(self, job_id: str) -> Path:
         return self._home_of[job_id].folder / job_id
 
-    def _finish(self, record: JobRecord) -> None:
+    def _finish(self, record: StoredJob) -> None:
         self._home_of[record.id].save(record)
         self.recording(record.id).unlink(missing_ok=True)
 
-    def _records(self) -> list[JobRecord]:
+    def _records(self) -> list[StoredJob]:
         return [record for home in self._homes for record in home.records()]
 
     def _claim(self, with_jobs: bool) -> None:
@@ -272,7 +272,7 @@ def _delete_orphans(home: _Home) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _restore_order(record: JobRecord) -> tuple[bool, float, str]:
+def _restore_order(record: StoredJob) -> tuple[bool, float, str]:
     if record.is_over:
         return (False, record.ended, "")
     return (True, record.attempts, record.created)

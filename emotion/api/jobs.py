@@ -15,21 +15,20 @@ from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
 
 from emotion.analysis import TIMESTAMP_FORMAT, Analysis, AnalysisRequest
 from emotion.api.finished_jobs import MAX_KEPT, FinishedJobs
-from emotion.api.job import Job, JobIds, JobRecord
+from emotion.api.job import Job, JobIds, StoredJob
 from emotion.api.job_result import JobResult, result_of
 from emotion.api.job_store import JobStore
 from emotion.api.uploads import Upload
-from emotion.engine import Progress, Stage
+from emotion.engine import Progress
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, EngineClosed, GivenUp, JobNotFound, error_of
 from emotion.logs.request_context import request_id, request_scope
+from emotion.record import JobRecord, JobStatus, Stage
 
-Status = Literal["queued", "decoding", "recognising", "done", "failed", "cancelled"]
-_STATUS: dict[Stage, Status] = {
+_STATUS: dict[Stage, JobStatus] = {
     "waiting": "queued",
     "decoding": "decoding",
     "ready": "queued",
@@ -121,7 +120,7 @@ class Jobs:
         """Whether a job was not deleted."""
         return job.record.id in self._jobs
 
-    def describe(self, job: Job) -> dict[str, Any]:
+    def describe(self, job: Job) -> JobRecord:
         """What a client is told of a job while it has no result."""
         if job.future is not None:
             job.progress = self._recognizer.progress(job.future)
@@ -142,7 +141,7 @@ class Jobs:
             "links": {"self": record.path, "events": f"{record.path}/events", "files": f"{record.path}/files"},
         }
 
-    async def follow(self, job: Job, every_s: float) -> AsyncGenerator[dict[str, Any], None]:
+    async def follow(self, job: Job, every_s: float) -> AsyncGenerator[JobRecord, None]:
         """The description of a job now and every so many seconds, until the job is over or deleted."""
         while job.task is not None and self.has(job):
             yield self.describe(job)
@@ -174,7 +173,7 @@ class Jobs:
     def _start(self, upload: Upload, request: AnalysisRequest, root: str, future: Future[Analysis]) -> Job:
         job_id = self._ids.next()
         created = datetime.now().strftime(TIMESTAMP_FORMAT)
-        record = JobRecord(job_id, upload.name, request, created, f"{root}/v1/analyses/{job_id}", request_id())
+        record = StoredJob(job_id, upload.name, request, created, f"{root}/v1/analyses/{job_id}", request_id())
         job = Job(record, future)
         self._run(job, upload)
         return job
@@ -261,7 +260,7 @@ class Jobs:
             return False
         return True
 
-    def _restore_job(self, record: JobRecord) -> None:
+    def _restore_job(self, record: StoredJob) -> None:
         job = Job(record)
         job.stored = asyncio.get_running_loop().create_future()
         job.stored.set_result(True)
@@ -299,7 +298,7 @@ class Jobs:
                 _LOG.warning("a job could not be deleted: %s", error)
 
 
-def _status(job: Job) -> Status:
+def _status(job: Job) -> JobStatus:
     if job.record.state == "running":
         return _STATUS[job.progress.stage]
     return "failed" if job.record.state == "given_up" else job.record.state

@@ -9,13 +9,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
-from emotion.api.job import JobRecord
+from emotion.api.job import StoredJob
 
 OLD_RECORD = "job.json"
 _LOG = logging.getLogger(__name__)
 
 
-def old_jobs(root: Path, home: Path) -> Iterator[JobRecord]:
+def old_jobs(root: Path, home: Path) -> Iterator[StoredJob]:
     """Move the jobs of servers that are gone from `root` to `home`, and give their records, to be stored there.
 
     A job that cannot be read today is left for the next start, one that cannot be understood is lost; both is said.
@@ -40,7 +40,7 @@ def old_jobs(root: Path, home: Path) -> Iterator[JobRecord]:
         file.unlink(missing_ok=True)
 
 
-def _record_of(content: bytes) -> JobRecord:
+def _record_of(content: bytes) -> StoredJob:
     old = json.loads(content)
     wish, end = old["wish"], old["outcome"] or {}
     request = {
@@ -56,4 +56,4 @@ def _record_of(content: bytes) -> JobRecord:
     same = {key: old[key] for key in ("name", "created", "path", "request_id")}
     state = "running" if not end else "failed" if end["code"] else "done"
     record = {"id": old["identity"], "request": request, "attempts": old["beginnings"], "state": state, **same, **end}
-    return TypeAdapter(JobRecord).validate_python(record)
+    return TypeAdapter(StoredJob).validate_python(record)

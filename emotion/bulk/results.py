@@ -56,7 +56,7 @@ class State:
 
 def state_of(wish: Wish, card: ModelCard, settings: Settings) -> State:
     """What results with this model and these settings say of themselves; on which device does not matter."""
-    model = {key: value for key, value in card.record().items() if key != "device"}
+    model = {key: str(value) for key, value in card.record().items() if key != "device"}
     analysis = {key: float(getattr(settings, key)) for key in _ANALYSIS}
     return State(wish.granularity, wish.embedding, model, card.labels, analysis)
 

@@ -68,7 +68,7 @@ def row_of(recording: Recording, outcome: Analysis | EmotionError, card: ModelCa
 
 
 def _model(card: ModelCard) -> Row:
-    facts = card.record()
+    facts: Row = {**card.record()}
     return {"model": facts.pop("name"), **facts}
 
 

@@ -14,8 +14,9 @@ from emotion.engine.engine import Engine, EnginePlan
 from emotion.engine.events import BatchPredicted, ClipSettled, Listener, Origin
 from emotion.engine.following import follow, follow_async
 from emotion.engine.front import EngineFront
-from emotion.engine.job import Progress, QueuedJob, Stage
+from emotion.engine.job import Progress, QueuedJob
 from emotion.engine.times import ClipTimes, StageTimes
+from emotion.record import Stage
 
 __all__ = [
     "PATIENCE_S",

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal
 
 from emotion.analysis import Analysis, AnalysisRequest
 from emotion.analysis.windows import ClipPrediction, Plan, Stitcher, Window, count_windows, cut_windows
@@ -13,8 +12,8 @@ from emotion.audio import SAMPLE_RATE_HZ, Clip, Source
 from emotion.engine.times import ClipTimes
 from emotion.logs.request_context import request_id
 from emotion.model import Prediction, SpeechModel, num_frames
+from emotion.record import Stage
 
-Stage = Literal["waiting", "decoding", "ready", "recognising", "done", "cancelled", "failed"]
 # A window gives way to one that is shorter by so much sound for each second it has waited: a minute of sound lets
 # recordings of some seconds pass for 15 s, and no longer.
 _GIVES_WAY = 0.25

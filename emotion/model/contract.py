@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from emotion.record import ModelRecord
+
 FloatArray = NDArray[np.float32]
 
 BUILT_IN = "compact"
@@ -45,7 +47,7 @@ class ModelCard:
     unsupported_labels: tuple[str, ...] = ()
     accuracy: Accuracy | None = None
 
-    def record(self) -> dict[str, str]:
+    def record(self) -> ModelRecord:
         """The five facts that result.json keeps."""
         return {
             "name": self.name,

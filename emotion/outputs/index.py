@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from emotion.outputs.exports import plain_cell
 from emotion.outputs.names import RunTime, is_safe_name
 from emotion.outputs.paths import file_sizes
 from emotion.outputs.reader import NotStored, read_head
 from emotion.outputs.run import AUDIO_FILE, EMBEDDING_FILE, RESULT_FILE, SUMMARY_COLUMNS, SUMMARY_FILE
+from emotion.record import ResultHead
 
 
 @dataclass(frozen=True)
@@ -121,17 +121,17 @@ def _read_clip(folder: "os.DirEntry[str]", name: str) -> _ReadClip:
     return _ReadClip(changed_ns, tuple(sizes.values()), entry)
 
 
-def _clip_entry(record: dict[str, Any], folder: str, sizes: dict[str, int]) -> ClipEntry:
+def _clip_entry(record: ResultHead, folder: str, sizes: dict[str, int]) -> ClipEntry:
     return ClipEntry(
         file=record["file"],
         folder=folder,
         emotion=record["emotion"],
-        confidence=float(record["confidence"]),
+        confidence=record["confidence"],
         uncertain=record["uncertain"],
-        duration_s=float(record["duration_s"]),
+        duration_s=record["duration_s"],
         granularity=record["granularity"],
         model=record["model"]["name"],
-        fingerprint=str(record["model"].get("fingerprint", "")),
+        fingerprint=record["model"]["fingerprint"],
         has_audio=AUDIO_FILE in sizes,
         has_embedding=EMBEDDING_FILE in sizes,
     )

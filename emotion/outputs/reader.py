@@ -6,18 +6,20 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
-from emotion.analysis import FRAMES_FILE, GRANULARITIES, SCHEMA, TIMESTAMP_FORMAT, Analysis, AnalysisRequest, Segment
+from emotion.analysis import FRAMES_FILE, TIMESTAMP_FORMAT, Analysis, AnalysisRequest, Segment
 from emotion.analysis.windows import is_silent
 from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, decode
 from emotion.errors import ClipError, RunNotFound
 from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, FloatArray, ModelCard, num_frames
 from emotion.outputs.exports import found_exports
 from emotion.outputs.run import AUDIO_FILE, EMBEDDING_FILE, RESULT_FILE, ClipFiles
+from emotion.record import AnalysisRecord, ResultHead, SegmentRecord
 
 # The entries before the frames take one kilobyte, ten minutes of frames eight megabytes.
 _HEAD_BYTES = 8192
@@ -25,14 +27,14 @@ _HEAD_BYTES = 8192
 _FRAMES = re.compile(rb',\n  "(?:frames|frames_file|segments)": ')
 # What comes of files that were cut, mixed up or written by someone else.
 _DAMAGES = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError, zipfile.BadZipFile)
-Record = dict[str, Any]
+_HEAD = TypeAdapter(ResultHead)
 
 
 class NotStored(Exception):
     """A folder holds no result that can be read."""
 
 
-def read_head(folder: Path) -> Record:
+def read_head(folder: Path) -> ResultHead:
     """The entries of result.json, of a long one only those before the frames; raises NotStored."""
     try:
         with (folder / RESULT_FILE).open("rb") as file:
@@ -54,12 +56,12 @@ def read_clip(folder: Path) -> ClipFiles:
     """
     try:
         record = _checked(orjson.loads((folder / RESULT_FILE).read_bytes()))
-        return _clip_files(folder, record)
+        return _clip_files(folder, cast(AnalysisRecord, record))
     except (*_DAMAGES, NotStored) as error:
         raise RunNotFound from error
 
 
-def _clip_files(folder: Path, record: Record) -> ClipFiles:
+def _clip_files(folder: Path, record: AnalysisRecord) -> ClipFiles:
     clip, audio = _sound(folder, record)
     embedding = _embedding(folder, record)
     by_frame = record["granularity"] == "frame"
@@ -85,25 +87,22 @@ def _clip_files(folder: Path, record: Record) -> ClipFiles:
     return ClipFiles(folder, folder / RESULT_FILE, audio, kept_embedding, frames, found_exports(folder), analysis)
 
 
-def _checked(record: Any) -> Record:
-    """The record, if it has what every result of this schema has."""
+def _checked(record: Any) -> ResultHead:
+    """The record, if it has what every result has."""
     try:
-        texts = [record["emotion"], record["file"], record["model"]["name"], record["timestamp"]]
-        numbers = [record["confidence"], record["duration_s"], record["num_frames"], *record["scores"].values()]
-        known = record["schema"] == SCHEMA and record["granularity"] in GRANULARITIES
-    except (LookupError, TypeError, AttributeError) as error:
+        _HEAD.validate_python(record, strict=True)
+    except ValidationError as error:
         raise NotStored from error
-    sound = all(isinstance(text, str) for text in texts) and all(isinstance(number, int | float) for number in numbers)
-    if not (known and sound and isinstance(record["uncertain"], bool) and len(record["scores"]) > 1):
+    if len(record["scores"]) < 2:
         raise NotStored
-    return dict(record)
+    return cast(ResultHead, record)
 
 
 def _kept(path: Path) -> Path | None:
     return path if path.is_file() and not path.is_symlink() else None
 
 
-def _sound(folder: Path, record: Record) -> tuple[Clip, Path | None]:
+def _sound(folder: Path, record: AnalysisRecord) -> tuple[Clip, Path | None]:
     """The clip and its file, or a clip without samples."""
     path = _kept(folder / AUDIO_FILE)
     if path is not None:
@@ -116,14 +115,14 @@ def _sound(folder: Path, record: Record) -> tuple[Clip, Path | None]:
     return Clip(record["file"], np.zeros(0, np.float32), samples_not_kept=_num_samples(record)), None
 
 
-def _num_samples(record: Record) -> int:
+def _num_samples(record: AnalysisRecord) -> int:
     """How long the recording was: by its milliseconds, and not against its number of frames."""
     first = (record["num_frames"] - 1) * FRAME_STEP_SAMPLES + FRAME_SPAN_SAMPLES
     by_time = round(record["duration_s"] * SAMPLE_RATE_HZ)
     return int(min(max(by_time, first), first + FRAME_STEP_SAMPLES - 1))
 
 
-def _embedding(folder: Path, record: Record) -> FloatArray | None:
+def _embedding(folder: Path, record: AnalysisRecord) -> FloatArray | None:
     path = _kept(folder / EMBEDDING_FILE)
     if path is None:
         return None
@@ -136,7 +135,7 @@ def _embedding(folder: Path, record: Record) -> FloatArray | None:
     return embedding if fits else None
 
 
-def _frame_scores(frames: Path | None, record: Record) -> FloatArray:
+def _frame_scores(frames: Path | None, record: AnalysisRecord) -> FloatArray:
     """Scores [T, C] from frames.npz or from the record; raises NotStored unless they are as many as they should be."""
     scores = _scores_of_file(frames) if frames is not None else _scores_of_record(record)
     if scores.shape != (record["num_frames"], len(record["scores"])):
@@ -149,17 +148,17 @@ def _scores_of_file(frames: Path) -> FloatArray:
         return np.asarray(arrays["scores"], np.float32)
 
 
-def _scores_of_record(record: Record) -> FloatArray:
+def _scores_of_record(record: AnalysisRecord) -> FloatArray:
     # null, which stands for a score that is no number, becomes NaN again.
     return np.array([list(frame["scores"].values()) for frame in record["frames"]], np.float32)
 
 
-def _segment(entry: Record) -> Segment:
+def _segment(entry: SegmentRecord) -> Segment:
     confidence = entry["confidence"]
     return Segment(entry["start"], entry["end"], entry["emotion"], float("nan") if confidence is None else confidence)
 
 
-def _card(record: Record, frame_scores: FloatArray | None, embedding: FloatArray | None) -> ModelCard:
+def _card(record: AnalysisRecord, frame_scores: FloatArray | None, embedding: FloatArray | None) -> ModelCard:
     """The model that was used; a label that scores exactly 0 everywhere is one that it cannot tell."""
     scores = record["scores"]
     unsupported_labels = [

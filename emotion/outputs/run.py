@@ -158,7 +158,7 @@ def _write_clip(folder: Path, analysis: Analysis, formats: Sequence[ExportFormat
     result = folder / RESULT_FILE
     audio = _write_audio(folder, analysis) if keep_audio else None
     embedding = _write_embedding(folder, analysis)
-    record = analysis.record()
+    record: dict[str, Any] = {**analysis.record()}
     frames = _write_frames(folder, analysis) if "frames_file" in record else None
     exports = {format: write_export(analysis, format, folder) for format in formats}
     del record["timings_ms"]

@@ -78,7 +78,7 @@ class Runs:
         Raises an EmotionError that says what is wrong.
         """
         analysis = await asyncio.wrap_future(self._submit(recording, request, reader))
-        record = await asyncio.to_thread(analysis.record)
+        record: dict[str, Any] = {**await asyncio.to_thread(analysis.record)}
         record.pop("frames_file", None)  # there is no folder that could hold it
         if analysis.embedding is not None:
             record["embedding"] = analysis.embedding.tolist()
