@@ -436,7 +436,7 @@ def test_rates_are_of_counters_and_levels_are_of_gauges(studio):
 def test_the_dashboard_shows_traffic_latency_engine_cache_and_machine_without_overlap():
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     rows = [panel["title"] for panel in dashboard["panels"] if panel["type"] == "row"]
-    assert rows == ["RequestMetrics", "Latency", "Engine", "Cache", "Machine"]
+    assert rows == ["Traffic", "Latency", "Engine", "Cache", "Machine"]
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     taken: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:
