@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -46,15 +46,16 @@ class ConcurrencyLimit:
                 raise TooManyRequests(_SLOT_RETRY_S)
             self._taken[client] += count
 
-    def release(self, client: str, count: int = 1) -> None:
-        """Give slots back, whatever became of the recordings."""
+    def release(self, client: str, count: int = 1, used: bool = True) -> None:
+        """Give slots back, whatever became of the recordings; of those that were never `used` nobody is told."""
         if not client:
             return
         with self._lock:
             self._taken[client] -= count
             if self._taken[client] <= 0:
                 del self._taken[client]
-        self._on_release()
+        if used:
+            self._on_release()
 
     @contextmanager
     def slot(self, client: str) -> Iterator[None]:
@@ -78,7 +79,6 @@ class _Waiting:
     source: Source | Clip
     request: AnalysisRequest
     name: str | None
-    takes_slot: bool
     request_id: str = field(default_factory=request_id)
     admitted: "Future[Future[Analysis]]" = field(default_factory=Future)
 
@@ -93,79 +93,64 @@ class Admission:
     def __init__(self, engine: SpeechEngine, limit: ConcurrencyLimit) -> None:
         self._engine, self.limit = engine, limit
         self._lock = threading.Lock()
-        self._waiting: OrderedDict[str, deque[_Waiting]] = OrderedDict()
+        self._waiting: OrderedDict[str, list[_Waiting]] = OrderedDict()
         self._is_admitting = self._look_again = False
         engine.on_departure(self._admit_waiting)
         limit.on_release(self._admit_waiting)
 
-    def submit(
-        self, source: Source | Clip, request: AnalysisRequest, name: str | None = None, *, takes_slot: bool = True
-    ) -> "Future[Analysis]":
-        """Submit a recording at once; raises EngineBusy, TooManyRequests or EngineClosed.
-
-        Without `takes_slot` the caller holds the slot of the client itself.
-        """
-        if not takes_slot:
-            return self._engine.submit(source, request, name)
+    def submit(self, source: Source | Clip, request: AnalysisRequest, name: str | None = None) -> "Future[Analysis]":
+        """Submit a recording at once; raises EngineBusy, TooManyRequests or EngineClosed."""
         self.limit.acquire(request.client)
         try:
             future = self._engine.submit(source, request, name)
         except BaseException:
-            self.limit.release(request.client)
+            self.limit.release(request.client, used=False)  # or those who wait would try again at once, for ever
             raise
         future.add_done_callback(lambda _: self.limit.release(request.client))
         return future
 
     def enqueue(
-        self, source: Source | Clip, request: AnalysisRequest, name: str | None = None, *, takes_slot: bool = True
+        self, source: Source | Clip, request: AnalysisRequest, name: str | None = None
     ) -> "Future[Future[Analysis]]":
         """Submit a recording as soon as there is a place; the future gives that of its analysis.
 
-        Cancelling it gives up the place in line. It fails with what `submit` raises, but for a full queue or limit.
+        `give_up` cancels it. It fails with what `submit` raises, but for a full queue or limit.
         """
-        waiting = _Waiting(source, request, name, takes_slot)
+        waiting = _Waiting(source, request, name)
         with self._lock:
-            self._waiting.setdefault(request.client, deque()).append(waiting)
-        waiting.admitted.add_done_callback(lambda admitted: self._drop(waiting) if admitted.cancelled() else None)
+            self._waiting.setdefault(request.client, []).append(waiting)
+        waiting.admitted.add_done_callback(lambda _: self._remove(waiting))
         self._admit_waiting()
         return waiting.admitted
 
     def submit_waiting(
-        self,
-        source: Source | Clip,
-        request: AnalysisRequest,
-        name: str | None = None,
-        *,
-        timeout_s: float = PATIENCE_S,
-        takes_slot: bool = True,
+        self, source: Source | Clip, request: AnalysisRequest, name: str | None = None, timeout_s: float = PATIENCE_S
     ) -> "Future[Analysis]":
         """Wait for a place, then submit; raises EngineBusy after `timeout_s`, and what `submit` raises else."""
-        admitted = self.enqueue(source, request, name, takes_slot=takes_slot)
+        admitted = self.enqueue(source, request, name)
         try:
             return admitted.result(timeout_s)
         except TimeoutError:
-            return self._given_up(admitted)
+            return self._timed_out(admitted)
 
     async def submit_waiting_async(
         self,
         source: Source | Clip,
         request: AnalysisRequest,
         name: str | None = None,
-        *,
         timeout_s: float | None = PATIENCE_S,
-        takes_slot: bool = True,
     ) -> "Future[Analysis]":
         """The same on an event loop; a task that is cancelled gives up its place, or the recording it just got in."""
-        admitted = self.enqueue(source, request, name, takes_slot=takes_slot)
+        admitted = self.enqueue(source, request, name)
         try:
             await asyncio.wait({asyncio.wrap_future(admitted)}, timeout=timeout_s)
         except asyncio.CancelledError:
             give_up(admitted)
             raise
-        return admitted.result() if admitted.done() else self._given_up(admitted)
+        return admitted.result() if admitted.done() else self._timed_out(admitted)
 
-    def _given_up(self, admitted: "Future[Future[Analysis]]") -> "Future[Analysis]":
-        """Raise EngineBusy for one that waited too long, unless it was admitted in the same moment."""
+    def _timed_out(self, admitted: "Future[Future[Analysis]]") -> "Future[Analysis]":
+        """Raise EngineBusy, unless the recording was admitted in the same moment."""
         if not admitted.cancel():
             return admitted.result()
         raise EngineBusy(self._engine.queue_length)
@@ -178,40 +163,24 @@ class Admission:
                 return
             self._is_admitting = True
         while self._has_to_look():
-            blocked: set[str] = set()
-            while (waiting := self._next_waiting(blocked)) is not None:
-                if not self._admit(waiting):
-                    blocked.add(waiting.request.client)
+            while sum(self._admit(waiting) for waiting in self._first_of_each_client()):
+                pass
 
     def _has_to_look(self) -> bool:
         with self._lock:
             self._is_admitting, self._look_again = self._look_again, False
             return self._is_admitting
 
-    def _next_waiting(self, blocked: set[str]) -> _Waiting | None:
-        """Take the first recording of the next client in turn."""
+    def _first_of_each_client(self) -> list[_Waiting]:
         with self._lock:
-            client = next((name for name in self._waiting if name not in blocked), None)
-            if client is None:
-                return None
-            line = self._waiting[client]
-            waiting = line.popleft()
-            if line:
-                self._waiting.move_to_end(client)
-            else:
-                del self._waiting[client]
-            return waiting
+            return [line[0] for line in self._waiting.values()]
 
     def _admit(self, waiting: _Waiting) -> bool:
         """Submit one that waits; False, and it waits on, when there is no place for it."""
         try:
             with request_scope(waiting.request_id):
-                future = self.submit(waiting.source, waiting.request, waiting.name, takes_slot=waiting.takes_slot)
+                future = self.submit(waiting.source, waiting.request, waiting.name)
         except (EngineBusy, TooManyRequests):
-            with self._lock:
-                if not waiting.admitted.cancelled():
-                    self._waiting.setdefault(waiting.request.client, deque()).appendleft(waiting)
-                    self._waiting.move_to_end(waiting.request.client, last=False)
             return False
         except Exception as error:
             if waiting.admitted.set_running_or_notify_cancel():
@@ -223,12 +192,13 @@ class Admission:
             future.cancel()
         return True
 
-    def _drop(self, waiting: _Waiting) -> None:
-        """Remove one that was cancelled from the line, with what it holds in memory."""
+    def _remove(self, waiting: _Waiting) -> None:
+        """Take one that was admitted or cancelled out of the line, with what it holds in memory."""
         with self._lock:
-            line = self._waiting.get(waiting.request.client)
-            if line is not None and waiting in line:
+            line = self._waiting.get(waiting.request.client, [])
+            if waiting in line:
                 line.remove(waiting)
+                self._waiting.move_to_end(waiting.request.client)  # the next turn is that of another client
                 if not line:
                     del self._waiting[waiting.request.client]
 
