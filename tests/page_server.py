@@ -25,12 +25,12 @@ from emotion.engine.recognizer import ModelState, Recognizer
 from emotion.model import FloatArray, Prediction
 from emotion.monitor import StudioWatch
 from emotion.settings import Settings
+from emotion.texts import Words
 from emotion.ui.file_links import FileLinks
 from emotion.ui.page import mount_page
 from emotion.ui.page_context import PageContext
 from emotion.ui.runs import Runs
 from emotion.ui.timeline_detail import Details
-from emotion.ui.words import Words
 from emotion.ui.workspace import PageVisitor, Workspaces
 from tests.fakes import FakeModel
 

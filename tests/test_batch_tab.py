@@ -19,11 +19,11 @@ from emotion.engine.batch import Batch, BatchView, Row
 from emotion.errors import DiskFull, NotSound
 from emotion.labels import EMOTION_BY_KEY, EMOTIONS
 from emotion.settings import Settings
+from emotion.texts import Words
 from emotion.ui import batch_render
 from emotion.ui.batches import Batches, Followed, Look
 from emotion.ui.tabs.batch import Answers
 from emotion.ui.uploads import Uploads
-from emotion.ui.words import Words
 from emotion.ui.workspace import PageVisitor
 from tests.fakes import loud_clip, wait_for
 from tests.page_server import FakeRecognizer, lay_out_desk, quiet_pandas, reader_of, serve_page, text_of

@@ -16,6 +16,7 @@ from emotion.errors import FolderNotWritable
 from emotion.outputs import BatchRun, History, write_run
 from emotion.outputs import history as history_room
 from emotion.settings import Settings
+from emotion.texts import Words
 from emotion.ui import comparison_render, deletion_render, history_render
 from emotion.ui.file_links import FileLinks
 from emotion.ui.history_render import MORE_CLIPS, PAGE_RUNS, Look
@@ -23,7 +24,6 @@ from emotion.ui.page_context import PageContext
 from emotion.ui.runs import Runs
 from emotion.ui.tabs.history import Answers
 from emotion.ui.timeline_detail import Details
-from emotion.ui.words import Words
 from emotion.ui.workspace import Workspaces
 from tests.fakes import NOON, analyze, loud_clip, tone, turning_clip
 from tests.page_server import text_of

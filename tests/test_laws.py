@@ -13,6 +13,7 @@ ROOMS = [
     "labels",
     "formatting",
     "errors",
+    "texts",
     "settings",
     "logs",
     "record",

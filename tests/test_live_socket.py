@@ -19,9 +19,9 @@ from emotion.live import LiveOptions
 from emotion.live import socket as wire
 from emotion.live.socket import wait_s
 from emotion.settings import Settings
+from emotion.texts import Words, catalogue
 from emotion.ui import live_socket
 from emotion.ui.live_socket import add_live_route, live_value
-from emotion.ui.words import Words, texts
 from tests.fakes import tone, turning_clip, wait_for
 from tests.page_server import FakeRecognizer
 
@@ -219,13 +219,13 @@ def test_a_page_of_another_origin_is_refused(client, origin):
 def test_a_first_message_that_is_none_is_a_sentence(client, first):
     with client.websocket_connect("/live") as socket:
         socket.send_text(first)
-        assert last_word(socket) == {"error": texts()["error"]["live_refused"]["en"]}
+        assert last_word(socket) == {"error": catalogue()["error"]["live_refused"]["en"]}
 
 
 def test_errors_come_in_the_language_of_the_reader(client):
     with client.websocket_connect("/live", headers={"accept-language": "zh-CN,zh"}) as socket:
         socket.send_bytes(b"sound before the first message")
-        assert last_word(socket) == {"error": texts()["error"]["live_refused"]["zh"]}
+        assert last_word(socket) == {"error": catalogue()["error"]["live_refused"]["zh"]}
     with client.websocket_connect("/live") as socket:
         socket.send_json({"rate_hz": 7, "language": "zh"})
         assert "采样率为 7 Hz" in last_word(socket)["error"]
@@ -235,7 +235,7 @@ def test_a_piece_that_is_too_large_ends_the_session_and_keeps_what_was_heard(cli
     with talking(client) as socket:
         send(socket, tone(1.5))
         socket.send_bytes(bytes(wire.MAX_SOUND_BYTES + 1))
-        assert last_word(socket) == {"error": texts()["error"]["live_refused"]["en"]}
+        assert last_word(socket) == {"error": catalogue()["error"]["live_refused"]["en"]}
     assert len(runs(recognizer)) == 1
 
 
@@ -309,7 +309,7 @@ def test_a_fault_inside_is_logged_and_not_told(client, recognizer, monkeypatch, 
     monkeypatch.setattr(recognizer, "submit", broken)
     with talking(client) as socket:
         send(socket, tone(0.6))
-        assert last_word(socket) == {"error": texts()["error"]["unexpected"]["en"]}
+        assert last_word(socket) == {"error": catalogue()["error"]["unexpected"]["en"]}
     assert "inside /secret/path" in caplog.text
 
 

@@ -7,9 +7,9 @@ from fastapi import FastAPI
 
 from emotion.live import LiveOptions, LiveSession
 from emotion.settings import Settings
+from emotion.texts import Words
 from emotion.ui.clip_view import clip_key
 from emotion.ui.tabs.live import add_live, saved_values
-from emotion.ui.words import Words
 from tests.fakes import tone
 from tests.page_server import FakeRecognizer, lay_out_desk, text_of
 from tests.test_live import pcm

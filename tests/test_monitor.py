@@ -1,8 +1,6 @@
 import json
 import threading
-import tomllib
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -25,9 +23,9 @@ from emotion.monitor import (
     memory_held,
     said_of,
 )
+from emotion.texts import catalogue
 from tests.fakes import FakeClock, FakeModel, HeldModel, loud_clip, wait_for
 
-WORDS = Path(__file__).parent.parent / "emotion" / "monitor" / "advice.toml"
 PATIENCE_S = 20
 GIB = 2**30
 
@@ -693,7 +691,7 @@ def test_every_advice_has_words_in_both_languages_for_its_numbers():
         changed(GPU, gpu=CARD_FULL, model={"name": "compact"}, **one_batch),
     ]
     found = {advice.code: advice for reading in readings for advice in advise(*_many(reading))}
-    texts = tomllib.loads(WORDS.read_text(encoding="utf-8"))
+    texts = catalogue()["advice"]
     assert set(found) == set(texts)
     for code, by_language in texts.items():
         assert set(by_language) == {"en", "zh"}

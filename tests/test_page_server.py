@@ -15,9 +15,9 @@ from emotion.audio import DecodeLimits, write_wav
 from emotion.engine import EnginePlan
 from emotion.labels import EMOTIONS
 from emotion.settings import Settings
+from emotion.texts import Words
 from emotion.ui import render
 from emotion.ui.runs import Runs, View
-from emotion.ui.words import Words
 from tests.fakes import loud_clip
 from tests.page_server import FakeRecognizer, quiet_pandas, reader_of, serve_page, text_of
 from tests.page_wire import call, component, endpoint, messages, on_click, upload

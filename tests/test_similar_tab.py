@@ -7,8 +7,8 @@ import pytest
 
 from emotion.outputs import ClipEntry
 from emotion.outputs.similar import ClipMap, KnownClip, MapPoint, Neighbor, Neighborhood
+from emotion.texts import Words
 from emotion.ui import similar_render
-from emotion.ui.words import Words
 from tests.page_server import text_of
 
 EN, ZH = Words("en"), Words("zh")

@@ -10,9 +10,9 @@ from emotion.hardware import Gpu, Usage
 from emotion.model import Accuracy, ModelCard
 from emotion.model.compact import load_compact
 from emotion.monitor import Advice, EngineStatus, MachineStatus, MemoryHeld, StageShares, StudioStatus
+from emotion.texts import Words
 from emotion.ui import system_render
 from emotion.ui.tabs import system
-from emotion.ui.words import Words
 from tests.fakes import LABELS, FakeModel, HeldModel, loud_clip
 from tests.page_server import text_of
 

@@ -15,14 +15,13 @@ from emotion.access.clients import Client, address_of
 from emotion.access.gate import LOGIN_PATH, LOGOUT_PATH
 from emotion.access.keys import KEY_PREFIX, Keyring
 from emotion.access.limits import SIGN_INS, RateLimiter
-from emotion.access.login_page import HEADERS, WORDS, login_html
+from emotion.access.login_page import HEADERS, login_html
 from emotion.access.problems import problem_of, retry_after_s
 from emotion.access.sessions import Sessions, cookie_of, token_of
 from emotion.errors import BodyTooLarge, TooManyRequests
 from emotion.labels import LANGUAGES, Language
+from emotion.texts import LANGUAGE_COOKIE, Words, language_of
 
-# The page keeps its language in this cookie.
-LANGUAGE_COOKIE = "emotion_language"
 _LARGEST_FORM_BYTES = 8 * 1024
 # Each takes 16 MiB and a processor for 0.2 s, which recognition needs more.
 _PASSWORDS_AT_ONCE = 2
@@ -57,7 +56,7 @@ class SignIn:
     async def show(self, request: Request) -> Response:
         wanted = own_path(request.query_params.get("next", ""))
         language = self._language_of(request)
-        said = WORDS[language]["ended"] if "ended" in request.query_params else ""
+        said = Words(language)("sign_in.ended") if "ended" in request.query_params else ""
         answer = _page(request, language, wanted=wanted, said=said)
         if request.query_params.get("language") in LANGUAGES:
             answer.set_cookie(LANGUAGE_COOKIE, language, max_age=365 * 24 * 3600, path=_root(request), samesite="lax")
@@ -73,7 +72,7 @@ class SignIn:
         except TooManyRequests as error:
             return _refuse(request, language, form, error)
         if client is None:
-            said = WORDS[language]["wrong"]
+            said = Words(language)("sign_in.wrong")
             answer = _page(request, language, wanted=form.wanted, typed=form.name, said=said, is_bad=True)
             answer.status_code = HTTPStatus.UNAUTHORIZED
             return answer
@@ -103,11 +102,8 @@ class SignIn:
         return self._keyring.client_of_key(key) if key.startswith(KEY_PREFIX) else None
 
     def _language_of(self, request: Request) -> Language:
-        wishes = (request.query_params.get("language"), request.cookies.get(LANGUAGE_COOKIE), self._chosen)
-        for wish in wishes:
-            if wish in LANGUAGES:
-                return "zh" if wish == "zh" else "en"
-        return "zh" if request.headers.get("accept-language", "").strip().lower().startswith("zh") else "en"
+        chosen = (request.query_params.get("language"), request.cookies.get(LANGUAGE_COOKIE), self._chosen)
+        return language_of(request.headers.get("accept-language", ""), *chosen)
 
 
 def own_path(wanted: str) -> str:
@@ -136,7 +132,7 @@ def _field(fields: Mapping[str, list[str]], name: str) -> str:
 
 def _refuse(request: Request, language: Language, form: _Form, error: TooManyRequests) -> Response:
     retry_s = retry_after_s(error) or 1
-    said = WORDS[language]["too_many"].format(minutes=math.ceil(retry_s / _MINUTE_S))
+    said = Words(language)("sign_in.too_many", minutes=math.ceil(retry_s / _MINUTE_S))
     answer = _page(request, language, wanted=form.wanted, typed=form.name, said=said, is_bad=True)
     answer.status_code = HTTPStatus.TOO_MANY_REQUESTS
     answer.headers["Retry-After"] = str(retry_s)

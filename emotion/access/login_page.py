@@ -6,37 +6,9 @@ from html import escape
 from string import Template
 from urllib.parse import urlencode
 
-from emotion.labels import Language
+from emotion.labels import LANGUAGES, Language
+from emotion.texts import Words
 
-_TAGS: dict[Language, str] = {"en": "en", "zh": "zh-CN"}
-WORDS: dict[Language, dict[str, str]] = {
-    "en": {
-        "title": "Sign in",
-        "name": "Name",
-        "password": "Password or key",
-        "name_hint": "Not needed with a key",
-        "submit": "Sign in",
-        "wrong": "Name and password, or the key, do not fit. Look at them again.",
-        "too_many": "Too many attempts. Try again in {minutes} min.",
-        "ended": "You are signed out.",
-        "tagline": "The emotion in a voice, and how it moves through time",
-        "language": "Language",
-        "switch": "EN",
-    },
-    "zh": {
-        "title": "登录",
-        "name": "用户名",
-        "password": "密码或密钥",
-        "name_hint": "使用密钥时不用填",
-        "submit": "登录",
-        "wrong": "用户名与密码不符，或密钥无效，请核对后再试。",
-        "too_many": "尝试次数过多，请在 {minutes} 分钟后再试。",
-        "ended": "已退出登录。",
-        "tagline": "听出声音里的情绪，看它怎样随时间变化",
-        "language": "语言",
-        "switch": "中文",
-    },
-}
 _STYLE = """
 :root { color-scheme: light dark; --ground: #f6f7f9; --card: #fff; --ink: #1f2a3a; --quiet: #5b6675; --line: #cdd4dd;
   --field: #fff; --button: #1f2a3a; --on-button: #fff; --button-over: #33445c; --bad: #9c2f00; --bad-ground: #fdeee6; }
@@ -121,14 +93,14 @@ def login_html(
 
     `action` is its own address, `wanted` where to go afterwards, `typed` the name that was typed, `said` what to tell.
     """
-    words = {key: escape(word) for key, word in WORDS[language].items()}
+    words = {key: escape(text) for key, text in Words(language).group("sign_in").items()}
     name = _NAME.substitute(
         name=words["name"], hint=words["name_hint"], typed=escape(typed), focus="" if typed else _FOCUS
     )
     role = "alert" if is_bad else "status"
     return _PAGE.substitute(
         words,
-        tag=_TAGS[language],
+        tag=Words(language)("language.tag"),
         style=_STYLE,
         languages=_languages(language, action, wanted),
         action=escape(action),
@@ -142,10 +114,12 @@ def login_html(
 
 def _languages(language: Language, action: str, wanted: str) -> str:
     links = []
-    for other in ("zh", "en"):
+    for other in reversed(LANGUAGES):
+        words = Words(other)
         current = ' aria-current="true"' if other == language else ""
         query = urlencode({"language": other, "next": wanted})
         links.append(
-            f'<a href="{escape(action)}?{escape(query)}" lang="{_TAGS[other]}"{current}>{WORDS[other]["switch"]}</a>'
+            f'<a href="{escape(action)}?{escape(query)}" lang="{words("language.tag")}"{current}>'
+            f"{words('language.name')}</a>"
         )
     return "".join(links)

@@ -14,77 +14,25 @@ from emotion.hardware.container import NEARLY_FULL
 from emotion.labels import Language
 from emotion.monitor import Advice, EngineStatus, MachineStatus, StudioStatus, said_of
 from emotion.monitor.asking import Answer
+from emotion.texts import Words
 
 _BAR = 16
 Row = tuple[str, str, float | None]
 """A name, a text, and a share from 0 to 1 where there is one."""
-
-_TEXTS: dict[str, tuple[str, str]] = {
-    "at": ("{address} · up {uptime}", "{address} · 已运行 {uptime}"),
-    "model": ("{name}, {runtime} {precision} on {device}", "{name}，{runtime} {precision}，{device}"),
-    "this_machine": ("This machine", "本机"),
-    "machine": ("Machine", "机器"),
-    "engine": ("Engine", "引擎"),
-    "advice": ("Advice", "建议"),
-    "no_advice": ("Nothing stands out: there is nothing to change.", "运行正常，无需调整。"),
-    "cpu": ("Processor", "处理器"),
-    "own_cpu": ("  this program", "  其中本程序"),
-    "of_cores": ("{used} of {cores} cores", "{used} / {cores} 核"),
-    "cores": ("{percent} of {cores} cores", "{percent}，共 {cores} 核"),
-    "memory": ("Memory", "内存"),
-    "own_memory": ("  this program", "  其中本程序"),
-    "swap": ("Swap", "交换空间"),
-    "container": ("Container", "容器上限"),
-    "none": ("none", "无"),
-    "of": ("{used} of {total}", "{used} / {total}"),
-    "nearly_full": ("{text}, nearly full", "{text}，即将用满"),
-    "gpu": ("Graphics card", "显卡"),
-    "gpu_memory": ("  its memory", "  显存"),
-    "no_gpu": ("none; the processor does the work", "无，由处理器运行"),
-    "unknown": ("unknown", "未知"),
-    "queue": ("Queue", "队列"),
-    "places": ("{used} of {total} places", "{used} / {total}"),
-    "done": ("Recordings", "录音"),
-    "done_count": ("{count} done", "已完成 {count} 段"),
-    "threads": ("Threads", "线程"),
-    "threads_of": ("{decode} decode, {network} network", "解码 {decode}，网络 {network}"),
-    "stages": ("Median times", "用时中位数"),
-    "stages_of": (
-        "decode {decode} · queue {queue} · inference {inference} ms",
-        "解码 {decode} · 排队 {queue} · 推理 {inference} 毫秒",
-    ),
-    "no_stages": ("no recording yet", "还没有录音"),
-    "busy": ("Inference at work", "推理线程工作"),
-    "starved": ("  waits for sound", "  等待解码"),
-    "cache": ("Cache", "缓存"),
-    "cache_of": ("{hits} hits, {misses} misses, {entries} kept", "命中 {hits}，未命中 {misses}，保存 {entries}"),
-    "nobody": (
-        "No server answers at {address}. Start it with: {start}. Below is this machine.",
-        "{address} 没有服务器响应。启动：{start}。以下为本机状态。",
-    ),
-    "key": (
-        "The server at {address} asks for a key: --key KEY. Below is this machine.",
-        "{address} 的服务器需要密钥：--key KEY。以下为本机状态。",
-    ),
-    "stranger": (
-        "What answers at {address} is no server of this program, or has no status to tell. Below is this machine.",
-        "{address} 上响应的不是本程序的服务器，或没有状态信息。以下为本机状态。",
-    ),
-}
 
 
 class View:
     """Lays readings out in one language."""
 
     def __init__(self, language: Language) -> None:
-        self._language: Language = language
+        self._words = Words(language)
 
     def of_server(self, status: StudioStatus, advice: Iterable[Advice], cache: object, address: str) -> RenderableType:
         """Everything that a server told."""
         card = status.model
         said = self._said("model", name=card.name, runtime=card.runtime, precision=card.precision, device=card.device)
         return Group(
-            self._title(self._said("at", address=address, uptime=duration(int(status.uptime_s), self._language))),
+            self._title(self._said("at", address=address, uptime=duration(int(status.uptime_s), self._words.language))),
             _plain(said, "dim"),
             self._section("machine", self._machine(status.machine, own=True)),
             self._section("engine", [*self._engine(status.engine), *self._cache(cache)]),
@@ -94,7 +42,7 @@ class View:
     def of_machine(self, machine: MachineStatus, answer: Answer, address: str, start: str) -> RenderableType:
         """This machine, and why there is no more."""
         return Group(
-            self._title(self._said("this_machine")),
+            self._title(self._words("system.machine")),
             _plain(self._said(answer, address=address, start=start), "yellow"),
             self._section("machine", self._machine(machine, own=False)),
         )
@@ -122,11 +70,11 @@ class View:
         if own:
             used = machine.process_cpu_percent / 100
             said = self._said("of_cores", used=f"{used:.1f}", cores=machine.cores)
-            yield self._said("own_cpu"), said, used / max(machine.cores, 1)
+            yield f"  {self._said('own')}", said, used / max(machine.cores, 1)
         yield self._usage("memory", machine.memory)
         if own:
             own_share = Usage(machine.process_bytes, machine.memory.total_bytes).share
-            yield self._said("own_memory"), size(machine.process_bytes), own_share
+            yield f"  {self._said('own')}", size(machine.process_bytes), own_share
         if machine.container is not None:
             yield self._usage("container", machine.container)
         yield self._usage("swap", machine.swap)
@@ -141,7 +89,8 @@ class View:
         work = self._said("unknown") if share is None else f"{share:.0%}"
         yield self._said("gpu"), f"{card.name}: {work}{heat}", share
         if card.total_mb:
-            yield self._usage("gpu_memory", card.memory)
+            name, text, used = self._usage("gpu_memory", card.memory)
+            yield f"  {name}", text, used
 
     def _usage(self, name: str, usage: Usage) -> Row:
         if not usage.total_bytes:
@@ -172,14 +121,14 @@ class View:
             yield self._said("cache"), self._said("cache_of", **counts), None
 
     def _advice(self, advice: Iterable[Advice]) -> RenderableType:
-        said = [_plain(said_of(one, self._language), "yellow") for one in advice]
+        said = [_plain(said_of(one, self._words.language), "yellow") for one in advice]
         return Group(
             Text(), Text(self._said("advice"), "bold cyan"), *(said or [Text(self._said("no_advice"), "green")])
         )
 
     def _said(self, name: str, /, **values: object) -> str:
-        english, chinese = _TEXTS[name]
-        return (chinese if self._language == "zh" else english).format(**values)
+        key = f"terminal.{name}"
+        return self._words(key if self._words.has(key) else f"system.{name}", **values)
 
 
 def _number(time_ms: float) -> str:

@@ -1,4 +1,4 @@
-"""What the last readings suggest, by numbers alone: the words for it are the faces' matter."""
+"""What the last readings suggest, by numbers alone, and the words for it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from typing import Any
 
 from emotion.hardware import Gpu
 from emotion.hardware.container import NEARLY_FULL
+from emotion.labels import Language
 from emotion.monitor.status import StudioStatus
+from emotion.texts import Words
 
 READINGS = 5
 # So many of them must show a pattern before anything is said: one long clip is no pattern.
@@ -34,6 +36,12 @@ class Advice:
     def record(self) -> dict[str, Any]:
         """The same as plain JSON values."""
         return {"code": self.code, "values": dict(self.values)}
+
+
+def said_of(advice: Advice, language: Language) -> str:
+    """What to do, in a sentence or two; advice of a newer server is told by its code."""
+    words, key = Words(language), f"advice.{advice.code}"
+    return words.filled(key, advice.values) if words.has(key) else advice.code.replace("_", " ")
 
 
 def advise(status: StudioStatus, history: Sequence[StudioStatus]) -> tuple[Advice, ...]:

@@ -8,10 +8,10 @@ from html import escape
 from emotion.engine.batch import FAILED, BatchView, Row, distribution, rows_of
 from emotion.formatting import clock, duration, percent
 from emotion.labels import emotion_of
+from emotion.texts import Words
 from emotion.ui import render
 from emotion.ui.batches import Look
 from emotion.ui.render import Download
-from emotion.ui.words import Words
 
 # A table of more rows is slow to draw; the others are a click away.
 PART_ROWS = 500
@@ -53,7 +53,7 @@ def problem_card(error: BaseException, words: Words) -> str:
 def running_card(view: BatchView, look: Look, words: Words) -> str:
     """How often each emotion so far, while more come."""
     text = words.joined([words("batch.going_on"), *_skipped(view, words)])
-    return _card(_Said("running", "🎧", _counted("batch.running", view.total, words), text), view.counts, look, words)
+    return _card(_Said("running", "🎧", words.counted("batch.running", view.total), text), view.counts, look, words)
 
 
 def final_card(view: BatchView, error: BaseException | None, look: Look, words: Words) -> str:
@@ -249,10 +249,10 @@ def _outcome(view: BatchView, words: Words) -> tuple[str, str, str]:
     """Kind, emoji and title for a batch that came to its end."""
     done, failed = _recognized(view.counts), view.counts[FAILED]
     if not done:
-        return "error", "⚠️", _counted("batch.all_failed", view.total, words)
+        return "error", "⚠️", words.counted("batch.all_failed", view.total)
     if failed:
         return "done", "☑️", words("batch.some_failed", done=done, total=view.total, failed=failed)
-    return "done", "✅", _counted("batch.all_done", done, words)
+    return "done", "✅", words.counted("batch.all_done", done)
 
 
 def _recognized(counts: Mapping[str, int]) -> int:
@@ -261,12 +261,7 @@ def _recognized(counts: Mapping[str, int]) -> int:
 
 def _skipped(view: BatchView, words: Words) -> list[str]:
     """A sentence on files in zips that are no sound by their names, if there were any."""
-    return [_counted("batch.skipped", view.skipped, words)] if view.skipped else []
-
-
-def _counted(key: str, count: int, words: Words) -> str:
-    """A text that has another form for a single one."""
-    return words(f"{key}_one" if count == 1 else key, count=count)
+    return [words.counted("batch.skipped", view.skipped)] if view.skipped else []
 
 
 def _name_of(key: str, words: Words) -> str:

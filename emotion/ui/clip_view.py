@@ -7,11 +7,11 @@ from typing import Any
 import gradio as gr
 
 from emotion.outputs import ClipFiles
+from emotion.texts import Words
 from emotion.ui import render, theme, timeline_data
 from emotion.ui.page_context import PageContext
 from emotion.ui.run_log import journal
 from emotion.ui.texts import html, text
-from emotion.ui.words import Words
 from emotion.ui.workspace import Workspace
 
 

@@ -6,8 +6,8 @@ from html import escape
 from emotion.analysis import Analysis
 from emotion.labels import Emotion, emotion_of
 from emotion.outputs import ClipFiles
+from emotion.texts import Words
 from emotion.ui.history_render import moment_name
-from emotion.ui.words import Words
 
 # On a narrower strip than this nothing can be seen; the time axes then go their own ways, and a line says so.
 _NARROWEST = 0.25

@@ -6,8 +6,8 @@ from html import escape
 from emotion.errors import RunIsOpen, RunNotFound
 from emotion.outputs import RunEntry
 from emotion.outputs.history import Deletion
+from emotion.texts import Words
 from emotion.ui.history_render import files_of, moment_name, name_of
-from emotion.ui.words import Words
 
 _NAMED = 3
 

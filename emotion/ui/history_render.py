@@ -12,7 +12,7 @@ from emotion.labels import EMOTIONS, emotion_of
 from emotion.outputs import ClipEntry, ClipFiles, RunEntry, RunPage
 from emotion.outputs.history import matching_clips
 from emotion.settings import Settings
-from emotion.ui.words import Words
+from emotion.texts import Words
 
 PAGE_RUNS = 50
 # A batch shows so many of its recordings, and so many more with each further click.

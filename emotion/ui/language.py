@@ -7,17 +7,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from emotion.labels import LANGUAGES, Language
-from emotion.ui.words import language_of
-
-COOKIE = "emotion_language"
-_TAGS: dict[Language, str] = {"en": "en", "zh": "zh-CN"}
+from emotion.labels import Language
+from emotion.texts import LANGUAGE_COOKIE, Words, language_of
 
 
 def reader_language(cookies: Mapping[str, str], headers: Mapping[str, str], chosen: str) -> Language:
     """What the reader chose on the page, else the setting, else what the browser asks for."""
-    remembered = cookies.get(COOKIE, "")
-    return language_of(headers.get("accept-language", ""), remembered if remembered in LANGUAGES else chosen)
+    return language_of(headers.get("accept-language", ""), cookies.get(LANGUAGE_COOKIE), chosen)
 
 
 class PageLanguage:
@@ -62,7 +58,7 @@ class _Document:
                 await self._send_whole(self._start)
 
     async def _send_whole(self, start: Message) -> None:
-        tag = _TAGS[self._language]
+        tag = Words(self._language)("language.tag")
         early = f'<script>Object.defineProperty(navigator,"language",{{get:()=>{json.dumps(tag)}}})</script>'
         body = self._body.replace(b'lang="en"', f'lang="{tag}"'.encode(), 1)
         body = body.replace(b"<head>", b"<head>" + early.encode(), 1)

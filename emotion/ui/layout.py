@@ -10,10 +10,10 @@ from emotion.labels import LANGUAGES
 from emotion.outputs import EXPORT_FORMATS
 from emotion.outputs.exports import known_formats
 from emotion.settings import Settings
+from emotion.texts import Words
 from emotion.ui.texts import html, text
 
 MODEL_POLL_S = 2.0
-_LANGUAGE_NAMES = {"zh": "中文", "en": "EN"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def request_of(granularity: Granularity, embedding: bool, keep_audio: bool, expo
 def _language_switch() -> str:
     """Two buttons, whose click page.js remembers; the page then comes again in that language."""
     buttons = "".join(
-        f'<button type="button" data-language="{language}" lang="{language}">{_LANGUAGE_NAMES[language]}</button>'
+        f'<button type="button" data-language="{language}" lang="{language}">'
+        f"{Words(language)('language.name')}</button>"
         for language in reversed(LANGUAGES)
     )
     return f'<div class="switch" role="group" aria-label="语言 / Language">{buttons}</div>'

@@ -23,7 +23,7 @@ from emotion.live import LiveOptions, LiveSession
 from emotion.live.socket import BUSY, MOST_SESSIONS, REFUSED, Gone, LiveWire, moment_record, wait_s
 from emotion.model import ModelCard
 from emotion.outputs import ExportFormat
-from emotion.ui.words import Words, language_of
+from emotion.texts import Words, language_of
 from emotion.ui.workspace import owner_of
 
 log = logging.getLogger(__name__)

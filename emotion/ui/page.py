@@ -10,6 +10,7 @@ from emotion.analysis import AnalysisRequest, Granularity
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError
 from emotion.monitor import StudioWatch
+from emotion.texts import Words
 from emotion.ui import layout, render, theme
 from emotion.ui.file_links import FileLinks
 from emotion.ui.guard import ClientGuard
@@ -20,7 +21,6 @@ from emotion.ui.tabs import batch, history, live, recognize, similar, system
 from emotion.ui.texts import TITLE, text, translations
 from emotion.ui.timeline_detail import Details
 from emotion.ui.uploads import Uploads, take_only_uploads
-from emotion.ui.words import Words
 from emotion.ui.workspace import Workspaces
 
 # A page that is closed takes its uploads with it; this is for those that were only chosen, and for crashes.

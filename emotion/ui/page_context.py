@@ -10,11 +10,11 @@ from emotion.engine.recognizer import Recognizer
 from emotion.logs import request_context
 from emotion.monitor import StudioWatch
 from emotion.settings import Settings
+from emotion.texts import Words
 from emotion.ui.file_links import FileLinks
 from emotion.ui.language import reader_language
 from emotion.ui.runs import Runs
 from emotion.ui.timeline_detail import Details
-from emotion.ui.words import Words
 from emotion.ui.workspace import PageVisitor, Workspace, Workspaces, owner_of
 
 # An event that is asked often, or that must not wait behind a recording.

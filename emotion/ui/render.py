@@ -11,7 +11,7 @@ from emotion.errors import command_line
 from emotion.formatting import clock, percent, size
 from emotion.labels import EMOTIONS, Emotion, emotion_of
 from emotion.model import BUILT_IN, ModelCard
-from emotion.ui.words import Words
+from emotion.texts import Words
 
 GET_LARGE = command_line("models download emotion2vec_plus_large")
 

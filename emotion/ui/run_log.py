@@ -2,7 +2,7 @@
 
 from emotion.analysis import Analysis
 from emotion.formatting import clock, percent
-from emotion.ui.words import Words
+from emotion.texts import Words
 
 STAGES = ("decode", "queue", "inference", "write")
 

@@ -15,8 +15,8 @@ from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError
 from emotion.logs import request_context
 from emotion.outputs import ClipFiles, write_run
+from emotion.texts import Words
 from emotion.ui import render
-from emotion.ui.words import Words
 from emotion.ui.workspace import PageVisitor
 
 # What is done sooner gets no step of its own, which would take the browser as long to show.

@@ -8,7 +8,7 @@ from html import escape
 from emotion.formatting import clock, percent
 from emotion.labels import EMOTIONS, Emotion, emotion_of
 from emotion.outputs.similar import LEAST_CLIPS, ClipMap, KnownClip, MapPoint, Neighborhood
-from emotion.ui.words import Words
+from emotion.texts import Words
 
 Address = Callable[[str], str | None]
 """Where the sound of a clip is served, by the clip's folder; None where it was not kept."""

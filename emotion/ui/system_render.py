@@ -12,7 +12,7 @@ from emotion.labels import emotion_of
 from emotion.model import BUILT_IN, ModelCard
 from emotion.model.checkpoint.known import LICENSE, LICENSE_URL, known_model
 from emotion.monitor import Advice, EngineStatus, MachineStatus, StudioStatus, said_of
-from emotion.ui.words import Words
+from emotion.texts import Words
 
 TREND_S = 120.0
 _TREND_WIDTH, _TREND_HEIGHT = 120.0, 30.0

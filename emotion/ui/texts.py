@@ -4,14 +4,14 @@ import gradio as gr
 
 from emotion.labels import LANGUAGES
 from emotion.settings import Settings
+from emotion.texts import Words
 from emotion.ui import render
-from emotion.ui.words import Words
 
 TITLE = "Emotion2Vec+ Studio"
 
 
 def text(name: str) -> gr.i18n.I18nData:
-    """A text of the group `page` of words.toml."""
+    """A text of the group `page`."""
     # Without the prefix, a key that is also a name of Gradio's own texts shows "[object Object]".
     return gr.i18n.I18nData(f"page_{name}")
 

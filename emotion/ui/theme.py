@@ -7,7 +7,7 @@ import gradio as gr
 
 from emotion.labels import LANGUAGES
 from emotion.settings import Settings
-from emotion.ui.words import Words
+from emotion.texts import Words
 
 _ASSETS = Path(__file__).parent / "assets"
 _FONTS = (

@@ -17,7 +17,7 @@ from emotion.audio import SAMPLE_RATE_HZ
 from emotion.audio.energy_gate import quiet_stretches
 from emotion.labels import emotion_of
 from emotion.model import FRAME_RATE_HZ, FloatArray
-from emotion.ui.words import Words
+from emotion.texts import Words
 
 MAX_POINTS = 2_000
 _PER_MILLE = 1_000

@@ -10,7 +10,7 @@ from emotion.access import client_of
 from emotion.analysis import AnalysisRequest
 from emotion.outputs.history import History
 from emotion.outputs.similar import EmbeddingIndex
-from emotion.ui.words import Words
+from emotion.texts import Words
 
 
 @dataclass(frozen=True)

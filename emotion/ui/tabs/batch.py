@@ -13,13 +13,13 @@ from gradio.data_classes import ListFiles
 from emotion.engine.batch import BatchView
 from emotion.errors import EmotionError, RunNotFound
 from emotion.outputs.run import SUMMARY_FILE
+from emotion.texts import Words
 from emotion.ui import batch_render, layout, render, theme
 from emotion.ui.batches import Batches, Followed, Look
 from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.runs import POLL_S, log
 from emotion.ui.texts import text
 from emotion.ui.uploads import Uploads, take_only_uploads
-from emotion.ui.words import Words
 from emotion.ui.workspace import PageVisitor, Workspace
 
 _FILES_HEIGHT = 190

@@ -12,12 +12,12 @@ from emotion.errors import EmotionError
 from emotion.outputs import RunEntry
 from emotion.outputs.history import Deletion
 from emotion.outputs.names import run_time
+from emotion.texts import Words
 from emotion.ui import clip_view, comparison_render, deletion_render, history_render, render, theme
 from emotion.ui.clip_view import ClipView, lay_out_clip
 from emotion.ui.history_render import MORE_CLIPS, MOST_TYPED, PAGE_RUNS, Look
 from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.texts import html
-from emotion.ui.words import Words
 from emotion.ui.workspace import Workspace
 
 _ASKED = "(_, __, look) => [...['search', 'emotion'].map((name) => document.forms.history[name].value), look]"

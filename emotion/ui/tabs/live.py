@@ -10,13 +10,13 @@ from fastapi import FastAPI
 from emotion.analysis import Granularity
 from emotion.errors import EmotionError
 from emotion.live import LiveOptions
+from emotion.texts import Words
 from emotion.ui import clip_view, layout, render, theme
 from emotion.ui.clip_view import ClipView, lay_out_clip
 from emotion.ui.live_socket import add_live_route, live_value
 from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.tabs.recognize import show_clip
 from emotion.ui.texts import html, text
-from emotion.ui.words import Words
 from emotion.ui.workspace import Workspace
 
 # The run that this browser tab saved last, which live.js keeps.

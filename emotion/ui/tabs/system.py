@@ -11,10 +11,10 @@ import gradio as gr
 from emotion.engine import SpeechEngine
 from emotion.formatting import size
 from emotion.monitor import ChoreWatch, memory_held
+from emotion.texts import Words
 from emotion.ui import system_render, theme
 from emotion.ui.page_context import QUIET, PageContext
 from emotion.ui.texts import html, text
-from emotion.ui.words import Words
 
 _LOOK_S = 0.2
 _PATIENCE_S = 30.0

@@ -1,4 +1,4 @@
-"""Every text that the page shows, in the reader's language."""
+"""The catalogue of texts, and the language that a person reads."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -7,9 +7,11 @@ from pathlib import Path
 
 from emotion.errors import EmotionError
 from emotion.formatting import clock, size
-from emotion.labels import LANGUAGES, Language
+from emotion.labels import Language
 
-Texts = dict[str, dict[str, dict[Language, str]]]
+Catalogue = dict[str, dict[str, dict[Language, str]]]
+LANGUAGE_COOKIE = "emotion_language"
+"""The cookie in which page and sign-in keep the language that was chosen."""
 
 
 class Words:
@@ -20,15 +22,20 @@ class Words:
 
     def __call__(self, key: str, **values: object) -> str:
         group, name = key.split(".")
-        return texts()[group][name][self.language].format(**values)
+        return catalogue()[group][name][self.language].format(**values)
 
     def has(self, key: str) -> bool:
+        """Whether there is such a text."""
         group, name = key.split(".")
-        return name in texts()[group]
+        return name in catalogue()[group]
 
     def group(self, group: str) -> dict[str, str]:
         """All texts of a group, unfilled."""
-        return {name: by_language[self.language] for name, by_language in texts()[group].items()}
+        return {name: by_language[self.language] for name, by_language in catalogue()[group].items()}
+
+    def counted(self, key: str, count: int) -> str:
+        """A text that has another form, `..._one`, for a single one."""
+        return self(f"{key}_one" if count == 1 else key, count=count)
 
     def joined(self, sentences: Iterable[str]) -> str:
         """Sentences one after the other; Chinese has no spaces between them."""
@@ -43,33 +50,37 @@ class Words:
 
     def filled(self, key: str, values: Mapping[str, object]) -> str:
         """A text with values whose names say the unit, and with the same for people: `limit_bytes` is also `limit`."""
-        return self(key, **_shown(values))
+        return self(key, **_with_units(values))
 
 
 @cache
-def texts() -> Texts:
-    """The groups of words.toml."""
-    source = (Path(__file__).parent / "assets" / "words.toml").read_text(encoding="utf-8")
-    groups: Texts = tomllib.loads(source)
+def catalogue() -> Catalogue:
+    """All texts: by group, by name, by language."""
+    groups: Catalogue = {}
+    for path in sorted(Path(__file__).parent.glob("*.toml")):
+        groups |= tomllib.loads(path.read_text(encoding="utf-8"))
     return groups
 
 
-def language_of(accept_language: str, chosen: str = "auto") -> Language:
-    """The chosen language; for `auto`, the first one that the browser names: Chinese if it is Chinese, else English."""
-    if chosen in LANGUAGES:
-        return "zh" if chosen == "zh" else "en"
+def language_of(accept_language: str, *choices: str | None) -> Language:
+    """The first of the choices that is a language; else the first that the browser names, if that is Chinese, else
+    English.
+    """
+    for chosen in choices:
+        if chosen in ("en", "zh"):
+            return "zh" if chosen == "zh" else "en"
     return "zh" if accept_language.strip().lower().startswith("zh") else "en"
 
 
-def _shown(details: Mapping[str, object]) -> dict[str, object]:
+def _with_units(values: Mapping[str, object]) -> dict[str, object]:
     """Values, and the same numbers in the units that people read."""
-    shown = dict(details)
-    for name, value in details.items():
+    shown = dict(values)
+    for name, value in values.items():
         if not isinstance(value, int | float):
             continue
         if name.endswith("_bytes"):
             shown[name.removesuffix("_bytes")] = size(value)
         elif name.endswith("_s"):
-            shown[name.replace("_s", "_ms")] = f"{value * 1000:.0f}"
+            shown[name.removesuffix("_s") + "_ms"] = f"{value * 1000:.0f}"
             shown[name.removesuffix("_s")] = clock(value)
     return shown
