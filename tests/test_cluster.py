@@ -21,7 +21,7 @@ from emotion.cluster import ClusterEngine, ClusterPlan
 from emotion.cluster.link import ReplicaLost, ReplicasFull
 from emotion.cluster.memory_budget import MemoryBudget
 from emotion.cluster.messages import AnalyzeRequest, Message, Refused, Report, ResultAssembler, packed
-from emotion.cluster.plan import replica_settings
+from emotion.cluster.plan import replica_settings, share_of_machine
 from emotion.cluster.replica import Replica
 from emotion.engine import Engine, EnginePlan
 from emotion.engine.recognizer import Recognizer
@@ -454,6 +454,19 @@ def test_a_replica_gets_its_share_of_a_machine_and_no_keys(tmp_path):
     )
     assert (values["api_keys"], values["page_logins"], values["results_url"]) == ("", "", "")
     assert type(settings)(**values).queue_size >= ClusterPlan.of(settings).ongoing
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "asked", "threads"),
+    [(4, 0, 0, (4, 2)), (1, 0, 0, (1, 1)), (0.5, 0, 0, (1, 1)), (4, 0.5, 0, (0, 4)), (4, 0, 3, (3, 3))],
+)
+def test_replicas_of_requests_and_of_bulk_work_have_the_same_threads(cpus, gpus, asked, threads):
+    settings = load_settings(
+        model="compact", cluster_cpus=cpus, cluster_gpus=gpus, decode_threads=asked, inference_threads=asked
+    )
+    plan = ClusterPlan.of(settings)
+    for values in (replica_settings(settings, plan), share_of_machine(settings, plan)):
+        assert (values["inference_threads"], values["decode_threads"]) == threads
 
 
 def test_replicas_that_share_a_graphics_card_take_more_at_a_time():

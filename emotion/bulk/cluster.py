@@ -14,6 +14,7 @@ from emotion.bulk.parts import Sum
 from emotion.bulk.progress import BulkProgress, Count, Watch
 from emotion.bulk.replica import Replica, open_on_replica
 from emotion.bulk.results import Results, State, Wish, state_of
+from emotion.cluster.plan import ClusterPlan, share_of_machine
 from emotion.model import ModelCard
 from emotion.settings import Settings
 
@@ -43,7 +44,7 @@ def state_on_cluster(wish: Wish, settings: Settings) -> State:
 
     opened = ray.remote(num_cpus=settings.cluster_cpus, num_gpus=settings.cluster_gpus)(open_on_replica)
     try:
-        card: ModelCard | str = ray.get(opened.remote(settings.model_dump()))
+        card: ModelCard | str = ray.get(opened.remote(share_of_machine(settings, ClusterPlan.of(settings))))
     except ray.exceptions.RayError as error:
         raise ClusterFailed(f"A replica cannot start: {_first_line(error)}") from error
     if isinstance(card, str):
@@ -103,7 +104,10 @@ def _summaries(blocks: Blocks, settings: Settings, results: Results) -> Iterator
             num_cpus=settings.cluster_cpus,
             num_gpus=settings.cluster_gpus,
             max_task_retries=_TRIES - 1,
-            fn_constructor_kwargs={"settings": settings.model_dump(), "results": results},
+            fn_constructor_kwargs={
+                "settings": share_of_machine(settings, ClusterPlan.of(settings)),
+                "results": results,
+            },
         )
     yield from done.iter_rows()
 

@@ -24,7 +24,7 @@ class Replica:
         self._error = ""
         self._recognizer: Recognizer | None = None
         try:
-            self._recognizer = open_recognizer(settings)
+            self._recognizer = Recognizer(settings=Settings(**settings))
             wish = Wish(results.state.granularity, results.state.embedding)
             now = state_of(wish, self._recognizer.engine.card, self._recognizer.settings)
             require_same(results.state, now, results.name)
@@ -64,24 +64,10 @@ class Replica:
         return part.sum
 
 
-def open_recognizer(settings: dict[str, Any]) -> Recognizer:
-    """The recogniser of a replica, with as many threads as it has processors."""
-    chosen = Settings(**settings)
-    if not chosen.cluster_gpus:
-        threads = max(int(chosen.cluster_cpus), 1)
-        chosen = chosen.model_copy(
-            update={
-                "inference_threads": chosen.inference_threads or threads,
-                "decode_threads": chosen.decode_threads or threads,
-            }
-        )
-    return Recognizer(settings=chosen)
-
-
 def open_on_replica(settings: dict[str, Any]) -> ModelCard | str:
     """Which model replicas get, or why they get none."""
     try:
-        with open_recognizer(settings) as recognizer:
+        with Recognizer(settings=Settings(**settings)) as recognizer:
             return recognizer.engine.card
     except EmotionError as error:
         return str(error)

@@ -1,7 +1,6 @@
 """How many replicas there are, what each takes, and how much may wait for them."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -67,21 +66,33 @@ class ClusterPlan:
         }
 
 
-def replica_settings(settings: Settings, plan: ClusterPlan) -> Mapping[str, Any]:
-    """The settings of one replica: threads for its share of a machine, and every name of a model said in full.
+def replica_settings(settings: Settings, plan: ClusterPlan) -> dict[str, Any]:
+    """The settings of a replica that serves requests: its share of a machine, and the model by its full name.
 
     `auto` must not mean the large model on one machine and the built-in one on another.
     """
-    threads = max(math.floor(plan.cpus), 1)
-    changes = {
+    return {
+        **share_of_machine(settings, plan),
         "model": _named_model(settings),
         "device": "cpu" if plan.gpus == 0 and settings.device == "auto" else settings.device,
-        "inference_threads": settings.inference_threads or (0 if plan.gpus else threads),
-        "decode_threads": settings.decode_threads or max(threads // 2, 1),
         "queue_size": 2 * plan.ongoing,
+    }
+
+
+def share_of_machine(settings: Settings, plan: ClusterPlan) -> dict[str, Any]:
+    """The settings with the threads of one replica, and without what only the front needs.
+
+    The network gets as many threads as the replica has processors, and half of them decode; beside a graphics card
+    all of them decode.
+    """
+    cores = max(math.floor(plan.cpus), 1)
+    decode_threads = cores if plan.gpus else max(cores // 2, 1)
+    return {
+        **settings.model_dump(),
+        "inference_threads": settings.inference_threads or (0 if plan.gpus else cores),
+        "decode_threads": settings.decode_threads or decode_threads,
         **dict.fromkeys(_OF_THE_FRONT, ""),
     }
-    return {**settings.model_dump(), **changes}
 
 
 def _named_model(settings: Settings) -> str:
