@@ -8,6 +8,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from emotion.analysis import AnalysisRequest
 from emotion.audio import Clip, wav_bytes, write_wav
 from emotion.bulk import (
     BulkProgress,
@@ -20,7 +21,6 @@ from emotion.bulk import (
     ResultsInUse,
     ResultsNotOurs,
     Watch,
-    Wish,
     recognize_into,
     state_of,
 )
@@ -58,12 +58,12 @@ def calls(tmp_path):
 
 
 def work(
-    recognizer: Recognizer, place: object, *sources: object, wish: Wish | None = None, **words: bool
+    recognizer: Recognizer, place: object, *sources: object, request: AnalysisRequest | None = None, **words: bool
 ) -> BulkProgress:
     """What `emotion recognize SOURCE... --results PLACE` does."""
     watch = Watch()
     with Results(str(place)).held() as results:
-        state = state_of(wish or Wish(), recognizer.engine.card, recognizer.settings)
+        state = state_of(request or AnalysisRequest(), recognizer.engine.card, recognizer.settings)
         before = results.begin(state, **words)
         return recognize_into(recognizer, results, Listing([str(source) for source in sources]), before, watch)
 
@@ -77,7 +77,7 @@ def paths(place: Path) -> list[str]:
 
 
 def test_a_folder_becomes_one_row_for_each_recording(recognizer, calls, tmp_path):
-    tally = work(recognizer, tmp_path / "out", calls, wish=Wish(embedding=True))
+    tally = work(recognizer, tmp_path / "out", calls, request=AnalysisRequest(embedding=True))
     rows = {row["entry"]: row for row in table(tmp_path / "out").to_pylist()}
     assert (tally.here.rows, tally.failed) == (10, 1)
     assert len(rows) == 10
@@ -102,7 +102,7 @@ def test_pandas_reads_the_folder_as_one_table(recognizer, calls, tmp_path):
 
 def test_frame_granularity_adds_a_column_of_frames_for_each_label_and_the_segments(recognizer, tmp_path):
     write_wav(turning_clip(), tmp_path / "turning.wav")
-    work(recognizer, tmp_path / "out", tmp_path / "turning.wav", wish=Wish("frame", embedding=True))
+    work(recognizer, tmp_path / "out", tmp_path / "turning.wav", request=AnalysisRequest("frame", embedding=True))
     (row,) = table(tmp_path / "out").to_pylist()
     assert len(row["frames_angry"]) == len(row["frames_sad"]) == 199
     assert [segment["emotion"] for segment in row["segments"]] == ["angry", "sad"]
@@ -123,7 +123,7 @@ def test_a_part_is_written_when_it_is_old_enough_however_few_rows_it_has(calls, 
         model = HeldModel()
         recognizer.engine.use(model)
         with Results(str(tmp_path / "out")).held() as results:
-            before = results.begin(state_of(Wish(), model.card, recognizer.settings))
+            before = results.begin(state_of(AnalysisRequest(), model.card, recognizer.settings))
 
             def tell(_: BulkProgress) -> None:
                 seen.append(len(results.parts()))
@@ -151,7 +151,7 @@ def test_a_recording_that_is_named_twice_is_done_once(recognizer, calls, tmp_pat
 
 def test_stopping_keeps_what_is_done_and_the_rest_follows_later(recognizer, calls, tmp_path):
     with Results(str(tmp_path / "out")).held() as results:
-        before = results.begin(state_of(Wish(), recognizer.engine.card, recognizer.settings))
+        before = results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
         stop = threading.Event()
         watch = Watch(lambda tally: stop.set() if tally.here.rows >= 3 else None, stop)
         tally = recognize_into(recognizer, results, Listing([str(calls)]), before, watch)
@@ -165,12 +165,38 @@ def test_stopping_keeps_what_is_done_and_the_rest_follows_later(recognizer, call
 def test_results_of_another_wish_or_model_are_refused_with_what_differs(recognizer, calls, tmp_path):
     work(recognizer, tmp_path / "out", calls)
     with pytest.raises(ResultsDiffer, match="granularity was utterance, and is now frame"):
-        work(recognizer, tmp_path / "out", calls, wish=Wish("frame"))
+        work(recognizer, tmp_path / "out", calls, request=AnalysisRequest("frame"))
     recognizer.engine.use(FakeModel("other"))
     with pytest.raises(ResultsDiffer, match="model was fake, and is now other"):
         work(recognizer, tmp_path / "out", calls)
     assert work(recognizer, tmp_path / "out", calls, overwrite=True).here.rows == 10
     assert set(table(tmp_path / "out").column("model").to_pylist()) == {"other"}
+
+
+def test_results_that_were_begun_by_version_0_4_are_gone_on_with(recognizer, calls, tmp_path):
+    fingerprint = {"fingerprint": "sha256:0", "runtime": "fake", "precision": "fp32"}
+    numbers = {"exact_limit_s": 60.0, "window_s": 30.0, "context_s": 3.0, "smoothing_s": 0.5, "min_segment_s": 0.4}
+    begun = {
+        "schema": 1,
+        "program": "0.4.0",
+        "began": "2026-11-25T09:00:00+00:00",
+        "run": "0123456789abcdef",
+        "granularity": "frame",
+        "embedding": True,
+        "model": {"name": "fake", **fingerprint},
+        "labels": list(FakeModel().card.labels),
+        "analysis": {**numbers, "uncertain_margin": 0.15},
+    }
+    state = tmp_path / "out" / "_state.json"
+    state.parent.mkdir()
+    state.write_text(json.dumps(begun))
+    assert work(recognizer, tmp_path / "out", calls, request=AnalysisRequest("frame", embedding=True)).here.rows == 10
+    now = json.loads(state.read_text())
+    changing = ("run", "program")
+    assert {key: now[key] for key in begun if key not in changing} == {
+        key: value for key, value in begun.items() if key not in changing
+    }
+    assert list(now) == list(begun)
 
 
 def test_results_of_another_version_are_refused(recognizer, calls, tmp_path):
@@ -205,7 +231,7 @@ def test_two_commands_do_not_write_the_same_results(recognizer, calls, tmp_path)
 
 def test_who_was_taken_over_writes_no_more(recognizer, calls):
     place = "memory://taken/out"
-    state = state_of(Wish(), recognizer.engine.card, recognizer.settings)
+    state = state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings)
     first, second = Results(place), Results(place)
     before = first.begin(state)
     second.begin(state)
@@ -303,7 +329,7 @@ def test_work_ends_when_recordings_fail_for_no_fault_of_theirs(recognizer, calls
 def test_a_tally_says_how_long_the_rest_takes(recognizer, calls, tmp_path):
     tallies: list[BulkProgress] = []
     with Results(str(tmp_path / "out")).held() as results:
-        before = results.begin(state_of(Wish(), recognizer.engine.card, recognizer.settings))
+        before = results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
         recognize_into(recognizer, results, Listing([str(calls)]), before, Watch(tallies.append))
     last = tallies[-1]
     later = BulkProgress(last.here, last.before, 0, 110, 10.0)
@@ -323,7 +349,7 @@ def test_a_full_disk_is_said(recognizer, calls, tmp_path, monkeypatch):
 
 def test_blocks_are_the_same_whenever_they_are_cut(recognizer, calls, tmp_path):
     results = Results(str(tmp_path / "out"))
-    results.begin(state_of(Wish(), recognizer.engine.card, recognizer.settings))
+    results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
     blocks = Blocks(Listing([str(calls), str(calls)]), results, results.parts(), 4)
     first, second = list(blocks), list(blocks)
     assert first == second
@@ -336,7 +362,7 @@ def test_blocks_are_the_same_whenever_they_are_cut(recognizer, calls, tmp_path):
 def test_a_list_that_cannot_be_read_ends_the_blocks_with_its_reason(recognizer, tmp_path):
     (tmp_path / "empty").mkdir()
     results = Results(str(tmp_path / "out"))
-    results.begin(state_of(Wish(), recognizer.engine.card, recognizer.settings))
+    results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
     (text,) = Blocks(Listing([str(tmp_path / "empty")]), results, [], 4)
     assert "no sound file" in Block.from_json(text).error
 
@@ -358,7 +384,7 @@ def replica_of():
 def test_a_replica_makes_the_part_of_a_block_once(replica_of, calls, tmp_path):
     results = Results(str(tmp_path / "out"))
     settings = load_settings(model="compact", cache="off")
-    results.begin(state_of(Wish(), open_on_replica(settings.model_dump()), settings))
+    results.begin(state_of(AnalysisRequest(), open_on_replica(settings.model_dump()), settings))
     replica = replica_of(results)
     (block,) = Blocks(Listing([str(calls)]), results, [], 100)
     summary = replica({"block": [block]})
@@ -373,7 +399,7 @@ def test_a_replica_with_another_model_says_so_in_its_summary_and_writes_nothing(
     replica_of, recognizer, calls, tmp_path
 ):
     results = Results(str(tmp_path / "out"))
-    results.begin(state_of(Wish(), recognizer.engine.card, recognizer.settings))
+    results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
     (block,) = Blocks(Listing([str(calls)]), results, [], 100)
     assert "model was fake, and is now compact" in replica_of(results)({"block": [block]})["error"][0]
     assert results.parts() == []

@@ -1,7 +1,7 @@
 """Bulk work: any number of recordings into Parquet files, resumable after a kill, on one machine or on a Ray cluster.
 
     with Results("labels/").held() as results, Recognizer("compact", cache="off") as recognizer:
-        before = results.begin(state_of(Wish(), recognizer.engine.card, recognizer.settings))
+        before = results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
         tally = recognise_into(recognizer, results, Listing(["calls/"]), before)
 
 `listing` and `manifests` find recordings as a stream, `places` reads what lies on other machines, `lane` takes a few
@@ -22,7 +22,7 @@ from emotion.bulk.errors import (
 )
 from emotion.bulk.listing import Listing, Recording
 from emotion.bulk.progress import BulkProgress, Watch
-from emotion.bulk.results import Results, State, Wish, state_of
+from emotion.bulk.results import Results, State, state_of
 from emotion.bulk.work import recognize_into
 
 __all__ = [
@@ -40,7 +40,6 @@ __all__ = [
     "State",
     "StorageMissing",
     "Watch",
-    "Wish",
     "connected",
     "recognize_into",
     "recognize_on_cluster",

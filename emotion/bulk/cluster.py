@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from emotion.analysis import AnalysisRequest
 from emotion.bulk.blocks import Blocks
 from emotion.bulk.errors import ClusterFailed
 from emotion.bulk.listing import Listing
 from emotion.bulk.parts import Sum
 from emotion.bulk.progress import BulkProgress, Count, Watch
 from emotion.bulk.replica import Replica, open_on_replica
-from emotion.bulk.results import Results, State, Wish, state_of
+from emotion.bulk.results import Results, State, state_of
 from emotion.cluster.plan import ClusterPlan, share_of_machine
 from emotion.model import ModelCard
 from emotion.settings import Settings
@@ -38,7 +39,7 @@ def connected(settings: Settings) -> Iterator[None]:
         ray_itself().shutdown()
 
 
-def state_on_cluster(wish: Wish, settings: Settings) -> State:
+def state_on_cluster(request: AnalysisRequest, settings: Settings) -> State:
     """What results made on this cluster say of themselves; opens the model once on it, as replicas do."""
     import ray
 
@@ -49,7 +50,7 @@ def state_on_cluster(wish: Wish, settings: Settings) -> State:
         raise ClusterFailed(f"A replica cannot start: {_first_line(error)}") from error
     if isinstance(card, str):
         raise ClusterFailed(f"A replica cannot open the model: {card}")
-    return state_of(wish, card, settings)
+    return state_of(request, card, settings)
 
 
 def recognize_on_cluster(

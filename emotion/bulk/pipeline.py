@@ -10,7 +10,6 @@ from queue import Empty, SimpleQueue
 from emotion.analysis import Analysis, AnalysisRequest
 from emotion.bulk.errors import BulkStopped
 from emotion.bulk.listing import Recording
-from emotion.bulk.results import Wish
 from emotion.bulk.rows import Row, row_of
 from emotion.bulk.storage import fetch, is_local
 from emotion.engine.recognizer import Recognizer
@@ -40,8 +39,8 @@ class _Begun:
 class Pipeline:
     """One stream of recordings through one recogniser; belongs to one thread."""
 
-    def __init__(self, recognizer: Recognizer, wish: Wish) -> None:
-        self._recognizer, self._wish = recognizer, wish
+    def __init__(self, recognizer: Recognizer, request: AnalysisRequest) -> None:
+        self._recognizer, self._request = recognizer, request
         self._settled: SimpleQueue[tuple[_Begun, Future[bytes] | Future[Analysis]]] = SimpleQueue()
         self._begun: dict[Future[bytes] | Future[Analysis], _Begun] = {}
         self._held_bytes = 0
@@ -84,9 +83,7 @@ class Pipeline:
     def _submit(self, begun: _Begun, content: bytes | None) -> None:
         """Hand a recording to the engine, which always has room: it is ours alone."""
         source = begun.recording.path if content is None else content
-        request = AnalysisRequest(self._wish.granularity, self._wish.embedding, cache=False)
-        future = self._recognizer.submit(source, request, begun.recording.name)
-        self._follow(begun, future)
+        self._follow(begun, self._recognizer.submit(source, self._request, begun.recording.name))
 
     def _follow(self, begun: _Begun, future: Future[bytes] | Future[Analysis]) -> None:
         self._begun[future] = begun

@@ -6,7 +6,7 @@ from typing import Any
 from emotion.bulk.blocks import Block
 from emotion.bulk.parts import Sum, part_name
 from emotion.bulk.pipeline import Pipeline
-from emotion.bulk.results import Results, Wish, require_same, state_of
+from emotion.bulk.results import Results, require_same, state_of
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError
 from emotion.model import ModelCard
@@ -25,10 +25,10 @@ class Replica:
         self._recognizer: Recognizer | None = None
         try:
             self._recognizer = Recognizer(settings=Settings(**settings))
-            wish = Wish(results.state.granularity, results.state.embedding)
-            now = state_of(wish, self._recognizer.engine.card, self._recognizer.settings)
+            request = results.state.request
+            now = state_of(request, self._recognizer.engine.card, self._recognizer.settings)
             require_same(results.state, now, results.name)
-            self._lane = Pipeline(self._recognizer, wish)
+            self._lane = Pipeline(self._recognizer, request)
         except EmotionError as error:
             self._error = str(error)
 

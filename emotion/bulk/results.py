@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Self, TypeVar
 import pyarrow
 
 from emotion import __version__
-from emotion.analysis import Granularity
+from emotion.analysis import AnalysisRequest, Granularity
 from emotion.bulk.errors import ResultsDiffer, ResultsInUse, ResultsNotOurs, ResultsUnwritable
 from emotion.bulk.listing import Seen
 from emotion.bulk.parts import SUFFIX, PartWriter, Sum, is_part, read_paths, read_sum, write_without_failures
@@ -32,14 +32,6 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a row is to hold."""
-
-    granularity: Granularity = "utterance"
-    embedding: bool = False
-
-
-@dataclass(frozen=True)
 class State:
     """How results are made; all that must be the same when somebody goes on with them."""
 
@@ -50,15 +42,20 @@ class State:
     analysis: dict[str, float]
 
     @property
+    def request(self) -> AnalysisRequest:
+        """What is wanted of each recording. The same sound twice is rarer than what looking for it costs."""
+        return AnalysisRequest(self.granularity, self.embedding, cache=False)
+
+    @property
     def schema(self) -> pyarrow.Schema:
         return schema_of(self.labels, self.granularity == "frame", self.embedding)
 
 
-def state_of(wish: Wish, card: ModelCard, settings: Settings) -> State:
+def state_of(request: AnalysisRequest, card: ModelCard, settings: Settings) -> State:
     """What results with this model and these settings say of themselves; on which device does not matter."""
     model = {key: str(value) for key, value in card.record().items() if key != "device"}
     analysis = {key: float(getattr(settings, key)) for key in _ANALYSIS}
-    return State(wish.granularity, wish.embedding, model, card.labels, analysis)
+    return State(request.granularity, request.embedding, model, card.labels, analysis)
 
 
 class Results:

@@ -10,7 +10,7 @@ from emotion.bulk.listing import Listing, Recording, Seen
 from emotion.bulk.parts import PartWriter, Sum
 from emotion.bulk.pipeline import Pipeline
 from emotion.bulk.progress import BulkProgress, Count, Watch
-from emotion.bulk.results import Results, Wish
+from emotion.bulk.results import Results
 from emotion.bulk.rows import Row
 from emotion.engine.recognizer import Recognizer
 from emotion.settings import Settings
@@ -31,11 +31,10 @@ def recognize_into(
     def tally() -> BulkProgress:
         return BulkProgress(here, before, pending.again, count.total, time.monotonic() - began_s)
 
-    wish = Wish(results.state.granularity, results.state.embedding)
     with (
         closing(count),
         Parts(results, recognizer.settings) as parts,
-        closing(Pipeline(recognizer, wish).rows(pending, watch.stop)) as rows,
+        closing(Pipeline(recognizer, results.state.request).rows(pending, watch.stop)) as rows,
     ):
         for row in rows:
             if row is not None:

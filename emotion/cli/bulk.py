@@ -16,8 +16,8 @@ from emotion.cli import terminal
 from emotion.formatting import duration
 
 if TYPE_CHECKING:
-    from emotion.analysis import Granularity
-    from emotion.bulk import BulkProgress, Listing, Results, Watch, Wish
+    from emotion.analysis import AnalysisRequest
+    from emotion.bulk import BulkProgress, Listing, Results, Watch
     from emotion.settings import Settings
 
 # How often a log, in which no line can move, gets another one.
@@ -32,23 +32,23 @@ class BulkCall:
 
     sources: list[str]
     results: str
+    request: "AnalysisRequest"
     cluster: bool
     overwrite: bool
     retry_failed: bool
     as_json: bool
 
 
-def recognize_bulk(call: BulkCall, granularity: "Granularity", embedding: bool, settings: "Settings") -> int:
+def recognize_bulk(call: BulkCall, settings: "Settings") -> int:
     """Do what was called for, and say how far it came; the exit code."""
-    from emotion.bulk import Listing, Results, Watch, Wish
+    from emotion.bulk import Listing, Results, Watch
 
-    wish = Wish(granularity, embedding)
     # The same sound twice is rarer than what looking for it costs.
     settings = settings.model_copy(update={"cache": "off"})
     listing = Listing(call.sources)
     work = _on_cluster if call.cluster else _here
     with Results(call.results).held() as results, _ending_on_interrupt(not call.cluster) as stop, _Bar() as bar:
-        tally = work(call, wish, settings, listing, results, Watch(bar.show, stop))
+        tally = work(call, settings, listing, results, Watch(bar.show, stop))
     _say_end(tally, results.name, call.as_json, stop.is_set())
     if stop.is_set():
         return INTERRUPTED
@@ -56,7 +56,7 @@ def recognize_bulk(call: BulkCall, granularity: "Granularity", embedding: bool, 
 
 
 def _here(
-    call: BulkCall, wish: "Wish", settings: "Settings", listing: "Listing", results: "Results", watch: "Watch"
+    call: BulkCall, settings: "Settings", listing: "Listing", results: "Results", watch: "Watch"
 ) -> "BulkProgress":
     from emotion.bulk import recognize_into, state_of
     from emotion.engine.recognizer import Recognizer
@@ -66,19 +66,19 @@ def _here(
         Recognizer(settings=settings, on_download=report) as recognizer,
     ):
         terminal.say_model(recognizer.state)
-        state = state_of(wish, recognizer.engine.card, settings)
+        state = state_of(call.request, recognizer.engine.card, settings)
         before = results.begin(state, call.overwrite, call.retry_failed)
         _say_begin(before.rows)
         return recognize_into(recognizer, results, listing, before, watch)
 
 
 def _on_cluster(
-    call: BulkCall, wish: "Wish", settings: "Settings", listing: "Listing", results: "Results", watch: "Watch"
+    call: BulkCall, settings: "Settings", listing: "Listing", results: "Results", watch: "Watch"
 ) -> "BulkProgress":
     from emotion.bulk import connected, recognize_on_cluster, state_on_cluster
 
     with connected(settings):
-        state = state_on_cluster(wish, settings)
+        state = state_on_cluster(call.request, settings)
         before = results.begin(state, call.overwrite, call.retry_failed)
         _say_begin(before.rows)
         try:

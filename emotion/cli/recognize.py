@@ -67,8 +67,8 @@ def recognize(
     request = _request(granularity, embedding, formats or [], settings.keep_audio)
     if results is not None:
         _refuse_beside_results(output, formats)
-        call = bulk.BulkCall(files, results, cluster, overwrite, retry_failed, as_json)
-        raise typer.Exit(bulk.recognize_bulk(call, request.granularity, request.embedding, settings))
+        call = bulk.BulkCall(files, results, request, cluster, overwrite, retry_failed, as_json)
+        raise typer.Exit(bulk.recognize_bulk(call, settings))
     _refuse_without_results(cluster, overwrite, retry_failed)
     failures = _recognize_files(files, request, writes, settings, as_json)
     if failures:

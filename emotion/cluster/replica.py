@@ -1,6 +1,5 @@
 """One replica: a process of the cluster with a model and an engine of its own."""
 
-import asyncio
 import logging
 import secrets
 import threading
@@ -23,6 +22,7 @@ from emotion.cluster.messages import (
 )
 from emotion.cluster.ray_private import bind_replica_port_to_loopback
 from emotion.engine import BatchPredicted, ClipSettled, SpeechEngine
+from emotion.engine.following import follow_async
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, EngineBusy, EngineClosed, Unexpected
 from emotion.logs import set_up_logs
@@ -58,8 +58,8 @@ class Replica:
             yield ReplicaUnavailable()
             return
         try:
-            async for told in self._progress(future):
-                yield told
+            async for progress in follow_async(self.engine, future, _POLL_S, only_changes=True):
+                yield ProgressMessage(progress)
             analysis = _outcome(future)
             if isinstance(analysis, EmotionError):
                 yield Refused(analysis)
@@ -102,17 +102,6 @@ class Replica:
         # Ray Serve calls it when the replica ends, after the last recording.
         if hasattr(self, "_recognizer"):
             self._recognizer.close(finish=False)
-
-    async def _progress(self, future: "Future[Analysis]") -> AsyncIterator[ProgressMessage]:
-        """Each change until the future is done; what is done at once has none."""
-        waiting, last = asyncio.wrap_future(future), None
-        while not (await asyncio.wait({waiting}, timeout=_POLL_S))[0]:
-            progress = self.engine.progress(future)
-            if progress != last:
-                yield ProgressMessage(progress)
-            last = progress
-        # The outcome is read from `future`; asyncio would call it forgotten here.
-        waiting.cancelled() or waiting.exception()
 
 
 class ModelReplica(Replica):
