@@ -311,7 +311,7 @@ def test_a_job_whose_files_somebody_took_away_is_gone_and_hinders_no_start(serve
     with serve() as client:
         gone, there = begin(client), begin(client)
         assert [end_of(client, address).status_code for address in (gone, there)] == [200, 200]
-    shutil.rmtree(settings.outputs / FOLDER / "store-0" / gone.rpartition("/")[2] / "files")
+    shutil.rmtree(settings.outputs / FOLDER / "store-0" / gone.rpartition("/")[2])
     with serve() as client:
         assert [client.get(address).status_code for address in (gone, there)] == [404, 200]
 

@@ -61,7 +61,7 @@ class Job:
 
     `future` is there while the engine works, `task` until the outcome is kept: a `result` or an `error`. `stored` is
     there once the job is to survive the server, and tells whether it could be written down. `progress` is the last
-    that is known, `ended_s` the time of the event loop at which the job was over.
+    that is known.
     """
 
     record: StoredJob
@@ -71,7 +71,6 @@ class Job:
     error: Exception | None = None
     stored: asyncio.Future[bool] | None = None
     progress: Progress = _NO_PROGRESS
-    ended_s: float = 0.0
 
     @property
     def is_over(self) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import secrets
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,9 +51,14 @@ class JobResult:
         return len(self.json) if isinstance(self.json, bytes) else 0
 
     @property
-    def paths(self) -> list[Path]:
-        """What to delete with the result."""
-        return [path for path in (self.folder, self.json) if isinstance(path, Path)]
+    def is_on_disk(self) -> bool:
+        return self.folder is not None or isinstance(self.json, Path)
+
+    def delete_files(self) -> None:
+        if isinstance(self.json, Path):
+            self.json.unlink(missing_ok=True)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     async def read_json(self) -> bytes:
         """The JSON, read on a thread if it lies on the disk; raises JobNotFound if it was just deleted."""

@@ -145,11 +145,8 @@ class JobStore:
                 (folder / _RESULT).write_bytes(result.json)
             else:
                 shutil.move(result.json, folder / _RESULT)
-            (folder / _FILES).mkdir(exist_ok=True)
-            for name, path in result.files.items():
-                shutil.move(path, folder / _FILES / name)
             if result.folder is not None:
-                shutil.rmtree(result.folder, ignore_errors=True)
+                shutil.move(result.folder, folder / _FILES)
             self._finish(record)
         return self.result(record)
 
@@ -161,7 +158,7 @@ class JobStore:
     def result(self, record: StoredJob) -> JobResult:
         """The result of a job that is done; raises OSError where somebody took its files away."""
         folder = self._folder(record.id)
-        files = {path.name: path for path in sorted((folder / _FILES).iterdir())}
+        files = {path.name: path for path in sorted(folder.glob(f"{_FILES}/*"))}
         disk_bytes = sum(path.stat().st_size for path in (*files.values(), folder / _RESULT))
         return JobResult(
             folder / _RESULT, record.cached, record.duration_s, record.timings_ms, files, folder, disk_bytes

@@ -19,7 +19,7 @@ from pathlib import Path
 from emotion.analysis import TIMESTAMP_FORMAT, Analysis, AnalysisRequest
 from emotion.api.finished_jobs import MAX_KEPT, FinishedJobs
 from emotion.api.job import Job, JobIds, StoredJob
-from emotion.api.job_result import JobResult, result_of
+from emotion.api.job_result import result_of
 from emotion.api.job_store import JobStore
 from emotion.api.uploads import Upload
 from emotion.engine import Progress
@@ -281,21 +281,16 @@ class Jobs:
 
     def _delete_files(self, job: Job) -> None:
         """Delete the files of a job on a thread: gigabytes take a while."""
-        result, is_stored = job.result, job.stored is not None
-        if is_stored or (result is not None and result.paths):
-            asyncio.get_running_loop().run_in_executor(None, self._delete_files_now, job.record.id, result, is_stored)
+        if job.stored is not None or (job.result is not None and job.result.is_on_disk):
+            asyncio.get_running_loop().run_in_executor(None, self._delete_files_now, job)
 
-    def _delete_files_now(self, job_id: str, result: JobResult | None, is_stored: bool) -> None:
-        for path in [] if result is None else result.paths:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        if is_stored:
-            try:
-                self._store.delete_job(job_id)
-            except EmotionError as error:
-                _LOG.warning("a job could not be deleted: %s", error)
+    def _delete_files_now(self, job: Job) -> None:
+        if job.result is not None:
+            job.result.delete_files()
+        try:
+            self._store.delete_job(job.record.id)
+        except EmotionError as error:
+            _LOG.warning("a job could not be deleted: %s", error)
 
 
 def _status(job: Job) -> JobStatus:
