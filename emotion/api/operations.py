@@ -4,6 +4,7 @@ from typing import Any
 
 from emotion.api.events import MEDIA_TYPE as EVENT_STREAM
 from emotion.api.responses import JSON
+from emotion.api.uploads import MAX_PARTS
 
 PROBLEM_JSON = "application/problem+json"
 Responses = dict[int | str, dict[str, Any]]
@@ -26,156 +27,132 @@ _ALWAYS = (400, 401, 403, 429, 500, 503)
 _OF_RECORDINGS = (413, 415, 422, 507)
 
 
-def _text_header(description: str) -> dict[str, Any]:
-    return {"description": description, "schema": {"type": "string"}}
-
-
-_RETRY_AFTER = {"description": "Seconds until it is worth asking again.", "schema": {"type": "integer"}}
-_LOCATION = _text_header("Where to ask for it.")
-_OF_RECORD = {
-    "Content-Location": _text_header("Where this record can be had again, for a while."),
-    "Cache-Status": _text_header("`emotion; hit`, or `emotion; fwd=miss` (RFC 9211)."),
-    "Server-Timing": _text_header("Milliseconds of `decode`, `queue` and `inference`."),
-}
-
-
 def ref(name: str) -> dict[str, str]:
     """A schema by its name."""
     return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _header(description: str, kind: str = "string") -> dict[str, Any]:
+    return {"description": description, "schema": {"type": kind}}
+
+
+def _answer(description: str, schema: dict[str, Any], media_type: str = JSON, **more: Any) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"schema": schema}}, **more}
 
 
 def problems(*more: int) -> Responses:
     """What every endpoint below /v1 may refuse with, and more."""
     answers: Responses = {}
     for status in sorted({*_ALWAYS, *more}):
-        answers[status] = {"description": _MEANINGS[status], "content": {PROBLEM_JSON: {"schema": ref("Problem")}}}
-        if status in _WITH_RETRY:
-            answers[status]["headers"] = {"Retry-After": _RETRY_AFTER}
+        headers = {"headers": {"Retry-After": _RETRY_AFTER}} if status in _WITH_RETRY else {}
+        answers[status] = _answer(_MEANINGS[status], ref("Problem"), PROBLEM_JSON, **headers)
     return answers
 
 
 def plain(schema: str, description: str) -> Responses:
     """An endpoint that tells something."""
-    return {200: {"description": description, "content": {JSON: {"schema": ref(schema)}}}, **problems()}
+    return {200: _answer(description, ref(schema)), **problems()}
 
 
-def _job_links() -> dict[str, Any]:
-    by_id = {"parameters": {"id": "$response.body#/id"}}
-    names = ("getAnalysis", "followAnalysis", "listFiles", "deleteAnalysis")
-    return {name: {"operationId": name, **by_id} for name in names}
+def probe(schema: str, description: str, *refusals: int) -> Responses:
+    """An endpoint that anybody may ask."""
+    return {200: _answer(description, ref(schema)), **{status: problems()[status] for status in refusals}}
 
+
+_RETRY_AFTER = _header("Seconds until it is worth asking again.", "integer")
+_OF_RECORD = {
+    "Content-Location": _header("Where this record can be had again, for a while."),
+    "Cache-Status": _header("`emotion; hit`, or `emotion; fwd=miss` (RFC 9211)."),
+    "Server-Timing": _header("Milliseconds of `decode`, `queue` and `inference`."),
+}
+_OF_JOB = {
+    "Location": _header("Where to ask for it."),
+    "Retry-After": _RETRY_AFTER,
+    "Preference-Applied": _header("`respond-async`, when that is why."),
+}
+_JOB_LINKS = {
+    name: {"operationId": name, "parameters": {"id": "$response.body#/id"}}
+    for name in ("getAnalysis", "followAnalysis", "listFiles", "deleteAnalysis")
+}
+_FILE_LINK = {
+    "operationId": "getFile",
+    "parameters": {"id": "$request.path.id", "name": "$response.body#/files/0/name"},
+}
+_EVENT_SCHEMA = {
+    "type": "object",
+    "required": ["event", "data", "id"],
+    "properties": {
+        "event": {"enum": ["progress", "done", "failed"]},
+        "data": {"type": "string", "contentMediaType": JSON},
+        "id": {"type": "string"},
+    },
+}
+_TEXT = {"schema": {"type": "string"}}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FILE_TYPES = ("application/octet-stream", "text/csv", "text/plain", "text/vtt", "application/x-subrip")
 
 CREATED: Responses = {
-    200: {
-        "description": "The record of the one recording; of several the list, in which each has its own status.",
-        "content": {JSON: {"schema": {"anyOf": [ref("AnalysisRecord"), ref("AnalysisList")]}}},
-        "headers": _OF_RECORD,
-    },
-    202: {
-        "description": "A job: the recording is long, or `Prefer: respond-async` was asked for.",
-        "content": {JSON: {"schema": ref("JobRecord")}},
-        "headers": {
-            "Location": _LOCATION,
-            "Retry-After": _RETRY_AFTER,
-            "Preference-Applied": _text_header("`respond-async`, when that is why."),
-        },
-        "links": _job_links(),
-    },
+    200: _answer(
+        "The record of the one recording; of several the list, in which each has its own status.",
+        {"anyOf": [ref("AnalysisRecord"), ref("AnalysisList")]},
+        headers=_OF_RECORD,
+    ),
+    202: _answer(
+        "A job: the recording is long, or `Prefer: respond-async` was asked for.",
+        ref("JobRecord"),
+        headers=_OF_JOB,
+        links=_JOB_LINKS,
+    ),
     **problems(408, *_OF_RECORDINGS),
 }
 SHOWN: Responses = {
-    200: {
-        "description": "The analysis is done.",
-        "content": {JSON: {"schema": ref("AnalysisRecord")}},
-        "headers": _OF_RECORD,
-    },
-    202: {
-        "description": "The analysis is in work.",
-        "content": {JSON: {"schema": ref("JobRecord")}},
-        "headers": {"Retry-After": _RETRY_AFTER},
-    },
+    200: _answer("The analysis is done.", ref("AnalysisRecord"), headers=_OF_RECORD),
+    202: _answer("The analysis is in work.", ref("JobRecord"), headers={"Retry-After": _RETRY_AFTER}),
     **problems(404, *_OF_RECORDINGS),
 }
 EVENTS: Responses = {
-    200: {
-        "description": "Events `progress`, and last `done` or `failed`; the data of each is JSON.",
-        "content": {
-            EVENT_STREAM: {
-                "schema": {
-                    "type": "object",
-                    "required": ["event", "data", "id"],
-                    "properties": {
-                        "event": {"enum": ["progress", "done", "failed"]},
-                        "data": {"type": "string", "contentMediaType": JSON},
-                        "id": {"type": "string"},
-                    },
-                },
-                "example": 'event: progress\ndata: {"status": "recognising"}\nid: 1\n\n',
-            }
-        },
-    },
+    200: _answer(
+        "Events `progress`, and last `done` or `failed`; the data of each is JSON.", _EVENT_SCHEMA, EVENT_STREAM
+    ),
     **problems(404),
 }
+EVENTS[200]["content"][EVENT_STREAM]["example"] = 'event: progress\ndata: {"status": "recognising"}\nid: 1\n\n'
 FILES: Responses = {
-    200: {
-        "description": "The files of the analysis.",
-        "content": {JSON: {"schema": ref("FileList")}},
-        "links": {
-            "getFile": {
-                "operationId": "getFile",
-                "parameters": {"id": "$request.path.id", "name": "$response.body#/files/0/name"},
-            }
-        },
-    },
+    200: _answer("The files of the analysis.", ref("FileList"), links={"getFile": _FILE_LINK}),
     **problems(404),
 }
 FILE: Responses = {
     200: {
         "description": "The file.",
-        "content": {
-            media_type: {"schema": {"type": "string", "format": "binary"}}
-            for media_type in ("application/octet-stream", "text/csv", "text/plain", "text/vtt", "application/x-subrip")
-        }
-        | {JSON: {"schema": {}}, "application/xml": {"schema": {"type": "string"}}},
+        "content": dict.fromkeys(_FILE_TYPES, _BINARY) | {JSON: {"schema": {}}, "application/xml": _TEXT},
     },
-    206: {
-        "description": "The part of the file that the header Range asks for.",
-        "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
-    },
-    416: {"description": "The file has no such part.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    206: {"description": "The part of the file that the header Range asks for.", "content": {"*/*": _BINARY}},
+    416: {"description": "The file has no such part.", "content": {"text/plain": _TEXT}},
     **problems(404),
 }
 DELETED: Responses = {204: {"description": "It is gone."}, **problems(404)}
-READY: Responses = {
-    200: {"description": "The model serves.", "content": {JSON: {"schema": ref("Readiness")}}},
-    500: problems()[500],
-    503: problems()[503],
-}
-HEALTHY: Responses = {
-    200: {"description": "The process lives.", "content": {JSON: {"schema": ref("Health")}}},
-    500: problems()[500],
-}
-_HEADERS: list[dict[str, Any]] = [
-    {
-        "name": "Prefer",
-        "in": "header",
-        "description": "`respond-async` asks for a job at once (RFC 7240).",
-        "schema": {"type": "string", "examples": ["respond-async"]},
-    },
-    {
-        "name": "Cache-Control",
-        "in": "header",
-        "description": "`no-store` has the sound computed although it was before, and not kept for the next time.",
-        "schema": {"type": "string", "examples": ["no-store"]},
-    },
-    {
-        "name": "Content-Disposition",
-        "in": "header",
-        "description": "`filename` is what the recording is called, for a body that is the recording itself.",
-        "schema": {"type": "string", "examples": ['attachment; filename="call.wav"']},
-    },
+READY = probe("Readiness", "The model serves.", 500, 503)
+HEALTHY = probe("Health", "The process lives.", 500)
+
+
+def _request_header(name: str, description: str, example: str) -> dict[str, Any]:
+    schema = {"type": "string", "examples": [example]}
+    return {"name": name, "in": "header", "description": description, "schema": schema}
+
+
+_HEADERS = [
+    _request_header("Prefer", "`respond-async` asks for a job at once (RFC 7240).", "respond-async"),
+    _request_header(
+        "Cache-Control",
+        "`no-store` has the sound computed although it was before, and not kept for the next time.",
+        "no-store",
+    ),
+    _request_header(
+        "Content-Disposition",
+        "`filename` is what the recording is called, for a body that is the recording itself.",
+        'attachment; filename="call.wav"',
+    ),
 ]
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
 _SOUND_TYPES = (
     "application/octet-stream",
     "application/ogg",
@@ -201,7 +178,7 @@ _RECORDINGS: dict[str, Any] = {
                     "file": {
                         "type": "array",
                         "minItems": 1,
-                        "maxItems": 100,
+                        "maxItems": MAX_PARTS,
                         "items": {"type": "string", "format": "binary"},
                         "description": "One recording or several.",
                     }
