@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_JOB, _DONE = 202, 200
+_JOB, _DONE, _REFUSED = 202, 200, 300
 _LATER = (429, 503)
 # What a proxy says when the server behind it is away.
 _AWAY = (502, 504)
@@ -121,8 +121,6 @@ class Client:
         answer = self._upload(recording, query, wants_job=on_progress is not None)
         return cast(Record, answer.json()) if answer.status_code == _DONE else self.wait(answer.json(), on_progress)
 
-    analyse = analyze  # how it was written until 0.4
-
     def submit(
         self,
         recording: Path | str | bytes,
@@ -142,7 +140,7 @@ class Client:
         A job outlives its server, so one that is being started again is waited for too, for `patience_s`.
         """
         while True:
-            answer = self._look(job)
+            answer = self._ask("GET", f"/v1/analyses/{job['id']}", outlasts_server=True)
             if answer.status_code != _JOB:
                 return cast(Record, answer.json())
             job = cast(Job, answer.json())
@@ -150,23 +148,11 @@ class Client:
                 on_progress(job)
             time.sleep(_retry_s(answer) or 1.0)
 
-    def _look(self, job: Job) -> httpx.Response:
-        give_up_s = time.monotonic() + self._patience_s
-        while True:
-            try:
-                return self._ask("GET", f"/v1/analyses/{job['id']}")
-            except (ServerAway, Refused) as error:
-                is_away = isinstance(error, ServerAway) or error.status in _AWAY
-                if not is_away or time.monotonic() + _AWAY_PAUSE_S > give_up_s:
-                    raise
-            time.sleep(_AWAY_PAUSE_S)
-
     def delete_job(self, job: Job) -> None:
         """Cancel a job, and delete what the server keeps of it."""
         self._ask("DELETE", f"/v1/analyses/{job['id']}")
 
-    # The names that these had before.
-    analyse, forget = analyze, delete_job
+    analyse, forget = analyze, delete_job  # what they were called until 0.4
 
     def fetch(self, record: Record, name: str, target: Path | str) -> Path:
         """Write a file of a record, one of `record["files"]`, to a path or into a folder; its path."""
@@ -208,18 +194,21 @@ class Client:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | Path | None = None,
+        *,
+        outlasts_server: bool = False,
     ) -> httpx.Response:
-        """One request, again and again while the server asks for patience; raises Refused for any other refusal."""
+        """One request, again and again while the server asks for patience, or with `outlasts_server` is away.
+
+        Raises Refused for any other refusal, and ServerAway.
+        """
         give_up_s = time.monotonic() + self._patience_s
-        wanted = {key: value for key, value in (query or {}).items() if value is not None}
         while True:
-            answer = self._ask_once(method, path, wanted, headers, body)
-            if answer.status_code < 300:
-                return answer
-            refused = _refused(answer)
-            pause_s = refused.retry_s
-            if answer.status_code not in _LATER or pause_s is None or time.monotonic() + pause_s > give_up_s:
-                raise refused
+            try:
+                return self._ask_once(method, path, query or {}, headers, body)
+            except (Refused, ServerAway) as error:
+                pause_s = _pause_s(error, outlasts_server)
+                if pause_s is None or time.monotonic() + pause_s > give_up_s:
+                    raise
             time.sleep(pause_s)
 
     def _ask_once(
@@ -230,13 +219,17 @@ class Client:
         headers: Mapping[str, str] | None,
         body: bytes | Path | None,
     ) -> httpx.Response:
+        wanted = {key: value for key, value in query.items() if value is not None}
         with ExitStack() as opened:
             # A file is sent as it is read, and so never in memory as a whole.
             content = opened.enter_context(body.open("rb")) if isinstance(body, Path) else body
             try:
-                return self._http.request(method, path, params=query, headers=headers, content=content)
+                answer = self._http.request(method, path, params=wanted, headers=headers, content=content)
             except httpx.HTTPError as error:
                 raise ServerAway(self._url, type(error).__name__) from error
+        if answer.status_code >= _REFUSED:
+            raise _refused(answer)
+        return answer
 
 
 def embedding_of(record: Record) -> "NDArray[np.float32]":
@@ -250,6 +243,14 @@ def embedding_of(record: Record) -> "NDArray[np.float32]":
         raise EmotionError("This record holds no embedding. Ask for it with embedding='base64'.")
     numbers: NDArray[np.float32] = np.frombuffer(base64.b64decode(embedding["base64"]), embedding["dtype"])
     return numbers.reshape(embedding["shape"])
+
+
+def _pause_s(error: Refused | ServerAway, outlasts_server: bool) -> float | None:
+    """How long to wait before the request is sent again, None to give up."""
+    if isinstance(error, Refused) and error.status in _LATER:
+        return error.retry_s
+    is_away = isinstance(error, ServerAway) or error.status in _AWAY
+    return _AWAY_PAUSE_S if is_away and outlasts_server else None
 
 
 def _refused(answer: httpx.Response) -> Refused:
