@@ -9,7 +9,8 @@ import pytest
 
 from emotion.analysis import Analysis, AnalysisRequest
 from emotion.audio import Clip, wav_bytes
-from emotion.engine.batch import CANCELLED, Batch, BatchView, Named, Outcome, Row, distribution, rows_of
+from emotion.engine.batch import CANCELLED, Batch, Named
+from emotion.engine.batch_rows import BatchView, Outcome, Row, distribution, rows_of
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import ArchiveBroken, ClipLocked, ClipNotFound, DiskFull, EngineBusy, NotSound, Unexpected
 from emotion.labels import EMOTION_BY_KEY

@@ -15,7 +15,8 @@ from gradio.utils import get_upload_folder
 from emotion.analysis import AnalysisRequest
 from emotion.audio import write_wav
 from emotion.engine import EnginePlan, Progress
-from emotion.engine.batch import Batch, BatchView, Row
+from emotion.engine.batch import Batch
+from emotion.engine.batch_rows import BatchView, Row
 from emotion.errors import DiskFull, NotSound
 from emotion.labels import EMOTION_BY_KEY, EMOTIONS
 from emotion.settings import Settings

@@ -17,7 +17,8 @@ from emotion.errors import NothingInside
 
 if TYPE_CHECKING:
     from emotion.analysis import AnalysisRequest, Granularity
-    from emotion.engine.batch import Batch, Named, Outcome
+    from emotion.engine.batch import Batch, Named
+    from emotion.engine.batch_rows import Outcome
     from emotion.engine.recognizer import Recognizer
     from emotion.settings import Settings
 

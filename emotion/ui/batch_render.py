@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
-from emotion.engine.batch import FAILED, BatchView, Row, distribution, rows_of
+from emotion.engine.batch_rows import FAILED, BatchView, Row, distribution, rows_of
 from emotion.formatting import clock, duration, percent
 from emotion.labels import emotion_of
 from emotion.texts import Words

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emotion.analysis import AnalysisRequest
-from emotion.engine.batch import Batch, BatchView
+from emotion.engine.batch import Batch
+from emotion.engine.batch_rows import BatchView
 from emotion.engine.recognizer import Recognizer
 from emotion.logs import request_context
 from emotion.ui.uploads import Uploads

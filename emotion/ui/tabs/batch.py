@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import ListFiles
 
-from emotion.engine.batch import BatchView
+from emotion.engine.batch_rows import BatchView
 from emotion.errors import EmotionError, RunNotFound
 from emotion.outputs.run import SUMMARY_FILE
 from emotion.texts import Words
