@@ -42,6 +42,7 @@ LEVEL_OF = {room: level for level, room in enumerate(ROOMS)}
 FACES = {"api", "ui"}
 ALLOWED = {
     "gradio": {"ui"},
+    "jinja2": {"texts"},
     "fastapi": {"ui", "api", "server"},
     "redis": {"cache"},
     "prometheus_client": {"metrics"},

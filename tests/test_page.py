@@ -15,7 +15,7 @@ from emotion.model import Accuracy
 from emotion.outputs import EXPORT_FORMATS
 from emotion.settings import Settings
 from emotion.texts import LANGUAGE_COOKIE, Words
-from emotion.ui import render, timeline_data
+from emotion.ui import render, templates, timeline_data
 from emotion.ui.language import reader_language
 from emotion.ui.run_log import journal
 from emotion.ui.tabs.recognize import SAMPLES, sample_path
@@ -33,24 +33,29 @@ def with_scores(**scores: float):
     return replace(analysis, scores=row)
 
 
+def bars(scores: dict[str, float], unsupported_labels: tuple[str, ...]) -> str:
+    """The bars of some scores as HTML."""
+    return templates.render("bars.html", ENGLISH, bars=render.bars(scores, unsupported_labels))
+
+
 # What is shown
 
 
 def test_the_headline_names_the_emotion_and_its_confidence():
     happy = with_scores(happy=0.853, sad=0.147)
-    assert text_of(render.headline(happy, ENGLISH)).startswith("😊 Happy Confidence: 85.3% clear lead")
-    assert text_of(render.headline(happy, CHINESE)).startswith("😊 快乐 (Happy) 置信度: 85.3% 领先明显")
+    assert text_of(render.result_card(happy, ENGLISH)).startswith("😊 Happy Confidence: 85.3% clear lead")
+    assert text_of(render.result_card(happy, CHINESE)).startswith("😊 快乐 (Happy) 置信度: 85.3% 领先明显")
 
 
 def test_an_uncertain_result_names_both_candidates():
     doubtful = replace(with_scores(sad=0.51, neutral=0.49), uncertain=True)
-    assert "Uncertain: between Sad and Neutral" in text_of(render.headline(doubtful, ENGLISH))
-    assert "介于悲伤与中性之间" in text_of(render.headline(doubtful, CHINESE))
+    assert "Uncertain: between Sad and Neutral" in text_of(render.result_card(doubtful, ENGLISH))
+    assert "介于悲伤与中性之间" in text_of(render.result_card(doubtful, CHINESE))
 
 
 def test_a_silent_recording_is_called_silent():
     silent = analyze(Clip("quiet.wav", np.zeros(16_000, np.float32)))
-    assert "silent, so the scores mean nothing" in text_of(render.headline(silent, ENGLISH))
+    assert "silent, so the scores mean nothing" in text_of(render.result_card(silent, ENGLISH))
 
 
 def test_a_recording_in_which_nothing_stands_out_is_said_to_mean_little():
@@ -58,13 +63,13 @@ def test_a_recording_in_which_nothing_stands_out_is_said_to_mean_little():
     humming = analyze(Clip("hum.wav", noise), "frame")
     source = timeline_data.source(humming, 0.5)
     assert source.is_all_quiet
-    shown = text_of(render.headline(humming, ENGLISH, heard=not source.is_all_quiet))
+    shown = text_of(render.result_card(humming, ENGLISH, heard=not source.is_all_quiet))
     assert "Nothing stands out of the noise" in shown
     assert "clear lead" not in shown
 
 
 def test_nine_bars_keep_their_order_and_show_three_decimals():
-    shown = text_of(render.bars({"sad": 0.75, "angry": 0.25} | {e.key: 0.0 for e in EMOTIONS[1:6]}, (), ENGLISH))
+    shown = text_of(bars({"sad": 0.75, "angry": 0.25} | {e.key: 0.0 for e in EMOTIONS[1:6]}, ()))
     names = [shown.index(emotion.english) for emotion in EMOTIONS]
     assert names == sorted(names)
     assert "Angry 0.250" in shown
@@ -72,13 +77,13 @@ def test_nine_bars_keep_their_order_and_show_three_decimals():
 
 
 def test_an_emotion_that_the_model_cannot_tell_is_muted_and_has_no_number():
-    html = render.bars(dict.fromkeys(FakeModel().card.labels, 0.0) | {"happy": 1.0}, ("other",), ENGLISH)
+    html = bars(dict.fromkeys(FakeModel().card.labels, 0.0) | {"happy": 1.0}, ("other",))
     assert html.count("untold") == 1
     assert "Other not told" in text_of(html)
 
 
 def test_a_label_of_a_foreign_model_gets_a_bar_of_its_own():
-    assert "Amused 1.000" in text_of(render.bars({"amused": 1.0}, (), ENGLISH))
+    assert "Amused 1.000" in text_of(bars({"amused": 1.0}, ()))
 
 
 def test_names_of_files_cannot_bring_markup_onto_the_page():
@@ -86,8 +91,8 @@ def test_names_of_files_cannot_bring_markup_onto_the_page():
     assert "<img" not in render.result_card(hostile, ENGLISH)
     assert "<img" not in render.error_card(NotSound(hostile.clip.name), ENGLISH)
     link = render.Download("JSON", 'a"onclick="x.json', 'files/token/%C3%A9"onclick="x.json')
-    assert 'href="files/token/%C3%A9&quot;onclick=&quot;x.json"' in render.downloads([link], ENGLISH)
-    assert 'a"onclick' not in render.downloads([link], ENGLISH)
+    assert 'href="files/token/%C3%A9&#34;onclick=&#34;x.json"' in render.downloads("Files", [link], ENGLISH)
+    assert 'a"onclick' not in render.downloads("Files", [link], ENGLISH)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def downloads(summary: str, zipped: str, run: str, words: Words) -> str:
         Download(words("batch.summary"), "summary.csv", summary),
         Download(words("batch.zip"), f"{run}.zip", zipped),
     ]
-    return render.downloads(files, words)
+    return render.downloads(words("result.downloads"), files, words)
 
 
 def note(view: BatchView, look: Look, words: Words) -> str:

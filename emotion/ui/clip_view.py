@@ -63,7 +63,7 @@ def shown(
     ]
     has_lanes = len(source.samples) or source.scores is not None  # else there is an axis and nothing on it
     card = render.result_card(analysis, words, heard=not source.is_all_quiet)
-    return card, drawn if has_lanes else None, render.downloads(offered, words)
+    return card, drawn if has_lanes else None, render.downloads(words("result.downloads"), offered, words)
 
 
 def clip_key(files: ClipFiles, place: Workspace) -> str:

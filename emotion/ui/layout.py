@@ -11,6 +11,7 @@ from emotion.outputs import EXPORT_FORMATS
 from emotion.outputs.exports import known_formats
 from emotion.settings import Settings
 from emotion.texts import Words
+from emotion.ui import templates
 from emotion.ui.texts import html, text
 
 MODEL_POLL_S = 2.0
@@ -46,7 +47,9 @@ def header() -> HeaderParts:
         html(text("header"), "title")
         model = html("", "model")
         client = html("", "client")
-        html(_language_switch(), "language")
+        # Two buttons, whose click page.js remembers; the page then comes again in that language.
+        languages = [Words(language) for language in reversed(LANGUAGES)]
+        html(templates.render("language_switch.html", Words("en"), languages=languages), "language")
     return HeaderParts(model, client, html("", "notice"), gr.Timer(MODEL_POLL_S))
 
 
@@ -76,13 +79,3 @@ def option_parts(settings: Settings, name: str = "") -> OptionParts:
 def request_of(granularity: Granularity, embedding: bool, keep_audio: bool, exports: Sequence[str]) -> AnalysisRequest:
     """What the values of `OptionParts.inputs` ask for."""
     return AnalysisRequest(granularity, embedding, exports=known_formats(exports), keep_audio=keep_audio)
-
-
-def _language_switch() -> str:
-    """Two buttons, whose click page.js remembers; the page then comes again in that language."""
-    buttons = "".join(
-        f'<button type="button" data-language="{language}" lang="{language}">'
-        f"{Words(language)('language.name')}</button>"
-        for language in reversed(LANGUAGES)
-    )
-    return f'<div class="switch" role="group" aria-label="语言 / Language">{buttons}</div>'

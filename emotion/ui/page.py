@@ -11,7 +11,7 @@ from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError
 from emotion.monitor import StudioWatch
 from emotion.texts import Words
-from emotion.ui import layout, render, theme
+from emotion.ui import layout, render, templates, theme
 from emotion.ui.file_links import FileLinks
 from emotion.ui.guard import ClientGuard
 from emotion.ui.language import PageLanguage
@@ -114,7 +114,7 @@ def _wire_model(
         words, client, state = desk.words(request), desk.client(request), recognizer.state
         return (
             render.model_line(state, words),
-            render.client_line(client.name if client.folder else None, words),
+            templates.render("client.html", words, name=client.name) if client.folder else "",
             render.model_notice(state, words),
             gr.update(visible=recognizer.example() is not None),
             gr.Timer(active=state.phase not in SETTLED_PHASES),

@@ -99,7 +99,7 @@ class Runs:
         try:
             writing = asyncio.ensure_future(asyncio.to_thread(_write, reader, future.result()))
             if not (await asyncio.wait({writing}, timeout=POLL_S))[0]:
-                yield View(render.progress_bar(words("progress.writing"), None), busy, running=True)
+                yield View(render.progress_bar(words("progress.writing"), None, words), busy, running=True)
             files = await writing
         except Exception as error:  # the visitor gets a sentence, whatever went wrong
             yield error_view(error, words)
@@ -107,7 +107,7 @@ class Runs:
         done = words("progress.done", seconds=f"{time.perf_counter() - started_s:.1f}")
         if files.analysis.cached:
             done += f" · {words('progress.cached')}"
-        yield View(render.progress_done(done), files=files)
+        yield View(render.progress_done(done, words), files=files)
 
 
 def _write(reader: PageVisitor, analysis: Analysis) -> ClipFiles:
@@ -120,10 +120,10 @@ def error_view(error: Exception, words: Words) -> View:
     """An error of the family in words; any other goes to the log, and the visitor learns only that it happened."""
     if not isinstance(error, EmotionError):
         log.error("a recording failed unexpectedly", exc_info=error)
-    return View(render.progress_done(""), render.error_card(error, words))
+    return View(render.progress_done("", words), render.error_card(error, words))
 
 
 def notice_view(kind: str, name: str, words: Words) -> View:
     """A designed message in the place of a result."""
     card = render.notice_card(kind, words(f"result.{name}_title"), words(f"result.{name}"), words)
-    return View(render.progress_done(""), card)
+    return View(render.progress_done("", words), card)

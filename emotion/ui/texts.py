@@ -5,7 +5,7 @@ import gradio as gr
 from emotion.labels import LANGUAGES
 from emotion.settings import Settings
 from emotion.texts import Words
-from emotion.ui import render
+from emotion.ui import render, templates
 
 TITLE = "Emotion2Vec+ Studio"
 
@@ -43,14 +43,8 @@ def translations(settings: Settings) -> gr.I18n:
 
 def _browser_texts(words: Words, settings: Settings) -> dict[str, str]:
     return words.group("page") | {
-        "header": f'<h1>{TITLE}</h1><p class="tagline">{words("intro.tagline")}</p>',
-        "samples": f'<p class="samples-label">{words("page.samples")}</p>',
+        "header": templates.render("header.html", words, title=TITLE),
+        "samples": templates.render("samples.html", words),
         "empty": render.empty_card(words),
-        "footer": _footer(words, settings),
+        "footer": templates.render("footer.html", words, kept=kept_for(settings, words)),
     }
-
-
-def _footer(words: Words, settings: Settings) -> str:
-    privacy = words("intro.privacy", kept=kept_for(settings, words))
-    api = f'<a href="docs">{words("intro.api")}</a>'
-    return f"<footer><p>{privacy}</p><p>{words('intro.licences')}</p><p>{api}</p></footer>"

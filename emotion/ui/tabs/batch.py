@@ -216,7 +216,7 @@ def _without_batch(card: str) -> tuple[Any, ...]:
 
 def _opening(words: Words) -> tuple[Any, ...]:
     """Values of the outcome while the zips are looked into."""
-    progress = render.progress_bar(words("batch.opening"), None)
+    progress = render.progress_bar(words("batch.opening"), None, words)
     buttons = gr.update(interactive=False), gr.update(interactive=False)
     return progress, *buttons, batch_render.opening_card(words), "", None
 

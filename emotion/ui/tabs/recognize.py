@@ -71,7 +71,7 @@ def _lay_out(settings: Settings) -> Parts:
             with gr.Row(elem_id="start"):
                 recognize = gr.Button(text("recognise"), variant="primary", scale=2, min_width=120, elem_id="recognise")
                 cancel = gr.Button(text("cancel"), scale=1, min_width=96, interactive=False, elem_id="cancel")
-            progress = html(render.progress_done(""), "progress")
+            progress = html(render.progress_done("", Words("en")), "progress")
         with gr.Column(scale=3, min_width=320, elem_classes="outcome"):
             clip = lay_out_clip(empty=text("empty"))
     log = clip_view.log_box("log")
