@@ -10,25 +10,22 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import orjson
-from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from emotion.ui.gradio_adapter import (
+    API,
+    JSON_ADDRESSES,
+    NAMES_OF_SESSIONS,
+    UNUSED_PAGES,
+    USED_ADDRESSES,
+    ChangedAnswer,
+)
 from emotion.ui.uploads import Uploads
 from emotion.ui.workspace import owner_of
 
-API = "/gradio_api/"
-# What page and clients use. The rest would fetch addresses, keep a session's values for anybody, or write into this
-# program.
-_USED = frozenset({
-    "api", "app_id", "call", "cancel", "heartbeat", "info", "login_check", "openapi.json", "queue", "reset", "run",
-    "startup-events", "theme.css", "upload", "upload_progress", "user",
-})  # fmt: skip
-_UNUSED_PAGES = ("/monitoring", "/login/", "/token")
-_TAKES_JSON = frozenset({"api", "call", "cancel", "queue", "reset", "run"})
 # A call names its files and holds none; a batch of a thousand takes 400 kB.
 MAX_CALL_BYTES = 8_000_000
-_NAMES = ("session_hash", "upload_id")
 
 
 class ClientGuard:
@@ -47,7 +44,7 @@ class ClientGuard:
         if word == "file":
             allowed = self._may_read(owner, rest)
         else:
-            allowed = word in _USED if path.startswith(API) else not path.startswith(_UNUSED_PAGES)
+            allowed = word in USED_ADDRESSES if path.startswith(API) else not path.startswith(UNUSED_PAGES)
         if not allowed:
             await _refuse(404, scope, receive, send)
         elif owner and path.startswith(API):
@@ -72,8 +69,8 @@ class ClientGuard:
         if not is_post:
             await self._app(scope, receive, send)
         elif word == "upload":
-            await self._app(scope, receive, _Answer(send, lambda paths: self._own_uploads(owner, paths)).take)
-        elif word in _TAKES_JSON:
+            await self._app(scope, receive, _changed(send, lambda paths: self._own_uploads(owner, paths)))
+        elif word in JSON_ADDRESSES:
             call = await _read_call(receive)
             if call is None or any(not self._may_take(owner, path) for path in _paths(call)):
                 await _refuse(400, scope, receive, send)
@@ -81,7 +78,7 @@ class ClientGuard:
             if isinstance(call.get("session_hash"), str):
                 call["session_hash"] = prefix + call["session_hash"]
             passed, replay = _with_body(scope, receive, orjson.dumps(call))
-            answer = _Answer(send, lambda said: _event_renamed(said, prefix)).take if word == "call" else send
+            answer = _changed(send, lambda said: _event_renamed(said, prefix)) if word == "call" else send
             await self._app(passed, replay, answer)
         else:
             await _refuse(404, scope, receive, send)
@@ -95,29 +92,13 @@ class ClientGuard:
         return paths
 
 
-class _Answer:
-    """Holds a short JSON answer back until it is whole, and sends what `change` makes of it."""
+def _changed(send: Send, change: Callable[[Any], Any]) -> Send:
+    """A `send` that changes what a JSON answer says."""
 
-    def __init__(self, send: Send, change: Callable[[Any], Any]) -> None:
-        self._send, self._change = send, change
-        self._start: Message | None = None
-        self._body = b""
+    def rewrite(body: bytes) -> bytes:
+        return orjson.dumps(change(orjson.loads(body)))
 
-    async def take(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] == 200:
-            self._start = message
-        elif self._start is None:
-            await self._send(message)
-        else:
-            self._body += message.get("body", b"")
-            if not message.get("more_body"):
-                await self._send_whole(self._start)
-
-    async def _send_whole(self, start: Message) -> None:
-        body = orjson.dumps(self._change(orjson.loads(self._body)))
-        MutableHeaders(scope=start)["content-length"] = str(len(body))
-        await self._send(start)
-        await self._send({"type": "http.response.body", "body": body})
+    return ChangedAnswer(send, lambda start: start["status"] == 200, rewrite).take
 
 
 def _parts(path: str) -> tuple[str, str]:
@@ -139,7 +120,7 @@ def _prefix(owner: str) -> str:
 def _renamed(scope: Scope, word: str, prefix: str) -> Scope:
     """The scope with the session in its path or query as this client's, and an event as Gradio knows it."""
     asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    query = urlencode([(name, prefix + value if name in _NAMES else value) for name, value in asked])
+    query = urlencode([(name, prefix + value if name in NAMES_OF_SESSIONS else value) for name, value in asked])
     path = scope["path"]
     if word == "heartbeat":
         before, _, session = path.rpartition("/")

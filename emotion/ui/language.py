@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emotion.labels import Language
 from emotion.texts import LANGUAGE_COOKIE, Words, language_of
+from emotion.ui.gradio_adapter import ChangedAnswer
 
 
 def reader_language(cookies: Mapping[str, str], headers: Mapping[str, str], chosen: str) -> Language:
@@ -35,38 +37,16 @@ class PageLanguage:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        document = _Document(send, reader_language(request.cookies, request.headers, self._chosen))
+        language = reader_language(request.cookies, request.headers, self._chosen)
+        document = ChangedAnswer(send, _is_html, partial(_with_language, language=language), "Cookie, Accept-Language")
         await self._app(scope, receive, document.take)
 
 
-class _Document:
-    """Holds an HTML answer back until it is whole, and sends it with the language in it."""
-
-    def __init__(self, send: Send, language: Language) -> None:
-        self._send, self._language = send, language
-        self._start: Message | None = None
-        self._body = b""
-
-    async def take(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and _is_html(message):
-            self._start = message
-        elif self._start is None:
-            await self._send(message)
-        else:
-            self._body += message.get("body", b"")
-            if not message.get("more_body"):
-                await self._send_whole(self._start)
-
-    async def _send_whole(self, start: Message) -> None:
-        tag = Words(self._language)("language.tag")
-        early = f'<script>Object.defineProperty(navigator,"language",{{get:()=>{json.dumps(tag)}}})</script>'
-        body = self._body.replace(b'lang="en"', f'lang="{tag}"'.encode(), 1)
-        body = body.replace(b"<head>", b"<head>" + early.encode(), 1)
-        headers = MutableHeaders(scope=start)
-        headers["content-length"] = str(len(body))
-        headers.add_vary_header("Cookie, Accept-Language")
-        await self._send(start)
-        await self._send({"type": "http.response.body", "body": body})
+def _with_language(document: bytes, language: Language) -> bytes:
+    tag = Words(language)("language.tag")
+    early = f'<script>Object.defineProperty(navigator,"language",{{get:()=>{json.dumps(tag)}}})</script>'
+    document = document.replace(b'lang="en"', f'lang="{tag}"'.encode(), 1)
+    return document.replace(b"<head>", b"<head>" + early.encode(), 1)
 
 
 def _is_html(start: Message) -> bool:

@@ -1,10 +1,10 @@
 """Builds the page around a recogniser and mounts it."""
 
+from functools import partial
 from typing import Any, get_args
 
 import gradio as gr
 from fastapi import FastAPI
-from starlette.routing import Mount
 
 from emotion.analysis import AnalysisRequest, Granularity
 from emotion.engine.recognizer import Recognizer
@@ -13,6 +13,7 @@ from emotion.monitor import StudioWatch
 from emotion.texts import Words
 from emotion.ui import layout, render, templates, theme
 from emotion.ui.file_links import FileLinks
+from emotion.ui.gradio_adapter import mount_behind, take_only_uploads
 from emotion.ui.guard import ClientGuard
 from emotion.ui.language import PageLanguage
 from emotion.ui.page_context import OPENING, QUIET, PageContext
@@ -20,7 +21,7 @@ from emotion.ui.runs import Runs, log
 from emotion.ui.tabs import batch, history, live, recognize, similar, system
 from emotion.ui.texts import TITLE, text, translations
 from emotion.ui.timeline_detail import Details
-from emotion.ui.uploads import Uploads, take_only_uploads
+from emotion.ui.uploads import Uploads
 from emotion.ui.workspace import Workspaces
 
 # A page that is closed takes its uploads with it; this is for those that were only chosen, and for crashes.
@@ -43,13 +44,11 @@ def mount_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch) -> Fast
     page = build_page(app, recognizer, watch, uploads)
     # The engine queues and refuses; a second queue before it would only hide the place in the first.
     page.queue(api_open=False, default_concurrency_limit=None)
-    # Gradio holds a client to its own uploads only after `launch`; a mounted page would read any path that is sent.
-    page.has_launched = True
     app.add_middleware(PageLanguage, chosen=recognizer.settings.language)
-    gr.mount_gradio_app(
+    mount_behind(
+        partial(ClientGuard, uploads=uploads),
         app,
         page,
-        path="/",
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
@@ -61,10 +60,6 @@ def mount_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch) -> Fast
         css=theme.css(),
         head=theme.head(recognizer.settings),
     )
-    mount = app.routes[-1]
-    if not isinstance(mount, Mount):
-        raise RuntimeError("Gradio did not mount the page last, so nothing would stand before it")
-    mount.app = ClientGuard(mount.app, uploads)
     return app
 
 

@@ -8,27 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-import gradio as gr
-from gradio.utils import get_upload_folder
-
 from emotion.audio import Clip, write_wav
-from emotion.errors import NotSound
+from emotion.ui.gradio_adapter import upload_folder
 
 # Of uploads that were only chosen, Gradio deletes the copies after a day without a word.
 _OWNED_BEFORE_A_LOOK = 4_096
-
-
-def take_only_uploads(component: gr.components.Component) -> None:
-    """Let the component take uploaded files only; by itself it would also fetch a URL that a program sends."""
-    inherited = component.async_move_resource_to_block_cache
-
-    async def only_local(url_or_file_path: str | Path | None) -> str | None:
-        if str(url_or_file_path).lower().startswith(("http:", "https:")):
-            raise gr.Error(NotSound("URL").message, print_exception=False)
-        return await inherited(url_or_file_path)
-
-    # Not a subclass: Gradio writes a .pyi file beside the source of every component class that it meets.
-    component.async_move_resource_to_block_cache = only_local  # type: ignore[method-assign]
 
 
 class Uploads:
@@ -61,7 +45,7 @@ class Uploads:
 
     def lend(self, owner: str, session: str, clip: Clip) -> Path:
         """A copy of the sound of a clip, to be played as long as the reader stays."""
-        folder = Path(get_upload_folder()) / secrets.token_hex(32)
+        folder = upload_folder() / secrets.token_hex(32)
         folder.mkdir(parents=True, mode=0o700)
         path = folder / "processed_audio.wav"
         write_wav(clip, path)
@@ -83,7 +67,7 @@ class Uploads:
 
     def _delete(self, path: Path) -> None:
         # Gradio keeps every upload alone in a folder that is named by its content; nothing else is ever touched.
-        if path.parent.parent != Path(get_upload_folder()) or self._owners.get(_folder_of(path)):
+        if path.parent.parent != upload_folder() or self._owners.get(_folder_of(path)):
             return
         shutil.rmtree(path.parent, ignore_errors=True)
         self._owners.pop(_folder_of(path), None)

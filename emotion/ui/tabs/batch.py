@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import ListFiles
 
 from emotion.engine.batch_rows import BatchView
 from emotion.errors import EmotionError, RunNotFound
@@ -16,10 +15,11 @@ from emotion.outputs.run import SUMMARY_FILE
 from emotion.texts import Words
 from emotion.ui import batch_render, layout, render, theme
 from emotion.ui.batches import Batches, Followed, Look
+from emotion.ui.gradio_adapter import event_text, take_only_uploads, take_paths
 from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.runs import POLL_S, log
 from emotion.ui.texts import text
-from emotion.ui.uploads import Uploads, take_only_uploads
+from emotion.ui.uploads import Uploads
 from emotion.ui.workspace import PageVisitor, Workspace
 
 _FILES_HEIGHT = 190
@@ -54,7 +54,7 @@ def add_batch(desk: PageContext, uploads: Uploads) -> None:
     """Lay out the tab and wire it."""
     parts = _lay_out(desk)
     take_only_uploads(parts.files)
-    _take_paths(parts.files)
+    take_paths(parts.files)
     answers = Answers(desk, uploads)
     parts.start.click(answers.start, [parts.files, *parts.options.inputs], parts.outcome, **OPENING)
     parts.cancel.click(answers.cancel, **QUIET)
@@ -120,13 +120,13 @@ class Answers:
         if followed is None:
             return gr.skip(), gr.skip(), gr.skip()
         view = followed.batch.snapshot()
-        look = batch_render.chosen(view, followed.looks[session], _said(event, "kind"), _said(event, "part"))
+        look = batch_render.chosen(view, followed.looks[session], event_text(event, "kind"), event_text(event, "part"))
         followed.looks[session] = look
         return _chosen(followed, view, look, self._desk.words(request))
 
     async def open(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """A recording of the batch becomes the open clip, and the first tab shows it."""
-        folder, followed = _said(event, "open"), self._batches.of(request.session_hash or "")
+        folder, followed = event_text(event, "open"), self._batches.of(request.session_hash or "")
         try:
             if followed is None or all(row.folder != folder for row in followed.batch.snapshot().rows):
                 raise RunNotFound
@@ -199,15 +199,6 @@ def _patched(name: str, *scripts: str) -> gr.HTML:
     )
 
 
-def _take_paths(files: gr.File) -> None:
-    """Give handlers the paths alone; by itself the component leaves an empty file behind for each."""
-
-    def paths(chosen: ListFiles | None) -> list[str]:
-        return [file.path for file in chosen or ()]
-
-    files.preprocess = paths  # type: ignore[method-assign, assignment]
-
-
 def _without_batch(card: str) -> tuple[Any, ...]:
     """Values of the outcome while there is no batch."""
     buttons = gr.update(interactive=True), gr.update(interactive=False)
@@ -254,9 +245,3 @@ def _note_unexpected(error: BaseException | None) -> None:
     """Write an error that is not of the family to the log; the reader learns only that there was one."""
     if error is not None and not isinstance(error, EmotionError):
         log.error("a batch failed unexpectedly", exc_info=error)
-
-
-def _said(event: gr.EventData, name: str) -> str:
-    """What the browser says of a click, if it is text."""
-    said = event._data.get(name) if isinstance(event._data, dict) else None
-    return said if isinstance(said, str) else ""

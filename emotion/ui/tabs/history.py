@@ -15,6 +15,7 @@ from emotion.outputs.names import run_time
 from emotion.texts import Words
 from emotion.ui import clip_view, comparison_render, deletion_render, history_render, render, theme
 from emotion.ui.clip_view import ClipView, lay_out_clip
+from emotion.ui.gradio_adapter import event_text
 from emotion.ui.history_render import MORE_CLIPS, MOST_TYPED, PAGE_RUNS, Look
 from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.texts import html
@@ -103,7 +104,7 @@ class Answers:
 
     def more(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """More runs, or more recordings of a batch."""
-        run = _said(event, "unfold")
+        run = event_text(event, "unfold")
         if run:
             unfolded = dict(look.unfolded)
             unfolded[run] = unfolded.get(run, 0) + MORE_CLIPS
@@ -114,7 +115,7 @@ class Answers:
 
     def open(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """A clip with everything that was kept of it."""
-        words, place, folder = self._desk.words(request), self._desk.place(request), _said(event, "open")
+        words, place, folder = self._desk.words(request), self._desk.place(request), event_text(event, "open")
         try:
             view = self._view(folder, place, words)
         except EmotionError as error:
@@ -169,7 +170,7 @@ class Answers:
         """The open clip and a second one."""
         words, place = self._desk.words(request), self._desk.place(request)
         try:
-            pair = [place.history.open_clip(folder) for folder in (look.open_clip, _said(event, "compare"))]
+            pair = [place.history.open_clip(folder) for folder in (look.open_clip, event_text(event, "compare"))]
         except EmotionError as error:
             return *_no_comparison(), history_render.problem(error, words)
         one, other = (files.analysis for files in pair)
@@ -226,15 +227,9 @@ def _no_comparison() -> tuple[Any, ...]:
     return "", *side, *side, ""
 
 
-def _said(event: gr.EventData, name: str) -> str:
-    """What the browser said with an event, if it is text."""
-    said = getattr(event, name, "") if isinstance(event._data, dict) else ""
-    return said if isinstance(said, str) else ""
-
-
 def _runs_said(event: gr.EventData, name: str) -> list[str]:
     """The runs that the browser named, each once; what no run can be called is passed over."""
-    return [run for run in dict.fromkeys(_said(event, name).split(" ")) if run_time(run) is not None]
+    return [run for run in dict.fromkeys(event_text(event, name).split(" ")) if run_time(run) is not None]
 
 
 def _run_of(folder: str) -> str:

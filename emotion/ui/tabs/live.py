@@ -13,6 +13,7 @@ from emotion.live import LiveOptions
 from emotion.texts import Words
 from emotion.ui import clip_view, layout, render, theme
 from emotion.ui.clip_view import ClipView, lay_out_clip
+from emotion.ui.gradio_adapter import event_text
 from emotion.ui.live_socket import add_live_route, live_value
 from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.tabs.recognize import show_clip
@@ -94,7 +95,7 @@ def _wire_box(parts: Parts, desk: PageContext) -> None:
 
 def _wire_outcome(parts: Parts, desk: PageContext) -> None:
     async def show_saved(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        run = str(getattr(event, "run", ""))
+        run = event_text(event, "run")
         return await asyncio.to_thread(saved_values, run, desk, desk.place(request), desk.words(request))
 
     async def come_back(run: str, request: gr.Request) -> tuple[Any, ...]:

@@ -14,10 +14,11 @@ from emotion.settings import Settings
 from emotion.texts import Words
 from emotion.ui import clip_view, layout, render
 from emotion.ui.clip_view import ClipView, lay_out_clip
+from emotion.ui.gradio_adapter import take_only_uploads
 from emotion.ui.page_context import QUIET, PageContext
 from emotion.ui.runs import View
 from emotion.ui.texts import html, text
-from emotion.ui.uploads import Uploads, take_only_uploads
+from emotion.ui.uploads import Uploads
 from emotion.ui.workspace import PageVisitor, Workspace
 
 SAMPLES = ("calm", "cheerful", "cross")

@@ -9,6 +9,7 @@ from emotion.errors import RunNotFound
 from emotion.outputs.run import AUDIO_FILE
 from emotion.outputs.similar import Neighborhood
 from emotion.ui import similar_render, theme
+from emotion.ui.gradio_adapter import event_text
 from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.texts import text
 from emotion.ui.workspace import Workspace
@@ -61,7 +62,7 @@ class Answers:
 
     def show(self, event: gr.EventData, request: gr.Request) -> str:
         """The card of a mark on the map."""
-        words, place, folder = self._desk.words(request), self._desk.place(request), _said(event, "point")
+        words, place, folder = self._desk.words(request), self._desk.place(request), event_text(event, "point")
         around = _around(place, "")
         known = around.clips.get(folder)
         if known is None:
@@ -70,7 +71,7 @@ class Answers:
 
     def take(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """Another open clip: it is shown on the first tab, or stays here with what is like it."""
-        near, folder = _said(event, "near"), _said(event, "open") or _said(event, "near")
+        near, folder = event_text(event, "near"), event_text(event, "open") or event_text(event, "near")
         words, around = self._desk.words(request), _around(self._desk.place(request), "")
         if folder not in around.clips:
             problem = similar_render.problem(words.error(RunNotFound()))
@@ -100,9 +101,3 @@ def _part(name: str, value: Any = None) -> gr.HTML:
         apply_default_css=False,
         elem_id=name,
     )
-
-
-def _said(event: gr.EventData, name: str) -> str:
-    """What the browser says of a click; whatever comes is checked against the history."""
-    said = event._data.get(name) if isinstance(event._data, dict) else None
-    return said if isinstance(said, str) else ""
