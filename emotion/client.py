@@ -10,13 +10,15 @@ Needs httpx only; what the server says no to is a `Refused`.
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from urllib.parse import urlsplit
 
 import httpx
 
-from emotion.errors import EmotionError
+from emotion.errors import ClipNotFound, EmotionError
 from emotion.record import AnalysisRecord as Record
 from emotion.record import EmbeddingRecord as Embedding
 from emotion.record import FrameRecord as Frame
@@ -48,7 +50,6 @@ _LATER = (429, 503)
 _AWAY = (502, 504)
 _AWAY_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
-_UPLOAD_TYPE = "application/octet-stream"
 
 
 class Refused(EmotionError):
@@ -62,13 +63,14 @@ class Refused(EmotionError):
         self.status, self.problem, self.retry_s = status, dict(problem), retry_s
 
 
+@dataclass(eq=False, repr=False)
 class ServerAway(EmotionError):
     """Nobody answers at the address, or the answer broke off."""
 
     code = "server_away"
-
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"{url} does not answer ({reason}). Check the address, and that the server runs.", url=url)
+    template = "{url} does not answer ({reason}). Check the address, and that the server runs."
+    url: str
+    reason: str
 
 
 class Client:
@@ -88,7 +90,10 @@ class Client:
     ) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._url, self._patience_s = url, patience_s
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(timeout_s, connect=10.0))
+        timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0))
+        # A proxy for the world outside knows nothing of this machine.
+        is_far = urlsplit(url).hostname not in ("127.0.0.1", "::1", "localhost")
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=is_far)
 
     def __enter__(self) -> Self:
         return self
@@ -179,12 +184,12 @@ class Client:
         return cast("dict[str, Any]", self._ask("GET", "/v1/status").json())
 
     def _upload(self, recording: Path | str | bytes, query: dict[str, Any], *, wants_job: bool) -> httpx.Response:
-        headers = {"Content-Type": _UPLOAD_TYPE} | ({"Prefer": "respond-async"} if wants_job else {})
+        headers = {"Content-Type": "application/octet-stream"} | ({"Prefer": "respond-async"} if wants_job else {})
         if isinstance(recording, bytes):
             return self._ask("POST", "/v1/analyses", query, headers, recording)
         path = Path(recording)
         if not path.is_file():
-            raise EmotionError(f"There is no file called {path.name!r}. Check the name.")
+            raise ClipNotFound(path.name)
         return self._ask("POST", "/v1/analyses", {**query, "name": query["name"] or path.name}, headers, path)
 
     def _ask(

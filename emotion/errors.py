@@ -1,23 +1,31 @@
 """The one family of errors: each message says what happened and what to do, and names no path of the machine."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from emotion.formatting import size
+from emotion.formatting import with_units
 
 
 class EmotionError(Exception):
     """Anything that Emotion2Vec+ Studio refuses; the message is fit to be shown to a person.
 
-    `code` is a stable word for programs and translations; `details` holds the numbers of the message.
+    `code` is a stable word for programs and translations; `details` holds the names and numbers of the message. Most
+    have a `template`, which a dataclass of the family fills with its fields.
     """
 
     code = "error"
+    template: ClassVar[str] = ""
 
-    def __init__(self, message: str, **details: object) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, message: str = "", **details: object) -> None:
+        self.message = message or self.template
+        super().__init__(self.message)
         self.details = details
+
+    def __post_init__(self) -> None:
+        details = dict(vars(self))
+        EmotionError.__init__(self, self.template.format(**with_units(details)), **details)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Most of the family are made of numbers and names, and pickle would hand them the message instead.
@@ -36,143 +44,117 @@ class ClipError(EmotionError):
     code = "clip_error"
 
 
+@dataclass(eq=False, repr=False)
 class ClipNotFound(ClipError):
     code = "clip_not_found"
+    template = "There is no file called {name!r}. Check the name."
+    name: str
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"There is no file called {name!r}. Check the name.", name=name)
 
-
+@dataclass(eq=False, repr=False)
 class ClipUnreadable(ClipError):
     code = "clip_unreadable"
+    template = "{name!r} cannot be opened. Check its permissions and its disk."
+    name: str
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name!r} cannot be opened. Check its permissions and its disk.", name=name)
 
-
+@dataclass(eq=False, repr=False)
 class ClipEmpty(ClipError):
     code = "clip_empty"
+    template = "{name!r} is empty. Record or export it again."
+    name: str
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name!r} is empty. Record or export it again.", name=name)
 
-
+@dataclass(eq=False, repr=False)
 class NotSound(ClipError):
     code = "not_sound"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name!r} holds no sound that can be read. Use WAV, MP3, M4A, FLAC, OGG, WEBM, AMR, AIFF, CAF or WMA.",
-            name=name,
-        )
+    template = "{name!r} holds no sound that can be read. Use WAV, MP3, M4A, FLAC, OGG, WEBM, AMR, AIFF, CAF or WMA."
+    name: str
 
 
+@dataclass(eq=False, repr=False)
 class ClipTooLarge(ClipError):
     code = "clip_too_large"
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(
-            f"This file is larger than {size(limit_bytes)}. Cut or compress it, or raise max_file_bytes.",
-            limit_bytes=limit_bytes,
-        )
+    template = "This file is larger than {limit}. Cut or compress it, or raise max_file_bytes."
+    limit_bytes: int
 
 
+@dataclass(eq=False, repr=False)
 class ClipTooLong(ClipError):
     code = "clip_too_long"
-
-    def __init__(self, limit_s: float) -> None:
-        super().__init__(
-            f"This recording lasts longer than {limit_s:.0f} s. Cut it, or raise max_clip_s.", limit_s=limit_s
-        )
+    template = "This recording lasts longer than {limit_s:.0f} s. Cut it, or raise max_clip_s."
+    limit_s: float
 
 
+@dataclass(eq=False, repr=False)
 class ClipTooShort(ClipError):
     code = "clip_too_short"
-
-    def __init__(self, duration_s: float, limit_s: float) -> None:
-        super().__init__(
-            f"This recording lasts {duration_s * 1000:.0f} ms; at least {limit_s * 1000:.0f} ms are needed.",
-            duration_s=duration_s,
-            limit_s=limit_s,
-        )
+    template = "This recording lasts {duration_ms} ms; at least {limit_ms} ms are needed."
+    duration_s: float
+    limit_s: float
 
 
+@dataclass(eq=False, repr=False)
 class RateOutOfRange(ClipError):
     code = "rate_out_of_range"
-
-    def __init__(self, rate_hz: int, low_hz: int, high_hz: int) -> None:
-        super().__init__(
-            f"This recording claims {rate_hz} samples per second; {low_hz} to {high_hz} can be read. Export it again.",
-            rate_hz=rate_hz,
-            low_hz=low_hz,
-            high_hz=high_hz,
-        )
+    template = "This recording claims {rate_hz} samples per second; {low_hz} to {high_hz} can be read. Export it again."
+    rate_hz: int
+    low_hz: int
+    high_hz: int
 
 
+@dataclass(eq=False, repr=False)
 class TooManyChannels(ClipError):
     code = "too_many_channels"
-
-    def __init__(self, channels: int, limit: int) -> None:
-        super().__init__(
-            f"This recording has {channels} channels; at most {limit} can be read. Mix it down.",
-            channels=channels,
-            limit=limit,
-        )
+    template = "This recording has {channels} channels; at most {limit} can be read. Mix it down."
+    channels: int
+    limit: int
 
 
+@dataclass(eq=False, repr=False)
 class ClipLocked(ClipError):
     code = "clip_locked"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name!r} is locked with a password. Unpack the archive and give the recordings themselves.", name=name
-        )
+    template = "{name!r} is locked with a password. Unpack the archive and give the recordings themselves."
+    name: str
 
 
+@dataclass(eq=False, repr=False)
 class ArchiveBroken(ClipError):
     """An archive, or a recording in it, that cannot be unpacked."""
 
     code = "archive_broken"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name!r} cannot be unpacked: it is damaged, or packed in an unusual way. Make the zip again.", name=name
-        )
+    template = "{name!r} cannot be unpacked: it is damaged, or packed in an unusual way. Make the zip again."
+    name: str
 
 
+@dataclass(eq=False, repr=False)
 class ArchiveTooLarge(ClipError):
     code = "archive_too_large"
-
-    def __init__(self, name: str, max_files: int, limit_bytes: int) -> None:
-        super().__init__(
-            f"{name!r} holds more than {max_files} files, or more than {size(limit_bytes)} once unpacked. "
-            "Split it into several.",
-            name=name,
-            max_files=max_files,
-            limit_bytes=limit_bytes,
-        )
+    template = "{name!r} holds more than {max_files} files, or more than {limit} once unpacked. Split it into several."
+    name: str
+    max_files: int
+    limit_bytes: int
 
 
+@dataclass(eq=False, repr=False)
 class NothingInside(ClipError):
     """A folder or an archive without recordings."""
 
     code = "nothing_inside"
+    template = "{name!r} holds no sound file. Choose one with recordings in it."
+    name: str
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name!r} holds no sound file. Choose one with recordings in it.", name=name)
 
-
+@dataclass(eq=False, repr=False)
 class GivenUp(ClipError):
     """A recording that was in work each time when the server broke down."""
 
     code = "given_up"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"The server broke down twice while it worked on {name!r}, so it is not tried again. Export the recording "
-            "as WAV, or cut it into shorter ones.",
-            name=name,
-        )
+    template = (
+        "The server broke down twice while it worked on {name!r}, so it is not tried again. Export the recording as "
+        "WAV, or cut it into shorter ones."
+    )
+    name: str
 
 
 class ModelError(EmotionError):
@@ -193,54 +175,49 @@ class CheckpointBroken(ModelError):
     code = "checkpoint_broken"
 
 
+@dataclass(eq=False, repr=False)
 class OutOfMemory(ModelError):
     """The memory of the device does not hold this work."""
 
     code = "out_of_memory"
-
-    def __init__(self, device: str) -> None:
-        super().__init__(
-            f"The memory of {device} does not hold this recording. Lower exact_limit_s and window_s, choose "
-            "--precision fp16, or keep blocks on the CPU: offload_blocks = 6.",
-            device=device,
-        )
+    template = (
+        "The memory of {device} does not hold this recording. Lower exact_limit_s and window_s, choose --precision "
+        "fp16, or keep blocks on the CPU: offload_blocks = 6."
+    )
+    device: str
 
 
+@dataclass(eq=False, repr=False)
 class DiskFull(EmotionError):
     code = "disk_full"
-
-    def __init__(self, needed_bytes: int) -> None:
-        super().__init__(
-            f"The disk is full: {size(needed_bytes)} are needed. Free some space, or point EMOTION_MODEL_CACHE "
-            "or --output at another disk.",
-            needed_bytes=needed_bytes,
-        )
+    template = (
+        "The disk is full: {needed} are needed. Free some space, or point EMOTION_MODEL_CACHE or --output at another "
+        "disk."
+    )
+    needed_bytes: int
 
 
+@dataclass(eq=False, repr=False)
 class FolderNotWritable(EmotionError):
     code = "folder_not_writable"
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(
-            f"The folder {name!r} cannot be written: {reason}. Choose another with --output.", name=name, reason=reason
-        )
+    template = "The folder {name!r} cannot be written: {reason}. Choose another with --output."
+    name: str
+    reason: str
 
 
 class RunNotFound(EmotionError):
     """There is no such run or clip, or what is left of it cannot be read."""
 
     code = "run_not_found"
-
-    def __init__(self) -> None:
-        # Without the name that was asked for: it may come from a stranger, and says nothing to a person.
-        super().__init__("This result is not there. It was deleted or moved, or its files are damaged.")
+    # Without the name that was asked for: it may come from a stranger, and says nothing to a person.
+    template = "This result is not there. It was deleted or moved, or its files are damaged."
 
 
+@dataclass(eq=False, repr=False)
 class RunIsOpen(EmotionError):
     code = "run_is_open"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"The run {name!r} is still being written. Wait until it is done, or cancel it.", name=name)
+    template = "The run {name!r} is still being written. Wait until it is done, or cancel it."
+    name: str
 
 
 class EngineBusy(EmotionError):
@@ -257,52 +234,39 @@ class EngineBusy(EmotionError):
         )
 
 
+@dataclass(eq=False, repr=False)
 class LiveFull(EmotionError):
     """As many microphones are listened to as may be."""
 
     code = "live_full"
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            f"{limit} microphones are being listened to already, which is the limit. Try again in a minute.",
-            limit=limit,
-        )
+    template = "{limit} microphones are being listened to already, which is the limit. Try again in a minute."
+    limit: int
 
 
 class LiveRefused(EmotionError):
     """What came over the web socket of a live session is not what it takes."""
 
     code = "live_refused"
-
-    def __init__(self) -> None:
-        super().__init__("The sound did not come as this program takes it. Load the page again.")
+    template = "The sound did not come as this program takes it. Load the page again."
 
 
 class EngineClosed(EmotionError):
     code = "engine_closed"
-
-    def __init__(self) -> None:
-        super().__init__("The recogniser is shutting down and takes no new work. Start it again.")
+    template = "The recogniser is shutting down and takes no new work. Start it again."
 
 
 class ReplicasLost(EmotionError):
     """The processes of a cluster that worked on a recording ended again and again."""
 
     code = "replicas_lost"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The computers that recognise were lost while they worked on this recording. Try again in a minute."
-        )
+    template = "The computers that recognise were lost while they worked on this recording. Try again in a minute."
 
 
 class NotAllowed(EmotionError):
     """No key, or one that is not known."""
 
     code = "not_allowed"
-
-    def __init__(self) -> None:
-        super().__init__("A key is needed. Send it as 'Authorization: Bearer KEY', or sign in on the page.")
+    template = "A key is needed. Send it as 'Authorization: Bearer KEY', or sign in on the page."
 
 
 class TooManyRequests(EmotionError):
@@ -317,14 +281,11 @@ class TooManyRequests(EmotionError):
         )
 
 
+@dataclass(eq=False, repr=False)
 class BodyTooLarge(EmotionError):
     code = "body_too_large"
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(
-            f"This request is larger than {size(limit_bytes)}. Send fewer recordings at once, or raise max_body_bytes.",
-            limit_bytes=limit_bytes,
-        )
+    template = "This request is larger than {limit}. Send fewer recordings at once, or raise max_body_bytes."
+    limit_bytes: int
 
 
 class RequestInvalid(EmotionError):
@@ -337,18 +298,14 @@ class JobNotFound(EmotionError):
     """There is no such job of this client, or its time is over."""
 
     code = "job_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such analysis. It was deleted, or the time that it is kept for is over.")
+    template = "There is no such analysis. It was deleted, or the time that it is kept for is over."
 
 
 class Unexpected(EmotionError):
     """What should not happen; the log of the program has it in full."""
 
     code = "unexpected"
-
-    def __init__(self) -> None:
-        super().__init__("Something went wrong that should not. It was written to the log of the program.")
+    template = "Something went wrong that should not. It was written to the log of the program."
 
 
 def error_of(code: str, message: str) -> EmotionError:

@@ -1,6 +1,7 @@
 """Sizes, times and shares as people read them: the one formatter of the page, the command line, errors and exports."""
 
 import math
+from collections.abc import Mapping
 
 from emotion.labels import Language
 
@@ -52,3 +53,17 @@ def timestamp(time_s: float, mark: str) -> str:
     minutes, milliseconds = divmod(round(time_s * 1000), 60_000)
     seconds, milliseconds = divmod(milliseconds, 1000)
     return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{mark}{milliseconds:03}"
+
+
+def with_units(values: Mapping[str, object]) -> dict[str, object]:
+    """Values whose names say the unit, and the same for people: `limit_bytes` is also `limit`, `limit_s` as a clock."""
+    shown = dict(values)
+    for name, value in values.items():
+        if not isinstance(value, int | float):
+            continue
+        if name.endswith("_bytes"):
+            shown[name.removesuffix("_bytes")] = size(value)
+        elif name.endswith("_s"):
+            shown[name.removesuffix("_s") + "_ms"] = f"{value * 1000:.0f}"
+            shown[name.removesuffix("_s")] = clock(value)
+    return shown

@@ -1,12 +1,12 @@
 """Settings: flags over environment (`EMOTION_...`) over TOML over what was measured over default; unknown keys stop."""
 
+import math
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from emotion.errors import SettingsInvalid
 from emotion.labels import Language
@@ -23,10 +23,10 @@ Runtime = Literal["auto", "torch", "openvino", "funasr"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Every setting with its one default; the description of each is its help text."""
 
-    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     # The model
     model: str = Field("auto", description="auto, compact, emotion2vec_plus_large, _base, _seed, a hub id or a folder")
@@ -140,25 +140,19 @@ class Settings(BaseSettings):
     bulk_part_s: float = Field(60.0, gt=0, description="seconds after which such a file is written all the same")
     results_url: str = Field("", description="where runs are also written, for fsspec: s3://bucket/outputs, or a path")
 
+    @field_validator("context_s")
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library names these parameters
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # `load_settings` merges the sources itself: the TOML file is chosen at run time and stands below the rest.
-        return (init_settings,)
-
-    @model_validator(mode="after")
-    def _context_leaves_room(self) -> Self:
-        if self.context_s * 2 >= self.window_s:
+    def _context_leaves_room(cls, context_s: float, others: ValidationInfo) -> float:
+        if context_s * 2 >= others.data.get("window_s", math.inf):
             raise ValueError("context_s must be less than half of window_s")
-        if self.cluster_max_replicas < self.cluster_min_replicas:
+        return context_s
+
+    @field_validator("cluster_max_replicas")
+    @classmethod
+    def _most_is_not_below_least(cls, replicas: int, others: ValidationInfo) -> int:
+        if replicas < others.data.get("cluster_min_replicas", 0):
             raise ValueError("cluster_max_replicas must not be less than cluster_min_replicas")
-        return self
+        return replicas
 
     @property
     def cache_dir(self) -> Path:
@@ -176,21 +170,22 @@ def load_settings(config: Path | None = None, profile: str | None = None, **flag
 
     Raises SettingsInvalid for an unknown key or profile, a value that cannot be used or a file that is no TOML.
     """
-    named = config or _named_config()
+    named = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     chosen = {
-        **_read_toml(_profile_path(profile or os.environ.get(PROFILE_VARIABLE))),
-        **_read_toml(named),
+        **_read_profile(profile or os.environ.get(PROFILE_VARIABLE)),
+        **(_read_toml(named) if named else {}),
         **_read_environment(),
         **{key: value for key, value in flags.items() if value is not None},
     }
-    values = {**({} if named else _read_toml(_default_config())), **_read_local(chosen), **chosen}
+    defaults = _read_toml(_HOUSE_CONFIG) if named is None and _HOUSE_CONFIG.is_file() else {}
+    values = {**defaults, **_read_local(chosen), **chosen}
     try:
         return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         said = _CACHE_MOVED if key == "cache" else first["msg"].removeprefix("Value error, ")
-        raise SettingsInvalid(f"The setting {key or 'context_s'!r} cannot be used: {said}.", key=key) from None
+        raise SettingsInvalid(f"The setting {key!r} cannot be used: {said}.", key=key) from None
 
 
 def local_config_path() -> Path:
@@ -202,22 +197,13 @@ def local_config_path() -> Path:
     return Path(platformdirs.user_config_dir("emotion2vec-studio", appauthor=False)) / "local.toml"
 
 
-def _profile_path(profile: str | None) -> Path | None:
+def _read_profile(profile: str | None) -> dict[str, Any]:
     if not profile:
-        return None
+        return {}
     path = _HOUSE_CONFIG.with_name(f"{profile}.toml")
     if profile not in PROFILES or not path.is_file():
         raise SettingsInvalid(f"There is no profile {profile!r}. Choose {', '.join(PROFILES)}.", key="profile")
-    return path
-
-
-def _named_config() -> Path | None:
-    named = os.environ.get(CONFIG_VARIABLE)
-    return Path(named) if named else None
-
-
-def _default_config() -> Path | None:
-    return _HOUSE_CONFIG if _HOUSE_CONFIG.is_file() else None
+    return _read_toml(path)
 
 
 def _read_local(chosen: dict[str, Any]) -> dict[str, Any]:
@@ -230,12 +216,9 @@ def _read_local(chosen: dict[str, Any]) -> dict[str, Any]:
     return measured
 
 
-def _read_toml(config: Path | None) -> dict[str, Any]:
-    if config is None:
-        return {}
+def _read_toml(config: Path) -> dict[str, Any]:
     try:
-        with config.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(config.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingsInvalid(f"There is no settings file {config.name!r}. Check the name.", key="config") from None
     except tomllib.TOMLDecodeError as error:

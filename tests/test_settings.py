@@ -77,6 +77,12 @@ def test_context_must_leave_something_of_a_window():
         load_settings(window_s=10, context_s=5)
 
 
+def test_most_replicas_below_the_least_are_named():
+    with pytest.raises(SettingsInvalid, match="'cluster_max_replicas' cannot be used") as refused:
+        load_settings(cluster_min_replicas=3, cluster_max_replicas=2)
+    assert refused.value.details == {"key": "cluster_max_replicas"}
+
+
 def test_runs_stay_for_ever_and_with_their_sound_unless_told_otherwise(monkeypatch):
     settings = load_settings()
     assert (settings.keep_audio, settings.keep_days, settings.keep_gb) == (True, 0, 0)

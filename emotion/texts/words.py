@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from emotion.errors import EmotionError
-from emotion.formatting import clock, size
+from emotion.formatting import with_units
 from emotion.labels import Language
 
 Catalogue = dict[str, dict[str, dict[Language, str]]]
@@ -50,7 +50,7 @@ class Words:
 
     def filled(self, key: str, values: Mapping[str, object]) -> str:
         """A text with values whose names say the unit, and with the same for people: `limit_bytes` is also `limit`."""
-        return self(key, **_with_units(values))
+        return self(key, **with_units(values))
 
 
 @cache
@@ -70,17 +70,3 @@ def language_of(accept_language: str, *choices: str | None) -> Language:
         if chosen in ("en", "zh"):
             return "zh" if chosen == "zh" else "en"
     return "zh" if accept_language.strip().lower().startswith("zh") else "en"
-
-
-def _with_units(values: Mapping[str, object]) -> dict[str, object]:
-    """Values, and the same numbers in the units that people read."""
-    shown = dict(values)
-    for name, value in values.items():
-        if not isinstance(value, int | float):
-            continue
-        if name.endswith("_bytes"):
-            shown[name.removesuffix("_bytes")] = size(value)
-        elif name.endswith("_s"):
-            shown[name.removesuffix("_s") + "_ms"] = f"{value * 1000:.0f}"
-            shown[name.removesuffix("_s")] = clock(value)
-    return shown
