@@ -15,7 +15,7 @@ from emotion.access.clients import Client, address_of
 from emotion.access.gate import LOGIN_PATH, LOGOUT_PATH
 from emotion.access.keys import KEY_PREFIX, Keyring
 from emotion.access.limits import SIGN_INS, RateLimiter
-from emotion.access.login_page import HEADERS, login_html
+from emotion.access.login_page import login_headers, login_html
 from emotion.access.problems import problem_of, retry_after_s
 from emotion.access.sessions import Sessions, cookie_of, token_of
 from emotion.errors import BodyTooLarge, TooManyRequests
@@ -144,7 +144,7 @@ def _page(
 ) -> HTMLResponse:
     action = request.scope.get("root_path", "") + LOGIN_PATH
     html = login_html(language, action, wanted=wanted, typed=typed, said=said, is_bad=is_bad)
-    return HTMLResponse(html, headers=HEADERS)
+    return HTMLResponse(html, headers=login_headers())
 
 
 def _redirect(request: Request, path: str, token: str) -> Response:
