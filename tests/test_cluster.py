@@ -19,9 +19,9 @@ from emotion.analysis import AnalysisRequest
 from emotion.audio import wav_bytes
 from emotion.cluster import ClusterEngine, ClusterPlan
 from emotion.cluster.link import ReplicaLost, ReplicasFull
-from emotion.cluster.memory_budget import MemoryBudget
 from emotion.cluster.messages import AnalyzeRequest, Message, Refused, Report, ResultAssembler, packed
 from emotion.cluster.plan import replica_settings, share_of_machine
+from emotion.cluster.remote_job import MemoryBudget
 from emotion.cluster.replica import Replica
 from emotion.engine import Engine, EnginePlan
 from emotion.engine.recognizer import Recognizer
@@ -45,7 +45,7 @@ def travelled(value: Any) -> Any:
 
 
 class LocalLink:
-    """Asks the replicas in turn; `faults` are raised, or done, before the replica whose turn it is."""
+    """Sends to the replicas in turn; `faults` are raised, or done, before the replica whose turn it is."""
 
     shares_files = False
 
@@ -57,13 +57,13 @@ class LocalLink:
         self.chores: list[str] = []
         self.closed = threading.Event()
 
-    async def ask(self, ask: AnalyzeRequest) -> AsyncGenerator[Message, None]:
+    async def analyze(self, request: AnalyzeRequest) -> AsyncGenerator[Message, None]:
         number = len(self.asked)
-        self.asked.append(ask)
+        self.asked.append(request)
         fault = self.faults.pop(0) if self.faults else None
         if isinstance(fault, Exception):
             raise fault
-        answers = self.replicas[number % len(self.replicas)].analyze(travelled(ask))
+        answers = self.replicas[number % len(self.replicas)].analyze(travelled(request))
         try:
             async for message in answers:
                 if fault is not None:
@@ -78,7 +78,7 @@ class LocalLink:
     async def reports(self) -> list[Report]:
         return [travelled(replica.report()) for replica in self.replicas]
 
-    async def tell_all(self, chore: str) -> None:
+    async def broadcast(self, chore: str) -> None:
         self.chores.append(chore)
 
     def close(self) -> None:

@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from emotion.bulk import connected
-from emotion.cluster import address as room
-from emotion.cluster import local, require_listener
-from emotion.cluster.address import ClusterUnreachable
+from emotion.cluster import connection, require_listener
+from emotion.cluster.connection import ClusterUnreachable
 from emotion.server import serve
 from emotion.settings import Settings
 
@@ -42,7 +41,7 @@ def ray(monkeypatch):
         _private=SimpleNamespace(worker=SimpleNamespace(print_to_stdstream=print)),
         asked=asked,
     )
-    monkeypatch.setattr(local, "ray_itself", lambda: ray)
+    monkeypatch.setattr(connection, "ray_itself", lambda: ray)
     return ray
 
 
@@ -50,7 +49,7 @@ def ray(monkeypatch):
 def test_where_somebody_listens_ray_is_asked_at_once(listener, ray, form):
     address = form.format(listener.port)
     started_s = time.perf_counter()
-    assert not local.join_cluster(Settings(cluster_address=address))
+    assert not connection.join_cluster(Settings(cluster_address=address))
     assert time.perf_counter() - started_s < 1
     assert ray.asked == [address]
 
@@ -59,7 +58,7 @@ def test_where_somebody_listens_ray_is_asked_at_once(listener, ray, form):
 def test_where_nobody_listens_it_fails_soon_and_says_what_to_do(free_port, ray, form):
     address, started_s = form.format(free_port), time.perf_counter()
     with pytest.raises(ClusterUnreachable) as refused:
-        local.join_cluster(Settings(cluster_address=address))
+        connection.join_cluster(Settings(cluster_address=address))
     assert time.perf_counter() - started_s < 5
     assert str(refused.value) == (
         f"Nobody answers at {address}: start Ray there (ray start --head), correct cluster_address, or leave it empty "
@@ -89,7 +88,7 @@ def test_a_network_that_swallows_everything_is_not_waited_for(monkeypatch):
         release.wait(20)
         raise OSError
 
-    monkeypatch.setattr(room.socket, "create_connection", swallow)
+    monkeypatch.setattr(connection.socket, "create_connection", swallow)
     started_s = time.perf_counter()
     with pytest.raises(ClusterUnreachable):
         require_listener("192.0.2.1:6379", patience_s=0.2)
@@ -99,13 +98,13 @@ def test_a_network_that_swallows_everything_is_not_waited_for(monkeypatch):
 
 @pytest.mark.parametrize("address", ["", "auto", "local", "anyscale://cluster"])
 def test_an_address_that_names_no_place_is_left_to_ray(address, monkeypatch):
-    monkeypatch.setattr(room.socket, "create_connection", lambda *_: pytest.fail("somebody was asked"))
+    monkeypatch.setattr(connection.socket, "create_connection", lambda *_: pytest.fail("somebody was asked"))
     require_listener(address)
 
 
 def test_a_program_that_has_joined_already_is_not_asked_again(free_port, ray):
     ray.is_initialized = lambda: True
-    assert not local.join_cluster(Settings(cluster_address=f"127.0.0.1:{free_port}"))
+    assert not connection.join_cluster(Settings(cluster_address=f"127.0.0.1:{free_port}"))
 
 
 def test_a_server_says_it_before_it_fetches_a_model(free_port, tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def connected(settings: Settings) -> Iterator[None]:
 
     Raises what `join_cluster` raises, and ClusterFailed where the replicas do not fit.
     """
-    from emotion.cluster.local import join_cluster, ray_itself
+    from emotion.cluster.connection import join_cluster, ray_itself
 
     join_cluster(settings)
     try:

@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from emotion.cluster.address import ClusterUnreachable
+from emotion.cluster.connection import ClusterUnreachable, join_cluster, ray_itself, ray_serve
 from emotion.cluster.engine import ClusterEngine
 from emotion.cluster.link import ServeLink
-from emotion.cluster.local import join_cluster, ray_itself, ray_serve
 from emotion.cluster.plan import ClusterPlan, replica_settings
 from emotion.cluster.ray_private import BuildsItsApp
 from emotion.cluster.replica import ModelReplica
@@ -18,7 +17,7 @@ from emotion.settings import Settings
 
 APPLICATION = "emotion"
 MakeApp = Callable[[Recognizer], Any]
-# Ray Serve may ask while a decoder holds the interpreter.
+# A health check may come while a decoder holds the interpreter.
 _HEALTH_PERIOD_S = 10
 _HEALTH_TIMEOUT_S = 30
 _QUIET = {"log_level": "WARNING", "enable_access_log": False}

@@ -13,7 +13,6 @@ from emotion.analysis import Analysis, AnalysisRequest
 from emotion.audio import Clip, Source
 from emotion.cache import CacheStats
 from emotion.cluster.link import Chore, ReplicaLink, ReplicaLost, ReplicasFull
-from emotion.cluster.memory_budget import MemoryBudget
 from emotion.cluster.messages import (
     AnalyzeRequest,
     Answer,
@@ -24,9 +23,9 @@ from emotion.cluster.messages import (
     ResultAssembler,
 )
 from emotion.cluster.plan import ClusterPlan
-from emotion.cluster.remote_job import RemoteJob, carried
+from emotion.cluster.remote_job import NOT_STARTED, MemoryBudget, RemoteJob, analyze_request
 from emotion.cluster.replica_stats import ReplicaStats
-from emotion.engine import ClipSettled, EngineFront, Origin, StageTimes
+from emotion.engine import ClipSettled, ClipTimes, EngineFront, Origin, StageTimes
 from emotion.errors import EmotionError, EngineBusy, ReplicasLost
 from emotion.logs.request_context import request_scope
 from emotion.model import ModelCard
@@ -56,7 +55,7 @@ class ClusterEngine(EngineFront[RemoteJob]):
         self._thread = threading.Thread(target=self._loop.run_forever, name="cluster", daemon=True)
         self._thread.start()
         try:
-            self._fleet = ReplicaStats(self._in_loop(link.report()).result())
+            self._stats = ReplicaStats(self._in_loop(link.report()).result())
         except BaseException:
             self._end_loop()
             raise
@@ -64,35 +63,35 @@ class ClusterEngine(EngineFront[RemoteJob]):
 
     @property
     def card(self) -> ModelCard:
-        return self._fleet.card
+        return self._stats.card
 
     @property
     def replicas(self) -> int:
         """Replicas that answered when they were last asked, every few seconds."""
-        return self._fleet.replicas
+        return self._stats.replicas
 
     @property
     def max_in_flight(self) -> int:
         """So many that all replicas there may be have work, and a quarter of the queue is left to others."""
-        most = self._plan.queue_size - self._plan.queue_size // 4
-        return min(self._plan.ongoing * self._plan.max_replicas, most)
+        plan = self._plan
+        return min(plan.ongoing * plan.max_replicas, plan.queue_size - plan.queue_size // 4)
 
     @property
     def decode_threads(self) -> int:
-        return self._fleet.decode_threads
+        return self._stats.decode_threads
 
     @property
     def batch_frames(self) -> int:
-        return self._fleet.batch_frames
+        return self._stats.batch_frames
 
     @property
     def stage_times(self) -> StageTimes:
         """Decoding of all replicas together, and the mean of their inference threads, as of the last reports."""
-        return self._fleet.times
+        return self._stats.times
 
     @property
     def cache_stats(self) -> CacheStats | None:
-        return self._fleet.cache
+        return self._stats.cache
 
     @property
     def is_alive(self) -> bool:
@@ -111,13 +110,13 @@ class ClusterEngine(EngineFront[RemoteJob]):
     def warm_up(self) -> "Future[None]":
         """Have every replica measure whether batches pay; each has run its model once when it takes recordings.
 
-        The future is done when all were told.
+        The future is done when all were reached.
         """
-        return self._in_loop(self._tell_all("warm_up"))
+        return self._in_loop(self._broadcast("warm_up"))
 
     def free_memory(self) -> "Future[None]":
-        """Have every replica give back what is only cached; the future is done when all were told."""
-        return self._in_loop(self._tell_all("free_memory"))
+        """Have every replica give back what is only cached; the future is done when all were reached."""
+        return self._in_loop(self._broadcast("free_memory"))
 
     def close(self, finish: bool = True) -> None:
         """Refuse new work, finish what was accepted (or cancel it), and end what was started for this engine."""
@@ -148,45 +147,44 @@ class ClusterEngine(EngineFront[RemoteJob]):
                 self._settle(job, analysis)
 
     async def _recognize(self, job: RemoteJob) -> Analysis:
-        async with carried(job, self._link.shares_files, self._plan.limits, self._budget) as ask:
-            for wait_s in _WAITS_S:
+        async with analyze_request(job, self._link.shares_files, self._plan.limits, self._budget) as request:
+            for wait_s in (*_WAITS_S, None):
                 try:
-                    return await self._ask(job, ask)
+                    return await self._recognize_once(job, request)
                 except ReplicaLost as lost:
+                    if wait_s is None:
+                        break
                     _LOG.warning("a replica was lost (%s), another one is asked", lost)
-                    job.start_again()
+                    job.set_progress(NOT_STARTED)
                     await asyncio.sleep(wait_s)
-            try:
-                return await self._ask(job, ask)
-            except ReplicaLost:
-                raise ReplicasLost from None
+        raise ReplicasLost
 
-    async def _ask(self, job: RemoteJob, ask: AnalyzeRequest) -> Analysis:
-        gathering: ResultAssembler | None = None
+    async def _recognize_once(self, job: RemoteJob, request: AnalyzeRequest) -> Analysis:
+        assembler: ResultAssembler | None = None
         try:
-            async with aclosing(self._link.ask(ask)) as messages:
+            async with aclosing(self._link.analyze(request)) as messages:
                 async for message in messages:
                     if isinstance(message, ProgressMessage):
-                        job.hear(message.progress)
+                        job.set_progress(message.progress)
                     elif isinstance(message, Answer):
-                        gathering = ResultAssembler(message, job.clip)
-                    elif isinstance(message, Piece) and gathering is not None:
-                        gathering.add(message)
+                        assembler = ResultAssembler(message, job.source if isinstance(job.source, Clip) else None)
+                    elif isinstance(message, Piece) and assembler is not None:
+                        assembler.add(message)
                     elif isinstance(message, Refused):
                         raise message.error
                     elif isinstance(message, ReplicaUnavailable):
                         raise ReplicaLost("it takes no more")
         except ReplicasFull:
             raise EngineBusy(self.queue_length, self._estimated_wait_s(self.queue_length // 4)) from None
-        if gathering is None or not gathering.is_whole:
+        if assembler is None or not assembler.is_whole:
             raise ReplicaLost("its answer ended early")
-        return gathering.analysis()
+        return assembler.analysis()
 
     async def _watch(self) -> None:
-        """AnalyzeRequest the replicas how they are, again and again."""
+        """Ask the replicas how they are, again and again."""
         while True:
             try:
-                batches = self._fleet.heard(await self._link.reports())
+                batches = self._stats.update(await self._link.reports())
             except Exception as error:  # the cluster is changing, or away: recordings notice it by themselves
                 _LOG.debug("the replicas did not report: %s", type(error).__name__)
             else:
@@ -195,17 +193,20 @@ class ClusterEngine(EngineFront[RemoteJob]):
                         listener.batch_predicted(batch)
             await asyncio.sleep(self._plan.look_s)
 
-    async def _tell_all(self, chore: Chore) -> None:
+    async def _broadcast(self, chore: Chore) -> None:
         try:
-            await self._link.tell_all(chore)
+            await self._link.broadcast(chore)
         except Exception as error:
-            _LOG.debug("not all replicas could be told: %s", type(error).__name__)
+            _LOG.debug("not all replicas were reached: %s", type(error).__name__)
 
     def _settle(self, job: RemoteJob, analysis: Analysis) -> None:
-        analysis = job.with_waiting(analysis)
-        times = RemoteJob.times_of(analysis)
+        decode_ms, inference_ms = (analysis.timings_ms.get(stage, 0.0) for stage in ("decode", "inference"))
+        # All the time but decoding and inference, the way there and back too.
+        queue_ms = (time.perf_counter() - job.submitted_s) * 1000 - decode_ms - inference_ms
+        analysis = analysis.with_timing("queue", max(queue_ms, 0.0))
         if not job.resolve(lambda: job.future.set_result(analysis), "done"):
             return
+        times = ClipTimes(decode_ms, analysis.timings_ms["queue"], inference_ms)
         self.count_done(times, computed=not analysis.cached)
         origin: Origin = "memory" if analysis.cached else "computed"
         self.tell(job, ClipSettled("done", times, analysis.clip.duration_s, origin))
@@ -220,11 +221,11 @@ class ClusterEngine(EngineFront[RemoteJob]):
     # Threads
 
     def _begin(self, job: RemoteJob) -> None:
-        job.work = self._in_loop(self._run(job))
+        job.task = self._in_loop(self._run(job))
 
     def _departed(self, job: RemoteJob) -> None:
-        if job.future.cancelled() and job.work is not None:
-            job.work.cancel()
+        if job.future.cancelled() and job.task is not None:
+            job.task.cancel()
 
     def _counts_as_waiting(self, job: RemoteJob) -> bool:
         return job.stage != "recognising"  # many are in work at a time

@@ -19,14 +19,14 @@ class ReplicasFull(Exception):
 
 
 class ReplicaLink(Protocol):
-    """What `ClusterEngine` needs; all coroutines run on its own loop."""
+    """What `ClusterEngine` needs; all coroutines run on its own loop.
 
-    @property
-    def shares_files(self) -> bool:
-        """Whether a path of the front is the same file for the replicas."""
-        ...
+    `shares_files` says whether a path of the front is the same file for the replicas.
+    """
 
-    def ask(self, ask: AnalyzeRequest) -> AsyncGenerator[Message, None]:
+    shares_files: bool
+
+    def analyze(self, request: AnalyzeRequest) -> AsyncGenerator[Message, None]:
         """The messages of the replica that takes it; closing the iterator cancels the work there.
 
         Raises ReplicaLost and ReplicasFull.
@@ -41,7 +41,7 @@ class ReplicaLink(Protocol):
         """Of all replicas that run."""
         ...
 
-    async def tell_all(self, chore: Chore) -> None:
+    async def broadcast(self, chore: Chore) -> None:
         """Have every replica do it."""
         ...
 
@@ -54,19 +54,14 @@ class ServeLink:
     """A link over the handle of a deployment; `end` takes down what was started for it."""
 
     def __init__(self, handle: Any, shares_files: bool = False, end: Callable[[], None] = lambda: None) -> None:
-        self._handle = handle
-        self._shares_files = shares_files
-        self._end = end
+        self._handle, self._end = handle, end
+        self.shares_files = shares_files
 
-    @property
-    def shares_files(self) -> bool:
-        return self._shares_files
-
-    async def ask(self, ask: AnalyzeRequest) -> AsyncGenerator[Message, None]:
+    async def analyze(self, request: AnalyzeRequest) -> AsyncGenerator[Message, None]:
         from ray.exceptions import RayError
         from ray.serve.exceptions import BackPressureError, RayServeException
 
-        answers = self._handle.options(stream=True).analyze.remote(ask)
+        answers = self._handle.options(stream=True).analyze.remote(request)
         try:
             async for message in answers:
                 yield message
@@ -87,7 +82,7 @@ class ServeLink:
     async def reports(self) -> list[Report]:
         return [report for report in await self._of_all("report") if isinstance(report, Report)]
 
-    async def tell_all(self, chore: Chore) -> None:
+    async def broadcast(self, chore: Chore) -> None:
         await self._of_all(chore)
 
     def close(self) -> None:

@@ -90,7 +90,9 @@ class Report:
 
 def packed(analysis: Analysis, with_samples: bool) -> Iterator[Answer | Piece]:
     """The analysis as messages; the first one is the answer."""
-    arrays = _arrays_of(analysis, with_samples)
+    samples = analysis.clip.samples if with_samples else None
+    found = {"samples": samples, "embedding": analysis.embedding, "frame_scores": analysis.frame_scores}
+    arrays = {name: array for name, array in found.items() if array is not None}
     pieces = _pieces(arrays)
     first, count = [], 0
     for piece in pieces:
@@ -129,28 +131,18 @@ class ResultAssembler:
 
     def analysis(self) -> Analysis:
         """The analysis as the engine of one process gives it."""
+        clip = self._clip
+        if clip is None:
+            self._arrays["samples"].setflags(write=False)
+            clip = Clip(self._analysis.clip.name, self._arrays["samples"])
         return replace(
             self._analysis,
             # A copy: what came with the message lies in the memory of the cluster, and would keep all of it there.
             scores=np.array(self._analysis.scores),
-            clip=self._clip or self._received_clip(),
+            clip=clip,
             embedding=self._arrays.get("embedding"),
             frame_scores=self._arrays.get("frame_scores"),
         )
-
-    def _received_clip(self) -> Clip:
-        samples = self._arrays["samples"]
-        samples.setflags(write=False)
-        return Clip(self._analysis.clip.name, samples)
-
-
-def _arrays_of(analysis: Analysis, with_samples: bool) -> dict[str, FloatArray]:
-    arrays = {"samples": analysis.clip.samples} if with_samples else {}
-    if analysis.embedding is not None:
-        arrays["embedding"] = analysis.embedding
-    if analysis.frame_scores is not None:
-        arrays["frame_scores"] = analysis.frame_scores
-    return arrays
 
 
 def _pieces(arrays: dict[str, FloatArray]) -> Iterator[Piece]:

@@ -1,7 +1,6 @@
 """One recording on its way to a replica and back to a future."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -10,78 +9,80 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion.analysis import Analysis, AnalysisRequest
+from emotion.analysis import AnalysisRequest
 from emotion.audio import Clip, DecodeLimits, Source, open_source, shown_name
-from emotion.cluster.memory_budget import MemoryBudget
 from emotion.cluster.messages import AnalyzeRequest
-from emotion.engine import ClipTimes, Progress, QueuedJob
+from emotion.engine import Progress, QueuedJob
+
+NOT_STARTED = Progress("waiting", 0, 0, 0)
 
 
 class RemoteJob(QueuedJob):
-    """What the front knows of one recording: `told` is what its replica said last, `work` its task on the loop."""
+    """What the front knows of one recording: the `progress` that its replica reported last, and its `task`."""
 
     def __init__(self, source: Source | Clip, request: AnalysisRequest, name: str | None) -> None:
         super().__init__(source, request, name)
-        self.told: Progress | None = None
-        self.work: Future[None] | None = None
+        self.progress = NOT_STARTED
+        self.task: Future[None] | None = None
 
-    @property
-    def clip(self) -> Clip | None:
-        """The recording itself, where it came decoded."""
-        return self.source if isinstance(self.source, Clip) else None
-
-    def hear(self, told: Progress) -> None:
-        """Take what its replica says of it."""
-        self.told, self.stage = told, told.stage
+    def set_progress(self, progress: Progress) -> None:
+        self.progress, self.stage = progress, progress.stage
 
     def progress_at(self, position: int, wait_s: float | None) -> Progress:
-        """What its replica said, with the place in the queue of the front."""
-        told = self.told or Progress("waiting", 0, 0, 0)
-        return replace(told, position=position, wait_s=wait_s)
+        """The progress in its replica, with the place in the queue of the front."""
+        return replace(self.progress, position=position, wait_s=wait_s)
 
-    def start_again(self) -> None:
-        """Forget what its replica had done, which is lost."""
-        self.told, self.stage = None, "waiting"
 
-    def with_waiting(self, analysis: Analysis) -> Analysis:
-        """The analysis whose time in the queue covers all but decoding and inference, the way there and back too."""
-        timings_ms = analysis.timings_ms
-        working_ms = timings_ms.get("decode", 0.0) + timings_ms.get("inference", 0.0)
-        elapsed_ms = (time.perf_counter() - self.submitted_s) * 1000
-        return analysis.with_timing("queue", max(elapsed_ms - working_ms, 0.0))
+class MemoryBudget:
+    """So many bytes at a time, in the order of asking; a recording that is larger than all of it goes alone.
 
-    @staticmethod
-    def times_of(analysis: Analysis) -> ClipTimes:
-        decode_ms, queue_ms, inference_ms = (
-            analysis.timings_ms.get(stage, 0.0) for stage in ("decode", "queue", "inference")
-        )
-        return ClipTimes(decode_ms, queue_ms, inference_ms)
+    Belongs to one event loop.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self.held_bytes = 0
+        self._first_in_line, self._freed = asyncio.Lock(), asyncio.Event()
+
+    @asynccontextmanager
+    async def hold(self, size_bytes: int) -> AsyncIterator[None]:
+        """Wait until there is room, and keep it as long as the context lasts."""
+        async with self._first_in_line:
+            while self.held_bytes and self.held_bytes + size_bytes > self._limit_bytes:
+                self._freed.clear()
+                await self._freed.wait()
+            self.held_bytes += size_bytes
+        try:
+            yield
+        finally:
+            self.held_bytes -= size_bytes
+            self._freed.set()
 
 
 @asynccontextmanager
-async def carried(
-    errand: RemoteJob, shares_files: bool, limits: DecodeLimits, budget: MemoryBudget
+async def analyze_request(
+    job: RemoteJob, shares_files: bool, limits: DecodeLimits, budget: MemoryBudget
 ) -> AsyncIterator[AnalyzeRequest]:
     """The recording as it travels: a path where replicas see it, else the bytes of the file, read when there is room.
 
     Raises a ClipError for a file that cannot be read or is too large.
     """
-    source, name = errand.source, errand.name
+
+    def with_source(source: bytes | Path | Clip, name: str | None = job.name) -> AnalyzeRequest:
+        return AnalyzeRequest(source, job.request, name, job.request_id)
+
+    source = job.source
     if isinstance(source, Clip):
         # A mapped array would be sent as the name of a file that is not there.
-        yield _ask(errand, replace(source, samples=np.asarray(source.samples)), name)
+        yield with_source(replace(source, samples=np.asarray(source.samples)))
     elif isinstance(source, bytes):
-        yield _ask(errand, source, name)
+        yield with_source(source)
     elif shares_files:
-        yield _ask(errand, Path(source).absolute(), name)
+        yield with_source(Path(source).absolute())
     else:
-        name = shown_name(source, name)
+        name = shown_name(source, job.name)
         async with budget.hold(await asyncio.to_thread(_size_bytes, source, limits, name)):
-            yield _ask(errand, await asyncio.to_thread(_content, source, limits, name), name)
-
-
-def _ask(errand: RemoteJob, source: bytes | Path | Clip, name: str | None) -> AnalyzeRequest:
-    return AnalyzeRequest(source, errand.request, name, errand.request_id)
+            yield with_source(await asyncio.to_thread(_content, source, limits, name), name)
 
 
 def _size_bytes(source: Source, limits: DecodeLimits, name: str) -> int:

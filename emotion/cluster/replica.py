@@ -6,10 +6,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import Future
 from typing import Any
 
-from emotion.analysis import Analysis
+import numpy as np
+
 from emotion.audio import SAMPLE_RATE_HZ, Clip, clip_from_samples
 from emotion.cluster.messages import (
     AnalyzeRequest,
@@ -49,28 +49,32 @@ class Replica:
     def engine(self) -> SpeechEngine:
         return self._recognizer.engine
 
-    async def analyze(self, ask: AnalyzeRequest) -> AsyncIterator[Message]:
+    async def analyze(self, request: AnalyzeRequest) -> AsyncIterator[Message]:
         """Progress, and at last the analysis or what is wrong; closing the iterator cancels the work."""
         try:
-            with request_scope(ask.request_id):
-                future = self.engine.submit(ask.source, ask.request, ask.name)
+            with request_scope(request.request_id):
+                future = self.engine.submit(request.source, request.request, request.name)
         except (EngineBusy, EngineClosed):
             yield ReplicaUnavailable()
             return
         try:
             async for progress in follow_async(self.engine, future, _POLL_S, only_changes=True):
                 yield ProgressMessage(progress)
-            analysis = _outcome(future)
-            if isinstance(analysis, EmotionError):
-                yield Refused(analysis)
-                return
-            for message in packed(analysis, with_samples=not isinstance(ask.source, Clip)):
-                yield message
+            try:
+                analysis = future.result()
+            except EmotionError as error:
+                yield Refused(error)
+            except Exception:
+                _LOG.exception("a recording failed unexpectedly")
+                yield Refused(Unexpected())
+            else:
+                for message in packed(analysis, with_samples=not isinstance(request.source, Clip)):
+                    yield message
         finally:
             future.cancel()
 
     def report(self) -> Report:
-        """How the replica is; the batches since the last report are told once."""
+        """How the replica is; each batch is in one report."""
         engine = self.engine
         return Report(
             self._identity,
@@ -117,7 +121,8 @@ class ModelReplica(Replica):
         set_up_logs(settings.log_level, settings.log_format)
         super().__init__(Recognizer(settings=settings))
         # A model that cannot work ends the replica before anybody waits for it.
-        self.engine.submit(_second_of_noise()).result()
+        noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE_HZ).astype(np.float32)
+        self.engine.submit(clip_from_samples(noise, SAMPLE_RATE_HZ, "warm up")).result()
         self.engine.warm_up()
 
 
@@ -148,20 +153,3 @@ class _Pulse:
         self._heard_s = time.monotonic()
         with self._lock:
             self._batches.append(batch)
-
-
-def _outcome(future: "Future[Analysis]") -> Analysis | EmotionError:
-    try:
-        return future.result()
-    except EmotionError as error:
-        return error
-    except Exception:
-        _LOG.exception("a recording failed unexpectedly")
-        return Unexpected()
-
-
-def _second_of_noise() -> Clip:
-    import numpy as np
-
-    noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE_HZ).astype(np.float32)
-    return clip_from_samples(noise, SAMPLE_RATE_HZ, "warm up")

@@ -38,18 +38,18 @@ class ReplicaStats:
     @property
     def cache(self) -> CacheStats | None:
         """Lookups of all replicas there were, and what those hold that there are; None without a cache."""
-        kept = [report.cache for report in self._reports.values() if report.cache is not None]
-        if not kept:
+        caches = [report.cache for report in self._reports.values() if report.cache is not None]
+        if not caches:
             return None
         return CacheStats(
-            hits=self._gone.hits + sum(stats.hits for stats in kept),
-            misses=self._gone.misses + sum(stats.misses for stats in kept),
-            entries=sum(stats.entries for stats in kept),
-            size_bytes=sum(stats.size_bytes for stats in kept),
+            hits=self._gone.hits + sum(stats.hits for stats in caches),
+            misses=self._gone.misses + sum(stats.misses for stats in caches),
+            entries=sum(stats.entries for stats in caches),
+            size_bytes=sum(stats.size_bytes for stats in caches),
         )
 
-    def heard(self, reports: Sequence[Report]) -> list[BatchPredicted]:
-        """Take new reports of all replicas that run; the batches they tell of. None at all changes nothing."""
+    def update(self, reports: Sequence[Report]) -> list[BatchPredicted]:
+        """Take new reports of all replicas that run; the batches in them. No report at all changes nothing."""
         if not reports:
             return []
         self._add_times(reports)
