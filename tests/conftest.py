@@ -8,10 +8,36 @@ from pathlib import Path
 import pytest
 
 from emotion.logs import is_ours
+from emotion.model import choice
 
 pytest_plugins = ["tests.browser"]
 SHARED = Path(__file__).parent.parent.parent / "shared"
 _LOCAL = {"127.0.0.1", "::1", "localhost", "0.0.0.0", "", None}  # noqa: S104 - compared with, never bound
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--auto-precision",
+        choices=("fp32", "bf16"),
+        help="what precision `auto` chooses on a CPU, whatever this processor has can do",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let `auto` mean what --auto-precision says: the question for bf16 is asked once in a process, so it is asked now.
+
+    Processes that tests start ask anew; their tests name a precision wherever it changes what they look at.
+    """
+    if config.getoption("--auto-precision") == "fp32":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(choice, "_BF16_FLAGS", set())
+            choice.cpu_computes_bf16()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--auto-precision") == "bf16" and not choice.cpu_computes_bf16():
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="this processor does not compute in bf16"))
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,8 @@ from emotion.errors import ClipTooShort
 from emotion.model import num_frames
 from tests.fakes import LABELS, QUIET, analyze, loud_clip, tone, turning_clip
 
+pytestmark = pytest.mark.numeric
+
 SHORT_WINDOWS = Plan(exact_limit_s=1.0, window_s=3.0, context_s=0.5)
 
 

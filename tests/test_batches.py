@@ -33,6 +33,8 @@ from tests.fakes import (
     wait_for,
 )
 
+pytestmark = pytest.mark.numeric
+
 PATIENCE_S = 20
 UNLIKE = Size(16, 32, 4, prenet_depth=1, depth=2, scale_per_layer=True, scale_per_head=False, extra_tokens=0)
 SIZES = {"medium": MEDIUM, "one scale per layer and no extra tokens": UNLIKE}

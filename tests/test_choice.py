@@ -17,6 +17,8 @@ from emotion.model.opening import RuntimeSpec, open_model
 from tests.checkpoints import TINY, write_checkpoint
 from tests.fakes import loud_clip
 
+pytestmark = pytest.mark.numeric
+
 TESLA_T4, MAXWELL = (7, 5), (5, 2)
 
 
@@ -194,7 +196,7 @@ RECOGNIZE = """
 import json, sys, threading
 import emotion.model.choice, emotion.engine.recognizer
 emotion.model.choice.has_nvidia_driver = emotion.engine.recognizer.has_nvidia_driver = lambda: False
-with emotion.engine.recognizer.Recognizer(sys.argv[1], runtime=sys.argv[2]) as recognizer:
+with emotion.engine.recognizer.Recognizer(sys.argv[1], runtime=sys.argv[2], precision="fp32") as recognizer:
     card = recognizer.recognize(sys.argv[3], "frame", embedding=True).model
 print(json.dumps([card.runtime, [name for name in ("torch", "funasr", "openvino_telemetry") if sys.modules.get(name)]]))
 """

@@ -21,6 +21,8 @@ from emotion.model.compact import (
     weights_sha256,
 )
 
+pytestmark = pytest.mark.numeric
+
 SPEECH_FOLDER = Path(__file__).parents[2] / "shared" / "speech"
 
 

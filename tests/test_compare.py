@@ -13,6 +13,8 @@ from emotion.errors import EmotionError
 from tests.checkpoints import TINY, write_checkpoint
 from tests.fakes import analyze, loud_clip, turning_clip
 
+pytestmark = pytest.mark.numeric
+
 needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="NNCF, an optional extra, is missing")
 
 

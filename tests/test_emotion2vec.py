@@ -26,6 +26,8 @@ from emotion.model.emotion2vec import AlibiBias, Emotion2vec
 from emotion.model.torch_runtime import TorchModel, place, usable_device
 from tests.checkpoints import MEDIUM, TINY, Size, config_document, random_state
 
+pytestmark = pytest.mark.numeric
+
 OFFICIAL = Path(__file__).parents[2] / "shared" / "model" / "emotion2vec_plus_large"
 needs_official_shapes = pytest.mark.skipif(
     not OFFICIAL.is_dir(), reason="the published config and shapes are not beside this checkout"

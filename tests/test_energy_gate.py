@@ -7,6 +7,8 @@ from emotion.audio import SAMPLE_RATE_HZ, Clip, decode
 from emotion.audio.energy_gate import FRAME_SAMPLES, FRAMES_PER_S, frame_levels_db, gate, quiet_stretches, sounding
 from tests.fakes import tone
 
+pytestmark = pytest.mark.numeric
+
 CALM = Path(__file__).parent.parent / "emotion" / "ui" / "assets" / "samples" / "calm.flac"
 
 

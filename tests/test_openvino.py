@@ -19,6 +19,8 @@ from emotion.model.openvino_graph import BIAS, HEAD, Graphs
 from emotion.model.openvino_runtime import OpenvinoModel, compile_pieces, even_slices, open_openvino_model
 from tests.checkpoints import MEDIUM, TINY, Size, write_checkpoint
 
+pytestmark = pytest.mark.numeric
+
 PER_LAYER = Size(16, 32, 4, prenet_depth=1, depth=2, scale_per_layer=True, scale_per_head=False, extra_tokens=0)
 
 

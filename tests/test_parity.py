@@ -17,6 +17,8 @@ from emotion.model.funasr_runtime import import_funasr, open_funasr_model, quiet
 from emotion.model.torch_runtime import TorchModel, open_torch_model
 from tests.checkpoints import MEDIUM, TINY, TOKENS, TOKENS_WITH_UNUSED, WIDE_BASE, Size, write_checkpoint
 
+pytestmark = pytest.mark.numeric
+
 LENGTHS = (400, 401, 719, 720, 1000, 16_000, 80_000, 480_000)
 UNLIKE = Size(16, 32, 4, prenet_depth=1, depth=2, scale_per_layer=True, scale_per_head=False, extra_tokens=0)
 CASES = {

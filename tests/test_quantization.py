@@ -30,6 +30,8 @@ from emotion.model.quantization import (
 )
 from tests.checkpoints import MEDIUM, TINY, write_checkpoint
 
+pytestmark = pytest.mark.numeric
+
 HOUSE = Path(__file__).parent.parent
 needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="NNCF, an optional extra, is missing")
 

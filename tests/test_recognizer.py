@@ -10,6 +10,8 @@ from emotion.model.checkpoint import find_checkpoint
 from tests.checkpoints import TINY, write_checkpoint
 from tests.fakes import loud_clip, turning_clip, wait_for
 
+pytestmark = pytest.mark.numeric
+
 PATIENCE_S = 30
 
 
@@ -45,7 +47,8 @@ def test_samples_of_any_rate_and_channels_are_taken():
         plain = recognizer.recognize(clip.samples)
         stereo = recognizer.recognize(np.stack([clip.samples, clip.samples], axis=1))
         fast = recognizer.recognize(np.repeat(clip.samples, 3), rate_hz=48_000)
-    np.testing.assert_array_equal(plain.scores, stereo.scores)
+    # The same samples, elsewhere in memory: where rows are aligned otherwise, a sum of floats may take another order.
+    np.testing.assert_allclose(plain.scores, stereo.scores, rtol=0, atol=1e-6)
     assert fast.clip.duration_s == pytest.approx(2.0)
 
 

@@ -11,6 +11,8 @@ from emotion.outputs import History, similar, write_run
 from emotion.outputs.similar import LEAST_CLIPS, ClipMap, EmbeddingIndex, StoredClip, directions, flat_map
 from tests.fakes import NOON, analyze, loud_clip
 
+pytestmark = pytest.mark.numeric
+
 EMOTIONS = ("angry", "happy", "sad")
 
 
