@@ -1,5 +1,6 @@
 import json
 import tempfile
+import wave
 from contextlib import contextmanager
 
 import numpy as np
@@ -7,10 +8,9 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from emotion.api.pcm import PcmFile
-from emotion.audio import decode
+from emotion.audio import StreamRecorder, decode
 from emotion.errors import EngineBusy
-from emotion.live import socket as wire
+from emotion.live import socket as live_socket
 from emotion.settings import Settings
 from tests.api_server import ApiRecognizer, api_app
 from tests.fakes import HeldModel, files_below, loud_clip, tone, turning_clip, wait_for
@@ -87,11 +87,12 @@ def test_a_stream_measures_to_the_last_digit_what_the_upload_of_the_same_sound_d
     times_s = np.arange(3 * rate_hz) / rate_hz
     loudness = np.where(times_s < 1.5, 0.3, 0.01)
     sound = pcm(loudness * np.sin(2 * np.pi * 220 * times_s))
-    written = PcmFile(tmp_path / "whole.wav", rate_hz, 10**9)
-    written.write(sound)
+    with wave.open(str(tmp_path / "whole.wav"), "wb") as file:
+        file.setparams((1, 2, rate_hz, 0, "NONE", ""))
+        file.writeframes(sound)
     query = "?granularity=frame&embedding=base64"
     upload = client.post(
-        f"/v1/analyses{query}", content=written.finish().read_bytes(), headers={"Content-Type": "audio/wav"}
+        f"/v1/analyses{query}", content=(tmp_path / "whole.wav").read_bytes(), headers={"Content-Type": "audio/wav"}
     )
     with streaming(client, f"{query}&rate_hz={rate_hz}&name=x.wav") as socket:
         send(socket, sound, size_bytes=1_999)  # samples are split between pieces
@@ -133,7 +134,7 @@ def test_a_text_that_is_not_stop_ends_the_stream(client, places, text):
 
 def test_a_piece_that_is_too_large_ends_the_stream(client):
     with streaming(client) as socket:
-        socket.send_bytes(bytes(wire.MAX_SOUND_BYTES + 2))
+        socket.send_bytes(bytes(live_socket.MAX_SOUND_BYTES + 2))
         message, _, _ = last_word(socket)
     assert message["problem"]["code"] == "request_invalid"
 
@@ -155,14 +156,14 @@ def test_a_client_that_is_gone_leaves_nothing(client, recognizer, places):
 
 
 def test_who_falls_silent_for_good_is_gone(client, monkeypatch, places):
-    monkeypatch.setattr(wire, "IDLE_S", 0.1)
+    monkeypatch.setattr(live_socket, "IDLE_S", 0.1)
     with streaming(client) as socket, pytest.raises(WebSocketDisconnect):
         socket.receive_json()
     assert not files_below(places)
 
 
 def test_only_so_many_stream_at_a_time(recognizer):
-    with TestClient(api_app(recognizer, most_streams=1)) as client:
+    with TestClient(api_app(recognizer, max_streams=1)) as client:
         with streaming(client), client.websocket_connect("/v1/stream") as second:
             message, _, code = last_word(second)
         assert (message["problem"]["code"], code) == ("live_full", 1013)
@@ -224,14 +225,32 @@ def test_a_stream_ends_by_itself_when_it_is_as_long_as_may_be():
 
 
 def test_a_file_of_samples_holds_what_was_written_up_to_its_limit(tmp_path):
-    sound = PcmFile(tmp_path / "sound.wav", 16_000, 44 + 1_000)
-    sound.write(pcm(tone(1.0))[:3])
-    sound.write(pcm(tone(1.0))[3:])
+    sound = StreamRecorder(16_000, 60, 1, tmp_path / "sound.wav", 44 + 1_000)
+    sound.feed(pcm(tone(1.0))[:3])
+    sound.feed(pcm(tone(1.0))[3:])
     assert sound.is_full
-    clip = decode(sound.finish())
+    clip = decode(sound.wav())
     np.testing.assert_array_equal((clip.samples * 32_768).astype("<i2"), np.frombuffer(pcm(tone(1.0))[:1_000], "<i2"))
-    sound.discard()
+    sound.close()
     assert (tmp_path / "sound.wav").stat().st_size == 1_044
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_a_file_of_samples_is_what_the_standard_library_writes(tmp_path, rate_hz):
+    sound = StreamRecorder(rate_hz, 60, 1, tmp_path / "sound.wav", 10**9)
+    sound.feed(pcm(tone(1.0)))
+    with wave.open(str(tmp_path / "other.wav"), "wb") as file:
+        file.setparams((1, 2, rate_hz, 0, "NONE", ""))
+        file.writeframes(pcm(tone(1.0)))
+    assert sound.wav().read_bytes() == (tmp_path / "other.wav").read_bytes()
+
+
+def test_a_stream_of_the_longest_recording_is_cut_there_and_not_refused():
+    recognizer = ApiRecognizer(settings=Settings(max_clip_s=1.0))
+    with TestClient(api_app(recognizer)) as client, streaming(client) as socket:
+        send(socket, pcm(tone(1.4)), size_bytes=2 * 11_200)
+        message, _, _ = last_word(socket)
+    assert message["record"]["duration_s"] == 1.0
 
 
 def test_messages_are_what_the_description_says(client):

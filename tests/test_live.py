@@ -10,7 +10,7 @@ from emotion.analysis import AnalysisRequest
 from emotion.audio import SAMPLE_RATE_HZ, Clip, StreamRecorder, decode, wav_bytes
 from emotion.engine import EnginePlan
 from emotion.errors import ClipTooShort, EngineBusy, RateOutOfRange
-from emotion.live import LiveMoment, LiveOptions, LiveSession
+from emotion.live import LiveMoment, LiveSession
 from emotion.settings import Settings
 from tests.fakes import QUIET, loud_clip, tone, turning_clip, wait_for
 from tests.page_server import FakeRecognizer
@@ -32,11 +32,11 @@ class Listener:
     """A session together with the moments that it told, on a recogniser that can be held still."""
 
     def __init__(
-        self, recognizer: FakeRecognizer, wish: LiveOptions | None = None, rate_hz: int = SAMPLE_RATE_HZ
+        self, recognizer: FakeRecognizer, request: AnalysisRequest | None = None, rate_hz: int = SAMPLE_RATE_HZ
     ) -> None:
         self.recognizer = recognizer
         self.moments: list[LiveMoment] = []
-        self.session = LiveSession(recognizer, rate_hz, self.moments.append, wish)  # type: ignore[arg-type]
+        self.session = LiveSession(recognizer, rate_hz, self.moments.append, request)  # type: ignore[arg-type]
 
     def hear(self, samples, rate_hz: int = SAMPLE_RATE_HZ) -> None:
         """Feed a piece at a time, each when the model has answered the ones before."""
@@ -63,9 +63,9 @@ def listen(recognizer):
     begun = []
 
     def begin(
-        wish: LiveOptions | None = None, rate_hz: int = SAMPLE_RATE_HZ, on: FakeRecognizer = recognizer
+        request: AnalysisRequest | None = None, rate_hz: int = SAMPLE_RATE_HZ, on: FakeRecognizer = recognizer
     ) -> Listener:
-        begun.append(Listener(on, wish, rate_hz))
+        begun.append(Listener(on, request, rate_hz))
         return begun[-1]
 
     yield begin
@@ -205,7 +205,7 @@ def test_a_model_that_fails_is_a_moment_without_scores_and_is_logged_once(listen
 
 
 def test_stop_makes_a_run_that_equals_uploading_the_recording(listen, recognizer):
-    listener = listen(LiveOptions("frame", embedding=True, exports=("srt",)), rate_hz=48_000)
+    listener = listen(AnalysisRequest("frame", embedding=True, exports=("srt",)), rate_hz=48_000)
     listener.hear(soxr.resample(turning_clip().samples, SAMPLE_RATE_HZ, 48_000), 48_000)
     files = listener.session.stop().result(PATIENCE_S)
     upload = recognizer.engine.submit(files.audio, AnalysisRequest("frame", embedding=True)).result(PATIENCE_S)
@@ -237,7 +237,7 @@ def test_the_recording_is_called_by_its_start(listener):
 
 def test_the_wish_may_change_until_the_end_and_the_sound_need_not_be_kept(listener):
     listener.hear(tone(1.0))
-    listener.session.wish = LiveOptions("frame", keep_audio=False)
+    listener.session.request = AnalysisRequest("frame", keep_audio=False)
     files = listener.session.stop().result(PATIENCE_S)
     assert files.audio is None
     assert files.analysis.request.granularity == "frame"
@@ -262,11 +262,11 @@ def test_the_window_in_work_is_given_up_at_the_end(listener):
     listener.rush(tone(1.0))
     wait_for(listener.recognizer.model.waiting.is_set)
     ending = listener.session.stop()
-    assert listener.session.finished_share == 0
+    assert listener.session.progress(ending).windows_done == 0
     listener.recognizer.model.gate.set()
     ending.result(PATIENCE_S)
     assert listener.moments == []
-    assert listener.session.finished_share == 1
+    assert listener.session.progress(ending).stage == "done"
 
 
 def test_a_recording_waits_for_its_place_in_a_full_queue(listener, monkeypatch):
@@ -275,7 +275,7 @@ def test_a_recording_waits_for_its_place_in_a_full_queue(listener, monkeypatch):
     listener.recognizer.model.gate.clear()
     for _ in range(2):
         listener.recognizer.engine.submit(loud_clip())
-    inherited = listener.recognizer.submit
+    inherited = listener.recognizer.engine.submit
 
     def watched(*arguments, **named):
         try:
@@ -284,7 +284,7 @@ def test_a_recording_waits_for_its_place_in_a_full_queue(listener, monkeypatch):
             refused.set()
             raise
 
-    monkeypatch.setattr(listener.recognizer, "submit", watched)
+    monkeypatch.setattr(listener.recognizer.engine, "submit", watched)
     ending = listener.session.stop()
     assert refused.wait(PATIENCE_S)
     listener.recognizer.model.gate.set()
@@ -292,7 +292,7 @@ def test_a_recording_waits_for_its_place_in_a_full_queue(listener, monkeypatch):
 
 
 def test_a_queue_that_stays_full_is_said_in_the_end(listener, monkeypatch):
-    monkeypatch.setattr("emotion.live.session._PATIENCE_S", -1.0)
+    monkeypatch.setattr("emotion.live.session.PATIENCE_S", -1.0)
     listener.recognizer.model.gate.clear()
     for _ in range(2):
         listener.recognizer.engine.submit(loud_clip())
@@ -324,7 +324,7 @@ def test_who_leaves_at_once_or_wants_no_recording_leaves_nothing(listen, tmp_pat
     short = listen()
     short.hear(tone(1.0))
     assert short.session.leave() is None
-    private = listen(LiveOptions(keep_audio=False))
+    private = listen(AnalysisRequest(keep_audio=False))
     private.rush(tone(3.0))
     assert private.session.leave() is None
     assert not (tmp_path / "outputs").exists()
@@ -334,24 +334,27 @@ def test_who_leaves_at_once_or_wants_no_recording_leaves_nothing(listen, tmp_pat
 
 
 def test_the_recorder_gives_what_decoding_a_file_of_its_samples_gives():
-    recorder = StreamRecorder(44_100, max_clip_s=60)
+    recorder = StreamRecorder(44_100, max_clip_s=60, tail_s=60)
+    newest = StreamRecorder(44_100, max_clip_s=60, tail_s=1)
     noise = np.random.default_rng(1).standard_normal(100_000) * 0.2
     for piece in pieces(pcm(noise.clip(-1, 1)), 44_100):
         recorder.feed(piece)
-    recorder.finish()
+        newest.feed(piece)
     clip = recorder.clip("call.wav")
+    newest.clip("call.wav")
     again = decode(wav_bytes(clip))
     np.testing.assert_array_equal(clip.samples, again.samples)
-    np.testing.assert_array_equal(recorder.tail(1.0), clip.samples[-SAMPLE_RATE_HZ:])
-    np.testing.assert_array_equal(recorder.tail(60.0), clip.samples)
+    np.testing.assert_array_equal(newest.tail(), clip.samples[-SAMPLE_RATE_HZ:])
+    np.testing.assert_array_equal(recorder.tail(), clip.samples)
     recorder.close()
+    newest.close()
     assert len(clip.samples) == len(again.samples) == -(-100_000 * 160 // 441)
 
 
 def test_a_long_recording_becomes_a_clip_in_a_file(monkeypatch):
     monkeypatch.setattr("emotion.audio.writer.HELD_SAMPLES", 20_000)
     monkeypatch.setattr("emotion.audio.streaming._BLOCK_SAMPLES", 7_000)
-    recorder = StreamRecorder(SAMPLE_RATE_HZ, max_clip_s=60)
+    recorder = StreamRecorder(SAMPLE_RATE_HZ, max_clip_s=60, tail_s=1)
     recorder.feed(pcm(tone(3.0)))
     clip = recorder.clip("call.wav")
     recorder.close()

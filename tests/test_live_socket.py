@@ -15,7 +15,6 @@ from emotion.access.sessions import Sessions
 from emotion.analysis import AnalysisRequest
 from emotion.engine import ConcurrencyLimit, EnginePlan
 from emotion.labels import EMOTIONS
-from emotion.live import LiveOptions
 from emotion.live import socket as wire
 from emotion.live.socket import wait_s
 from emotion.settings import Settings
@@ -42,7 +41,7 @@ def recognizer(tmp_path):
 @pytest.fixture
 def client(recognizer):
     app = FastAPI()
-    add_live_route(app, recognizer, ConcurrencyLimit(0), most_sessions=2)
+    add_live_route(app, recognizer, ConcurrencyLimit(0), max_sessions=2)
     with TestClient(app) as client:
         yield client
 
@@ -294,7 +293,7 @@ def test_the_longest_recording_ends_by_itself_and_is_kept(tmp_path):
 def test_who_sends_faster_than_anybody_speaks_has_to_wait(client, monkeypatch):
     assert wait_s(heard_s=30.0, elapsed_s=1.0) == 0
     assert wait_s(heard_s=130.0, elapsed_s=10.0) == 90
-    monkeypatch.setattr(wire, "AHEAD_S", 0.2)
+    monkeypatch.setattr(wire, "MAX_LEAD_S", 0.2)
     with talking(client) as socket:
         send(socket, tone(0.6))
         socket.send_json({"stop": True})
@@ -314,7 +313,7 @@ def test_a_fault_inside_is_logged_and_not_told(client, recognizer, monkeypatch, 
 
 
 def test_the_share_of_a_long_recording_is_told_while_it_is_analysed(client, recognizer, monkeypatch):
-    monkeypatch.setattr(live_socket, "_SHARE_EVERY_S", 0.01)
+    monkeypatch.setattr(live_socket, "_PROGRESS_S", 0.01)
     with talking(client) as socket:
         send(socket, tone(0.4))
         recognizer.model.gate.clear()
@@ -325,7 +324,7 @@ def test_the_share_of_a_long_recording_is_told_while_it_is_analysed(client, reco
 
 
 def test_the_component_gets_words_labels_and_the_wish(recognizer):
-    value = live_value(recognizer, Words("zh"), LiveOptions("frame", exports=("srt",)))
+    value = live_value(recognizer, Words("zh"), AnalysisRequest("frame", exports=("srt",)))
     assert [label["key"] for label in value["labels"]] == [emotion.key for emotion in EMOTIONS]
     assert value["labels"][3]["headline"] == "😊 快乐 (Happy)"
     assert value["words"]["start"] == "开始聆听"

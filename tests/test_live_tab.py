@@ -5,7 +5,8 @@ import gradio as gr
 import pytest
 from fastapi import FastAPI
 
-from emotion.live import LiveOptions, LiveSession
+from emotion.analysis import AnalysisRequest
+from emotion.live import LiveSession
 from emotion.settings import Settings
 from emotion.texts import Words
 from emotion.ui.clip_view import clip_key
@@ -30,7 +31,7 @@ def desk(recognizer):
 
 
 def saved_run(recognizer) -> str:
-    session = LiveSession(recognizer, 16_000, lambda _: None, LiveOptions("frame"))
+    session = LiveSession(recognizer, 16_000, lambda _: None, AnalysisRequest("frame"))
     session.feed(pcm(tone(1.0)))
     return clip_key(session.stop().result(30), recognizer.settings)
 

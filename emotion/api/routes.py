@@ -16,10 +16,10 @@ from emotion.api.finished_jobs import MAX_KEPT
 from emotion.api.job_endpoints import JobEndpoints
 from emotion.api.jobs import Jobs
 from emotion.api.problems import NotFound, ProblemRoute
-from emotion.api.stream import Streams
+from emotion.api.stream import stream_endpoint
 from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
-from emotion.live.socket import MOST_SESSIONS
+from emotion.live.socket import MAX_SESSIONS
 from emotion.monitor import StudioWatch
 
 
@@ -29,13 +29,13 @@ def add_api(
     watch: StudioWatch,
     turns: ConcurrencyLimit | None = None,
     max_kept: int = MAX_KEPT,
-    most_streams: int = MOST_SESSIONS,
+    max_streams: int = MAX_SESSIONS,
 ) -> None:
     """Answer below `/v1`, and at `/healthz`, `/readyz`, `/openapi.json` and `/docs`.
 
     To be called before the page is mounted, which takes every other address. What the API has begun ends with the
     application. `turns` counts the recordings of each client that are in work, here and on the page;
-    `max_kept` finished analyses and `most_streams` streams are there at a time.
+    `max_kept` finished analyses and `max_streams` streams are there at a time.
     """
     turns = turns or recognizer.admission.limit
     jobs = Jobs(recognizer, max_kept)
@@ -49,7 +49,7 @@ def add_api(
     router = APIRouter(route_class=ProblemRoute, lifespan=lifespan)
     _add_analyses(router, recognizer, jobs)
     _add_about(router, About(recognizer, watch))
-    router.add_api_websocket_route("/v1/stream", Streams(recognizer, jobs, turns, most_streams).enter)
+    router.add_api_websocket_route("/v1/stream", stream_endpoint(recognizer, jobs, turns, max_streams))
     description = Description(router.routes, recognizer.settings)
     app.include_router(router)
     for path in ("/v1/{rest:path}", "/healthz", "/readyz"):

@@ -8,29 +8,32 @@ with the record or `failed` with the problem.
 import asyncio
 import logging
 import secrets
-from contextlib import ExitStack, aclosing
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import WebSocket
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from emotion.access import client_of, problem_of
 from emotion.analysis import AnalysisRequest
 from emotion.api.jobs import Jobs
-from emotion.api.pcm import PcmFile
 from emotion.api.problems import invalid
 from emotion.api.query import AnalysisQuery
 from emotion.api.uploads import Upload
 from emotion.audio import shown_name
 from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
-from emotion.errors import LiveFull, RequestInvalid
-from emotion.live import LiveOptions, LiveSession
-from emotion.live.socket import BUSY, MAX_SOUND_BYTES, MOST_SESSIONS, REFUSED, Gone, LiveWire, moment_record, wait_s
+from emotion.errors import EmotionError, RequestInvalid
+from emotion.live import LiveMoment, LiveSession
+from emotion.live.socket import BUSY, MAX_SESSIONS, MAX_SOUND_BYTES, REFUSED, LiveConversations, LiveSocket
 
 _LOG = logging.getLogger(__name__)
 _PROGRESS_S = 0.5
+# The one text that a client sends.
+_TEXT = TypeAdapter(Annotated[dict[Literal["stop"], bool], Field(min_length=1)])
 
 
 class StreamQuery(AnalysisQuery):
@@ -39,132 +42,76 @@ class StreamQuery(AnalysisQuery):
     rate_hz: int = Field(16_000, ge=8_000, le=192_000)
 
 
-class StreamWord(BaseModel):
-    """The one text that a client sends."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    stop: bool
-
-
-class Streams:
-    """Lets clients stream, and not too many at a time."""
-
-    def __init__(self, recognizer: Recognizer, jobs: Jobs, turns: ConcurrencyLimit, most: int = MOST_SESSIONS) -> None:
-        self._recognizer, self._jobs, self._turns = recognizer, jobs, turns
-        self._most, self._open = most, 0
-
-    async def enter(self, websocket: WebSocket) -> None:
-        await websocket.accept()
-        stream = _Stream(websocket, self._recognizer, self._jobs, self._turns)
-        if self._open >= self._most:
-            await stream.refuse(LiveFull(self._most))
-            return
-        self._open += 1
-        try:
-            await stream.hold()
-        finally:
-            self._open -= 1
+def stream_endpoint(
+    recognizer: Recognizer, jobs: Jobs, limit: ConcurrencyLimit, max_streams: int = MAX_SESSIONS
+) -> Callable[[WebSocket], Awaitable[None]]:
+    """The endpoint of the web socket, for so many streams at a time."""
+    return LiveConversations(limit, max_streams, partial(_Stream, recognizer, jobs)).hold
 
 
 class _Stream:
-    """One web socket from its first message to its last."""
+    """How a stream differs from the page's microphone: a query, a job at the end, and problems."""
 
-    def __init__(self, websocket: WebSocket, recognizer: Recognizer, jobs: Jobs, turns: ConcurrencyLimit) -> None:
-        self._websocket, self._recognizer, self._jobs, self._turns = websocket, recognizer, jobs, turns
-        self._wire = LiveWire(websocket, _too_large)
-        self._client = client_of(websocket.scope)
-        self._loop = asyncio.get_running_loop()
+    too_large: EmotionError = RequestInvalid(
+        f"A piece of sound has at most {MAX_SOUND_BYTES} bytes. Send smaller ones."
+    )
 
-    async def refuse(self, error: Exception) -> None:
-        """Say why there is no result, and close."""
-        problem = problem_of(error)
-        await self._wire.say({"type": "failed", "problem": problem.body})
-        await self._wire.close(BUSY if "Retry-After" in problem.headers else REFUSED)
+    def __init__(self, recognizer: Recognizer, jobs: Jobs, websocket: WebSocket) -> None:
+        self._recognizer, self._jobs, self._websocket = recognizer, jobs, websocket
+        self.client = client_of(websocket.scope).name
 
-    async def hold(self) -> None:
-        """Listen until the end; what goes wrong is said to the client, as far as it still hears."""
-        try:
-            query = self._query()
-            with self._turns.slot(self._client.name):
-                upload = await self._record(query)
-            await self._finish(upload, query.request(self._websocket.headers, self._client))
-        except Gone:
-            await self._wire.close()
-        except Exception as error:
-            if problem_of(error).status == 500:
-                _LOG.error("a stream failed unexpectedly", exc_info=error)
-            await self.refuse(error)
-        else:
-            await self._wire.close()
-
-    def _query(self) -> StreamQuery:
+    async def begin(self, socket: LiveSocket) -> LiveSession:
         """Raises RequestInvalid."""
-        given = self._websocket.query_params
-        values: dict[str, Any] = {key: given.getlist(key) if key == "exports" else given[key] for key in given}
+        self._query = query = _query_of(self._websocket)
+        path = self._jobs.folder() / f"stream-{secrets.token_hex(8)}"
+        # What the client wants is asked of the file at the end; the session is to keep nothing when the client is gone.
+        nothing = AnalysisRequest(keep_audio=False)
+        return LiveSession(self._recognizer, query.rate_hz, socket.put_moment, nothing, path)
+
+    def ready(self) -> dict[str, Any]:
+        return {"type": "ready", "every_s": self._recognizer.settings.live_every_s}
+
+    def moment(self, moment: LiveMoment) -> Iterable[dict[str, Any]]:
+        return [{"type": "moment", **moment.record()}]
+
+    def hear(self, _: LiveSession, text: str) -> bool:
         try:
-            return StreamQuery.model_validate(values)
-        except ValidationError as error:
-            raise invalid(error.errors()) from None
+            return _TEXT.validate_json(text)["stop"]
+        except ValidationError:
+            raise RequestInvalid('A stream takes sound, and the text {"stop": true} at its end.') from None
 
-    async def _record(self, query: StreamQuery) -> Upload:
-        """Everything that was heard, as the WAV file that the client could have uploaded instead."""
-        settings = self._recognizer.settings
-        with ExitStack() as opened:
-            path = self._jobs.folder() / f"stream-{secrets.token_hex(8)}"
-            sound = PcmFile(path, query.rate_hz, settings.max_file_bytes)
-            opened.callback(sound.discard)
-            # It only gives the moments; what is analysed at the end is the sound as it came.
-            session = LiveSession(self._recognizer, query.rate_hz, self._wire.take, LiveOptions(keep_audio=False))
-            opened.callback(session.leave)
-            opened.callback(asyncio.create_task(self._tell()).cancel)
-            await self._wire.say({"type": "ready", "every_s": settings.live_every_s})
-            await self._listen(session, sound)
-            return Upload(shown_name(b"", query.name or "stream.wav"), await asyncio.to_thread(sound.finish))
-
-    async def _listen(self, session: LiveSession, sound: PcmFile) -> None:
-        """Feed the session until it is stopped or full."""
-
-        def feed(pcm: bytes) -> None:
-            sound.write(pcm)
-            session.feed(pcm)
-
-        started_s = self._loop.time()
-        while not session.is_full and not sound.is_full:
-            message = await self._wire.receive()
-            if isinstance(message, str):
-                if _parsed(message).stop:
-                    return
-                continue
-            await asyncio.to_thread(feed, message)
-            await asyncio.sleep(wait_s(session.heard_s, self._loop.time() - started_s))
-
-    async def _finish(self, upload: Upload, request: AnalysisRequest) -> None:
-        # The sound cannot be sent again, so it waits for its place in a full queue.
+    async def finish(self, session: LiveSession, socket: LiveSocket, release: Callable[[], None]) -> None:
+        """Have the recording analyzed as the file that the client could have uploaded instead."""
+        upload = Upload(shown_name(b"", self._query.name or "stream.wav"), await asyncio.to_thread(session.finish_file))
+        release()  # the job takes a slot of its own
+        scope = self._websocket.scope
+        request = self._query.request(self._websocket.headers, client_of(scope))
         try:
-            job = await self._jobs.submit_waiting(upload, request, str(self._websocket.scope.get("root_path", "")))
+            # The sound cannot be sent again, so it waits for its place in a full queue.
+            job = await self._jobs.submit_waiting(upload, request, str(scope.get("root_path", "")))
         except BaseException:
             upload.discard()
             raise
         async with aclosing(self._jobs.follow(job, _PROGRESS_S)) as descriptions:
             async for description in descriptions:
-                await self._wire.say({"type": "progress", "job": description})
+                await socket.send({"type": "progress", "job": description})
         if job.result is None:
             raise job.error or RuntimeError("a stream ended without an outcome")
         head = b'{"type":"done","location":' + orjson.dumps(job.record.path)
-        await self._wire.send(head + b',"record":' + await job.result.read_json() + b"}")
+        await socket.send(head + b',"record":' + await job.result.read_json() + b"}")
 
-    async def _tell(self) -> None:
-        while True:
-            await self._wire.say({"type": "moment", **moment_record(await self._wire.next_moment())})
-
-
-def _too_large() -> RequestInvalid:
-    return RequestInvalid(f"A piece of sound has at most {MAX_SOUND_BYTES} bytes. Send smaller ones.")
+    def failure(self, error: Exception) -> tuple[dict[str, Any], int]:
+        problem = problem_of(error)
+        if problem.status == 500:
+            _LOG.error("a stream failed unexpectedly", exc_info=error)
+        return {"type": "failed", "problem": problem.body}, BUSY if "Retry-After" in problem.headers else REFUSED
 
 
-def _parsed(text: str) -> StreamWord:
+def _query_of(websocket: WebSocket) -> StreamQuery:
+    """Raises RequestInvalid."""
+    given = websocket.query_params
+    values: dict[str, Any] = {key: given.getlist(key) if key == "exports" else given[key] for key in given}
     try:
-        return StreamWord.model_validate_json(text)
-    except ValidationError:
-        raise RequestInvalid('A stream takes sound, and the text {"stop": true} at its end.') from None
+        return StreamQuery.model_validate(values)
+    except ValidationError as error:
+        raise invalid(error.errors()) from None

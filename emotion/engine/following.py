@@ -3,26 +3,25 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, wait
-from typing import Protocol
+from typing import Any, Protocol
 
-from emotion.analysis import Analysis
 from emotion.engine.job import Progress
 
 
 class HasProgress(Protocol):
-    """An engine, or a recognizer."""
+    """An engine, a recognizer, or a live session."""
 
-    def progress(self, future: "Future[Analysis]") -> Progress: ...
+    def progress(self, future: Future[Any]) -> Progress: ...
 
 
-def follow(engine: HasProgress, future: "Future[Analysis]", every_s: float) -> Iterator[Progress]:
+def follow(engine: HasProgress, future: Future[Any], every_s: float) -> Iterator[Progress]:
     """The progress of a recording every so many seconds, until its future is done; nothing if it is done by then."""
     while not wait([future], timeout=every_s).done:
         yield engine.progress(future)
 
 
 async def follow_async(
-    engine: HasProgress, future: "Future[Analysis]", every_s: float, only_changes: bool = False
+    engine: HasProgress, future: Future[Any], every_s: float, only_changes: bool = False
 ) -> AsyncIterator[Progress]:
     """The same on an event loop; the recording goes on when the iterator is closed."""
     # Not awaited itself: a task that is cancelled would cancel the recording with it.

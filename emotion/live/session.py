@@ -1,7 +1,6 @@
 """A live microphone: sound goes in piece by piece, the emotion of the last seconds comes out, the end is a run."""
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -9,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from emotion.analysis import Analysis, AnalysisRequest, Granularity
+from emotion.analysis import Analysis, AnalysisRequest
 from emotion.audio import SAMPLE_RATE_HZ, Clip, StreamRecorder
 from emotion.audio.energy_gate import (
     FRAME_SAMPLES,
@@ -21,6 +21,7 @@ from emotion.audio.energy_gate import (
     frame_levels_db,
     sounding,
 )
+from emotion.engine import PATIENCE_S, Progress
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EngineBusy
 from emotion.labels import Emotion
@@ -37,19 +38,6 @@ KEPT_FROM_S = 1.0
 # The window begins a little before the first sound in it, since soft onsets lie below the gate.
 _LEAD_S = 0.2
 _INTERVALS = 5
-# The recording is there and cannot be made again, so it waits for its place in a full queue.
-_RETRY_S = 0.5
-_PATIENCE_S = 600.0
-
-
-@dataclass(frozen=True)
-class LiveOptions:
-    """What becomes of the session at its end."""
-
-    granularity: Granularity = "utterance"
-    embedding: bool = False
-    exports: tuple[str, ...] = ()
-    keep_audio: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,16 +57,30 @@ class LiveMoment:
     interval_s: float
     level_db: float
 
+    def record(self) -> dict[str, Any]:
+        """The moment as plain JSON values."""
+        return {
+            "time_s": round(self.time_s, 3),
+            "emotion": None if self.emotion is None else self.emotion.key,
+            "confidence": round(self.confidence, 6),
+            "scores": self.scores and {label: round(score, 6) for label, score in self.scores.items()},
+            "is_silent": self.is_silent,
+            "interval_s": round(self.interval_s, 3),
+            "level_db": round(self.level_db, 1),
+        }
+
 
 class LiveSession:
-    """Takes a microphone's samples, tells `on_moment` about the last seconds, and makes a run of all at the end.
+    """Takes a microphone's samples, tells `on_moment` about the last seconds, and keeps all of it until the end.
 
     A window of `live_window_s` is given to the model when `live_every_s` of sound has come since the last one and the
     model has answered it, so a slow machine answers less often and never falls behind; a full queue lets one beat go.
-    Silence costs no inference. `feed`, `stop` and `leave` belong to one thread at a time; `on_moment` is called on that
-    thread or on the one of inference and should return at once. At `max_clip_s` of the settings nothing more is taken,
-    and `is_full` says so. `wish` may be changed until the end. The run goes to `outputs`, by default
-    to the folder of the settings; `owner` is as in `Recognizer.submit`.
+    Silence costs no inference. At `max_clip_s` of the settings nothing more is taken, and `is_full` says so.
+
+    `stop` makes a run in the folder of the owner, as `request` wants it, which may be changed until then. With a `path`
+    the sound goes into a WAV file there instead, of `max_file_bytes` at most, which `finish_file` gives.
+    The methods belong to one thread at a time; `on_moment` is called on that thread or on the one of inference and
+    should return at once.
     """
 
     def __init__(
@@ -86,16 +88,15 @@ class LiveSession:
         recognizer: Recognizer,
         rate_hz: int,
         on_moment: Callable[[LiveMoment], None],
-        wish: LiveOptions | None = None,
-        outputs: Path | None = None,
-        owner: str = "",
+        request: AnalysisRequest | None = None,
+        path: Path | None = None,
     ) -> None:
         settings = recognizer.settings
-        self.wish = wish or LiveOptions()
+        self.request = request or AnalysisRequest()
         self._recognizer, self._on_moment = recognizer, on_moment
-        self._outputs, self._owner = outputs or settings.outputs, owner
-        self._recorder = StreamRecorder(rate_hz, settings.max_clip_s)
         self._window_s, self._every_s = max(settings.live_window_s, MIN_SOUND_S), settings.live_every_s
+        tail_s = max(NOISE_SPAN_S, self._window_s)
+        self._recorder = StreamRecorder(rate_hz, settings.max_clip_s, tail_s, path, settings.max_file_bytes)
         self._name = datetime.now().strftime("live_%Y%m%d_%H%M%S.wav")
         self._due_s = MIN_SOUND_S
         self._told_s: float | None = None
@@ -103,7 +104,7 @@ class LiveSession:
         self._in_flight: Future[Analysis] | None = None
         self._whole: Future[Analysis] | None = None
         self._ending: Future[ClipFiles] | None = None
-        self._failed = False
+        self._has_failed = False
 
     @property
     def heard_s(self) -> float:
@@ -115,13 +116,11 @@ class LiveSession:
         """Whether the recording is as long as it may be."""
         return self._recorder.is_full
 
-    @property
-    def finished_share(self) -> float:
-        """How much of the analysis of the whole recording is done, from 0 to 1."""
+    def progress(self, ending: Future[ClipFiles]) -> Progress:  # noqa: ARG002 - there is only one
+        """How far the analysis of the whole recording is, once `stop` was called."""
         if self._whole is None:
-            return 0.0
-        progress = self._recognizer.progress(self._whole)
-        return progress.windows_done / progress.windows if progress.windows else float(self._whole.done())
+            return Progress("waiting", 0, 0, 0)
+        return self._recognizer.progress(self._whole)
 
     def feed(self, pcm: bytes) -> None:
         """Take 16-bit little-endian mono samples of the session's rate; what comes after the end is ignored.
@@ -134,8 +133,8 @@ class LiveSession:
         if self._in_flight is None and self.heard_s >= self._due_s:
             self._beat()
 
-    def stop(self) -> "Future[ClipFiles]":
-        """Analyse the whole recording and write it as a run, the same as uploading its 16-bit samples at 16 kHz.
+    def stop(self) -> Future[ClipFiles]:
+        """Analyze the whole recording and write it as a run, the same as uploading its 16-bit samples at 16 kHz.
 
         The future cannot be cancelled. It fails with an EmotionError, ClipTooShort when next to nothing was heard.
         """
@@ -144,24 +143,32 @@ class LiveSession:
             self._ending = Future()
             self._ending.set_running_or_notify_cancel()
             # A thread of its own: three hours of sound take minutes, which would block a shared pool.
-            request_context.thread("live", self._finish, self.wish).start()
+            request_context.thread("live", self._finish, self._ending, self.request).start()
         return self._ending
 
-    def leave(self) -> "Future[ClipFiles] | None":
+    def leave(self) -> Future[ClipFiles] | None:
         """End without `stop`, as when the browser is gone: the recording becomes a run all the same, since a closed
         tab is often a mishap, unless it is no longer than KEPT_FROM_S or recordings are not to be kept.
         """
-        if self._ending is not None or (self.wish.keep_audio and self.heard_s > KEPT_FROM_S):
+        if self._ending is not None or (self.request.keep_audio and self.heard_s > KEPT_FROM_S):
             return self.stop()
         self._end()
         self._recorder.close()
         return None
 
+    def finish_file(self) -> Path:
+        """End, and give the WAV file of the samples as they came, which is the caller's from now on."""
+        self._end()
+        try:
+            return self._recorder.wav()
+        finally:
+            self._recorder.close()
+
     # A beat
 
     def _beat(self) -> None:
         now_s = self.heard_s
-        heard = self._recorder.tail(max(NOISE_SPAN_S, self._window_s))
+        heard = self._recorder.tail()
         sounds = sounding(heard)
         newest = max(round(self._every_s * FRAMES_PER_S), 1) * FRAME_SAMPLES
         level_db = float(frame_levels_db(heard[-newest:]).max())
@@ -184,12 +191,14 @@ class LiveSession:
         on_time = now_s - self._due_s < self._every_s / 4
         self._due_s = (self._due_s if on_time else now_s) + self._every_s
 
-    def _answer(self, now_s: float, level_db: float, future: "Future[Analysis]") -> None:
+    def _answer(self, now_s: float, level_db: float, future: Future[Analysis]) -> None:
         try:
             if self._ending is None and not future.cancelled():
-                self._log_failure(future.exception())
-                analysis = None if future.exception() else future.result()
-                self._tell(now_s, level_db, analysis, is_silent=False)
+                error = future.exception()
+                if error is not None and not self._has_failed:  # once a session, not twice a second
+                    self._has_failed = True
+                    _LOG.warning("the model failed on a window of a live session", exc_info=error)
+                self._tell(now_s, level_db, None if error else future.result(), is_silent=False)
         finally:
             self._in_flight = None  # last: from here on the other thread may tell
 
@@ -198,22 +207,13 @@ class LiveSession:
             self._intervals_s.append(now_s - self._told_s)
         self._told_s = now_s
         intervals_s = self._intervals_s or [self._every_s]
-        moment = LiveMoment(
-            time_s=now_s,
-            scores=None if analysis is None else _by_label(analysis),
-            emotion=None if analysis is None else analysis.emotion,
-            confidence=0.0 if analysis is None else analysis.confidence,
-            is_silent=is_silent,
-            interval_s=sum(intervals_s) / len(intervals_s),
-            level_db=level_db,
-        )
+        interval_s = sum(intervals_s) / len(intervals_s)
+        if analysis is None:
+            self._on_moment(LiveMoment(now_s, None, None, 0.0, is_silent, interval_s, level_db))
+            return
+        scores = dict(zip(analysis.model.labels, analysis.scores.tolist(), strict=True))
+        moment = LiveMoment(now_s, scores, analysis.emotion, analysis.confidence, is_silent, interval_s, level_db)
         self._on_moment(moment)
-
-    def _log_failure(self, error: BaseException | None) -> None:
-        """Once a session, not twice a second."""
-        if error is not None and not self._failed:
-            self._failed = True
-            _LOG.warning("the model failed on a window of a live session", exc_info=error)
 
     # The end
 
@@ -222,33 +222,19 @@ class LiveSession:
         if in_flight is not None:
             in_flight.cancel()
 
-    def _finish(self, wish: LiveOptions) -> None:
-        if self._ending is None:
-            raise RuntimeError("a live session was finished before it was stopped")
+    def _finish(self, ending: Future[ClipFiles], request: AnalysisRequest) -> None:
         try:
-            files = self._write(wish)
+            clip = self._recorder.clip(self._name)
+            # The recording cannot be made again, so it waits for its place in a full queue.
+            self._whole = self._recognizer.admission.submit_waiting(clip, request, timeout_s=PATIENCE_S)
+            outputs = self._recognizer.settings.outputs / request.owner
+            files = write_run(outputs, self._whole.result(), request.exports, request.keep_audio)
         except BaseException as error:  # whoever waits for the run learns why there is none
-            self._ending.set_exception(error)
+            ending.set_exception(error)
         else:
-            self._ending.set_result(files)
+            ending.set_result(files)
         finally:
             self._recorder.close()
-
-    def _write(self, wish: LiveOptions) -> ClipFiles:
-        self._recorder.finish()
-        self._whole = self._submit_patiently(self._recorder.clip(self._name), wish)
-        return write_run(self._outputs, self._whole.result(), wish.exports, wish.keep_audio)
-
-    def _submit_patiently(self, clip: Clip, wish: LiveOptions) -> "Future[Analysis]":
-        give_up_s = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                request = AnalysisRequest(wish.granularity, wish.embedding, owner=self._owner)
-                return self._recognizer.submit(clip, request)
-            except EngineBusy:
-                if time.monotonic() > give_up_s:
-                    raise
-            time.sleep(_RETRY_S)
 
 
 def _sounding_part(heard: Samples, sounds: Flags, window_s: float) -> Samples:
@@ -258,7 +244,3 @@ def _sounding_part(heard: Samples, sounds: Flags, window_s: float) -> Samples:
     window = heard[max(first * FRAME_SAMPLES - round(_LEAD_S * SAMPLE_RATE_HZ), start) :]
     window.setflags(write=False)
     return window
-
-
-def _by_label(analysis: Analysis) -> dict[str, float]:
-    return dict(zip(analysis.model.labels, analysis.scores.tolist(), strict=True))

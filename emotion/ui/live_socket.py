@@ -1,12 +1,13 @@
 """The live microphone's web socket: a first message and sound in, moments out, and the name of the run at the end.
 
-In: a `Hello` as JSON, pieces of 16-bit little-endian mono PCM, changes of the wish, and last `{"stop": true}`.
+In: a `Hello` as JSON, pieces of 16-bit little-endian mono PCM, changed options, and last `{"stop": true}`.
 Out, as JSON: `{"ready": true, ...}`, moments, `{"labels": [...]}` when another model answers from now on,
 `{"finishing": share}`, and last `{"run": name}` or `{"error": text}`.
 """
 
-import asyncio
 import logging
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, WebSocket
@@ -14,26 +15,26 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emotion.access import client_of
 from emotion.access.gate import is_foreign
-from emotion.analysis import Granularity
-from emotion.engine import ConcurrencyLimit
+from emotion.analysis import AnalysisRequest, Granularity
+from emotion.engine import ConcurrencyLimit, follow_async
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, LiveFull, LiveRefused, TooManyRequests
 from emotion.labels import EMOTIONS, Language, emotion_of
-from emotion.live import LiveOptions, LiveSession
-from emotion.live.socket import BUSY, MOST_SESSIONS, REFUSED, Gone, LiveWire, moment_record, wait_s
+from emotion.live import LiveMoment, LiveSession
+from emotion.live.socket import BUSY, MAX_SESSIONS, NORMAL, REFUSED, LiveConversations, LiveSocket
 from emotion.model import ModelCard
 from emotion.outputs import ExportFormat
 from emotion.texts import Words, language_of
 from emotion.ui.workspace import owner_of
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 PATH = "/live"
-_SHARE_EVERY_S = 1.0
-Message = TypeVar("Message", bound=BaseModel)
+_PROGRESS_S = 1.0
+Text = TypeVar("Text", bound="Options")
 
 
-class Wish(BaseModel):
-    """What becomes of the session at its end."""
+class Options(BaseModel):
+    """What becomes of the session at its end; what a later message does not name stays as it was."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,167 +43,105 @@ class Wish(BaseModel):
     exports: tuple[ExportFormat, ...] = Field((), max_length=16)
     keep_audio: bool = True
 
-    def live(self) -> LiveOptions:
-        return LiveOptions(self.granularity, self.embedding, tuple(self.exports), self.keep_audio)
+    def applied_to(self, request: AnalysisRequest) -> AnalysisRequest:
+        """The request with the options that are named here."""
+        return request.with_changes(**self.model_dump(include=set(Options.model_fields), exclude_unset=True))
 
 
-class Hello(Wish):
+class Hello(Options):
     """The first message."""
 
     rate_hz: int
     language: Language | None = None
 
 
-class Change(Wish):
-    """A changed wish, and whether it is the last message; what it does not name stays as it was."""
+class Change(Options):
+    """Changed options, and whether it is the last message."""
 
     stop: bool = False
 
 
 def add_live_route(
-    app: FastAPI, recognizer: Recognizer, turns: ConcurrencyLimit, most_sessions: int = MOST_SESSIONS
+    app: FastAPI, recognizer: Recognizer, limit: ConcurrencyLimit, max_sessions: int = MAX_SESSIONS
 ) -> None:
     """Listen to microphones at `/live`; to be called before the page is mounted, which takes every other address."""
-    door = _Door(recognizer, turns, most_sessions)
-    app.add_api_websocket_route(PATH, door.enter)
+    conversations = LiveConversations(limit, max_sessions, partial(_Microphone, recognizer))
+
+    async def live(websocket: WebSocket) -> None:
+        # Scripts of other web sites may use the API where it is so set, but never the page's own sockets.
+        if is_foreign(websocket.headers):
+            await websocket.close(REFUSED)
+        else:
+            await conversations.hold(websocket)
+
+    app.add_api_websocket_route(PATH, live)
 
 
-def live_value(recognizer: Recognizer, words: Words, wish: LiveOptions) -> dict[str, Any]:
-    """The value of the component that live.js draws: words, the labels of the model that answers now, and the wish."""
+def live_value(recognizer: Recognizer, words: Words, request: AnalysisRequest) -> dict[str, Any]:
+    """The value of the component that live.js draws: words, labels of the model that answers now, and the options."""
     return {
         "words": words.group("live"),
         "language": words.language,
         "labels": _labels(recognizer.state.card, words),
         "wish": {
-            "granularity": wish.granularity,
-            "embedding": wish.embedding,
-            "exports": list(wish.exports),
-            "keep_audio": wish.keep_audio,
+            "granularity": request.granularity,
+            "embedding": request.embedding,
+            "exports": list(request.exports),
+            "keep_audio": request.keep_audio,
         },
     }
 
 
-class _Door:
-    """Lets the page's own web sockets in, and not too many."""
+class _Microphone:
+    """How the page's microphone differs from a stream of the API: a first message, a run at the end, and sentences."""
 
-    def __init__(self, recognizer: Recognizer, turns: ConcurrencyLimit, most_sessions: int) -> None:
-        self._recognizer, self._turns = recognizer, turns
-        self._most, self._open = most_sessions, 0
+    too_large: EmotionError = LiveRefused()
 
-    async def enter(self, websocket: WebSocket) -> None:
-        # Scripts of other web sites may use the API where it is so set, but never the page's own sockets.
-        if is_foreign(websocket.headers):
-            await websocket.close(REFUSED)
-            return
-        await websocket.accept()
-        conversation = _Conversation(websocket, self._recognizer)
-        if self._open >= self._most:
-            await conversation.refuse(LiveFull(self._most))
-            return
-        self._open += 1
-        try:
-            # A microphone is a recording in work from its first sound until the run is written.
-            with self._turns.slot(client_of(websocket.scope).name):
-                await conversation.hold()
-        except TooManyRequests as error:
-            await conversation.refuse(error)
-        finally:
-            self._open -= 1
-
-
-class _Conversation:
-    """One web socket from its first message to its last."""
-
-    def __init__(self, websocket: WebSocket, recognizer: Recognizer) -> None:
-        self._recognizer, self._wire = recognizer, LiveWire(websocket, LiveRefused)
+    def __init__(self, recognizer: Recognizer, websocket: WebSocket) -> None:
+        self._recognizer = recognizer
         accepted = websocket.headers.get("accept-language", "")
         self._words = Words(language_of(accepted, recognizer.settings.language))
-        self._loop = asyncio.get_running_loop()
         self._owner = owner_of(websocket.scope)
+        self.client = client_of(websocket.scope).name
 
-    async def refuse(self, error: EmotionError) -> None:
-        await self._wire.say({"error": self._words.error(error)})
-        await self._wire.close(BUSY)
-
-    async def hold(self) -> None:
-        """Listen until the end; what goes wrong is said to the browser, as far as it still hears."""
-        try:
-            hello = await self._greet()
-            outputs = self._recognizer.settings.outputs / self._owner
-            session = LiveSession(self._recognizer, hello.rate_hz, self._wire.take, hello.live(), outputs, self._owner)
-            await self._converse(session, hello)
-        except Gone:
-            pass
-        except Exception as error:  # the reader gets a sentence, whatever went wrong
-            if not isinstance(error, EmotionError):
-                log.error("a live session failed unexpectedly", exc_info=error)
-            await self._wire.say({"error": self._words.error(error)})
-        finally:
-            await self._wire.close()
-
-    async def _greet(self) -> Hello:
-        message = await self._wire.receive()
-        if not isinstance(message, str):
-            raise LiveRefused
-        hello = _parsed(Hello, message)
+    async def begin(self, socket: LiveSocket) -> LiveSession:
+        """Raises LiveRefused and RateOutOfRange."""
+        hello = _parsed(Hello, await socket.receive())
         if hello.language is not None:
             self._words = Words(hello.language)
-        return hello
+        request = hello.applied_to(AnalysisRequest(owner=self._owner))
+        return LiveSession(self._recognizer, hello.rate_hz, socket.put_moment, request)
 
-    async def _converse(self, session: LiveSession, hello: Hello) -> None:
-        card = self._recognizer.state.card
+    def ready(self) -> dict[str, Any]:
+        self._card = self._recognizer.state.card
         every_s = self._recognizer.settings.live_every_s
-        await self._wire.say({"ready": True, "every_s": every_s, "labels": _labels(card, self._words)})
-        telling = asyncio.create_task(self._tell(card))
-        try:
-            await self._listen(session, hello)
-        except BaseException:
-            await self._leave(session)
-            raise
-        finally:
-            telling.cancel()
-        await self._finish(session)
+        return {"ready": True, "every_s": every_s, "labels": _labels(self._card, self._words)}
 
-    async def _listen(self, session: LiveSession, wish: Wish) -> None:
-        """Feed the session, and tell it what is wished, until it is stopped or full."""
-        started_s = self._loop.time()
-        while not session.is_full:
-            message = await self._wire.receive()
-            if isinstance(message, str):
-                change = _parsed(Change, message)
-                wish = wish.model_copy(update=change.model_dump(exclude_unset=True, exclude={"stop"}))
-                session.wish = wish.live()
-                if change.stop:
-                    return
-                continue
-            await asyncio.to_thread(session.feed, message)
-            await asyncio.sleep(wait_s(session.heard_s, self._loop.time() - started_s))
+    def moment(self, moment: LiveMoment) -> Iterator[dict[str, Any]]:
+        """The moment, after the labels when another model answers from now on."""
+        if self._card is not self._recognizer.state.card:
+            self._card = self._recognizer.state.card
+            yield {"labels": _labels(self._card, self._words)}
+        yield moment.record()
 
-    async def _finish(self, session: LiveSession) -> None:
-        is_full, ending = session.is_full, asyncio.wrap_future(session.stop())
-        while not ending.done():
-            await self._wire.say({"finishing": round(session.finished_share, 3)})
-            await asyncio.wait({ending}, timeout=_SHARE_EVERY_S)
-        await self._wire.say({"run": ending.result().folder.name, "is_full": is_full})
+    def hear(self, session: LiveSession, text: str) -> bool:
+        change = _parsed(Change, text)
+        session.request = change.applied_to(session.request)
+        return change.stop
 
-    async def _leave(self, session: LiveSession) -> None:
-        """Wait until what is kept of a session is written: it counts as open, and a program that ends waits for it."""
-        kept = session.leave()
-        if kept is None:
-            return
-        ending = asyncio.wrap_future(kept)
-        await asyncio.wait({ending})
-        error = ending.exception()
-        if error is not None:
-            log.warning("a live session could not be kept: %s", error)
+    async def finish(self, session: LiveSession, socket: LiveSocket, _: Callable[[], None]) -> None:
+        """Wait for the run, which takes the slot of the session until it is written."""
+        is_full, ending = session.is_full, session.stop()
+        await socket.send({"finishing": 0.0})
+        async for progress in follow_async(session, ending, _PROGRESS_S):
+            await socket.send({"finishing": round(progress.windows_done / max(progress.windows, 1), 3)})
+        await socket.send({"run": ending.result().folder.name, "is_full": is_full})
 
-    async def _tell(self, card: ModelCard) -> None:
-        while True:
-            moment = await self._wire.next_moment()
-            if card is not self._recognizer.state.card:
-                card = self._recognizer.state.card
-                await self._wire.say({"labels": _labels(card, self._words)})
-            await self._wire.say(moment_record(moment))
+    def failure(self, error: Exception) -> tuple[dict[str, Any], int]:
+        if not isinstance(error, EmotionError):
+            _LOG.error("a live session failed unexpectedly", exc_info=error)
+        code = BUSY if isinstance(error, LiveFull | TooManyRequests) else NORMAL
+        return {"error": self._words.error(error)}, code
 
 
 def _labels(card: ModelCard, words: Words) -> list[dict[str, Any]]:
@@ -223,8 +162,11 @@ def _labels(card: ModelCard, words: Words) -> list[dict[str, Any]]:
     ]
 
 
-def _parsed(kind: type[Message], text: str) -> Message:
+def _parsed(kind: type[Text], message: str | bytes) -> Text:
+    """Raises LiveRefused, also for sound where a text should come."""
     try:
-        return kind.model_validate_json(text)
+        if isinstance(message, str):
+            return kind.model_validate_json(message)
     except ValidationError:
-        raise LiveRefused from None
+        pass
+    raise LiveRefused

@@ -7,9 +7,8 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 
-from emotion.analysis import Granularity
+from emotion.analysis import AnalysisRequest, ExportFormat, Granularity
 from emotion.errors import EmotionError
-from emotion.live import LiveOptions
 from emotion.texts import Words
 from emotion.ui import clip_view, layout, render, theme
 from emotion.ui.clip_view import ClipView, lay_out_clip
@@ -82,13 +81,13 @@ def _lay_out(desk: PageContext) -> Parts:
 
 
 def _wire_box(parts: Parts, desk: PageContext) -> None:
-    """Give the component its words and the wish, when the page is loaded and on every change of an option."""
+    """Give the component its words and the options, when the page is loaded and on every change of an option."""
 
     def value(
-        granularity: Granularity, embedding: bool, keep_audio: bool, exports: list[str], request: gr.Request
+        granularity: Granularity, embedding: bool, keep_audio: bool, exports: list[ExportFormat], request: gr.Request
     ) -> dict[str, Any]:
-        wish = LiveOptions(granularity, embedding, tuple(exports), keep_audio)
-        return live_value(desk.recognizer, desk.words(request), wish)
+        wanted = AnalysisRequest(granularity, embedding, exports=tuple(exports), keep_audio=keep_audio)
+        return live_value(desk.recognizer, desk.words(request), wanted)
 
     gr.on(None, value, parts.options.inputs, parts.box, **QUIET)
 
