@@ -20,6 +20,8 @@ from emotion.api.job_store import DATABASE, FOLDER, JobStore
 from emotion.api.uploads import Upload
 from emotion.audio import wav_bytes
 from emotion.errors import DiskFull, FolderNotWritable
+from emotion.outputs import write_run
+from emotion.outputs.replication import RunReplicator
 from emotion.settings import Settings
 from tests.api_server import LATER, LOUD, WAV, ApiRecognizer, asking
 from tests.fakes import FakeModel, HeldModel, files_below, loud_clip, wait_for
@@ -198,6 +200,32 @@ def test_an_ordered_end_is_not_held_against_a_recording(tmp_path):
     (kept,) = later.restore()
     assert (kept.attempts, kept.state) == (0, "queued")
     later.close()
+
+
+def test_results_of_jobs_are_not_copied_to_results_url(tmp_path, monkeypatch):
+    settings = Settings(outputs=tmp_path / "outputs", results_url=str(tmp_path / "second"))
+    copied: list[Path] = []
+    monkeypatch.setattr(RunReplicator, "_try", lambda _, folder, **__: copied.append(folder) or True)
+    model = HeldModel()  # so that the job is stored before it has a result
+    recognizer = ApiRecognizer(model, settings)
+    with asking(recognizer) as client:
+        address = begin(client, "?exports=srt&embedding=npy")
+        model.let_go()
+        assert "emotion.srt" in end_of(client, address).json()["files"]
+        run = write_run(settings.outputs, recognizer.recognize(loud_clip()))
+        wait_for(lambda: run.folder in copied)  # runs are copied in their order
+    assert copied == [run.folder]
+
+
+def test_two_servers_on_one_folder_do_each_job_once(serve):
+    with serve(HeldModel()) as client:
+        addresses = [begin(client) for _ in range(3)]
+    models = FakeModel(), FakeModel()
+    with serve(models[0]) as first, serve(models[1]) as second:
+        assert [end_of(first, address).status_code for address in addresses] == [200] * 3
+        assert [second.get(address).status_code for address in addresses] == [404] * 3
+        assert end_of(second, begin(second)).status_code == 200
+    assert [len(model.lengths) for model in models] == [3, 1]
 
 
 def test_servers_that_run_at_the_same_time_leave_each_other_alone(tmp_path):
