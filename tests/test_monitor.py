@@ -316,15 +316,25 @@ def test_a_glance_waits_for_nothing_and_has_the_reading_renewed_beside():
 
 
 def test_a_glance_does_not_renew_what_is_new(monkeypatch):
-    clock = FakeClock()
+    clock, may_look = FakeClock(), threading.Event()
     monkeypatch.setattr("emotion.monitor.watch.time", clock)
+
+    class HeldMachine(MachineWatch):
+        def read(self):
+            assert may_look.wait(PATIENCE_S)
+            return super().read()
+
     with Engine(FakeModel()) as engine:
-        watch = StudioWatch(engine, machine=MachineWatch(ask_gpus=list))
+        watch = StudioWatch(engine, machine=HeldMachine(list))
+        may_look.set()
         first = watch.read()
         assert watch.glance() is first
         assert watch.readings == (first,)
+        # Held, since the new reading may else be there before the old one is returned.
+        may_look.clear()
         clock.now_s += 5
         assert watch.glance() is first
+        may_look.set()
         wait_for(lambda: watch.glance() is not first)
 
 
