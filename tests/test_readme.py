@@ -13,6 +13,7 @@ from tests.fakes import turning_clip
 HOUSE = Path(__file__).parent.parent
 README = (HOUSE / "README.md").read_text(encoding="utf-8")
 CHINESE = (HOUSE / "README.zh-CN.md").read_text(encoding="utf-8")
+CONTRIBUTING = (HOUSE / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -35,7 +36,7 @@ def test_the_help_block_is_the_real_help(text):
     assert shown.split("\n", 1)[1].split() == real.split()
 
 
-@pytest.mark.parametrize("text", [README, CHINESE], ids=["en", "zh"])
+@pytest.mark.parametrize("text", [README, CHINESE, CONTRIBUTING], ids=["en", "zh", "contributing"])
 def test_links_and_pictures_lead_somewhere(text):
     targets = re.findall(r"\]\((?!http)([^)#]+)\)", text)
     assert targets
@@ -52,3 +53,12 @@ def test_both_readmes_show_the_same_commands():
     assert [line.split("#")[0].strip() for line in "".join(blocks(README, "bash")).splitlines()] == [
         line.split("#")[0].strip() for line in "".join(blocks(CHINESE, "bash")).splitlines()
     ]
+
+
+def test_contributors_are_told_of_every_marker_and_file_that_is_there(pytestconfig):
+    markers = {line.split(":")[0] for line in pytestconfig.getini("markers") if ": " in line}
+    ours = set(re.findall(r'^    "(\w+): ', (HOUSE / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE))
+    table = re.search(r"\| marker .*?\n\n", CONTRIBUTING, re.DOTALL).group()
+    assert set(re.findall(r"`(\w+)`", table)) == ours <= markers
+    named = re.findall(r"`?((?:tests|docs|emotion|\.ci)/[\w./]*\w)", CONTRIBUTING)
+    assert [path for path in named if not (HOUSE / path).exists() and "ROOM" not in path] == []
