@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
@@ -16,10 +17,10 @@ from emotion.api.finished_jobs import MAX_KEPT
 from emotion.api.job_endpoints import JobEndpoints
 from emotion.api.jobs import Jobs
 from emotion.api.problems import NotFound, ProblemRoute
-from emotion.api.stream import stream_endpoint
+from emotion.api.stream import Stream
 from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
-from emotion.live.socket import MAX_SESSIONS
+from emotion.live.socket import MAX_SESSIONS, LiveConversations
 from emotion.monitor import StudioWatch
 
 
@@ -49,7 +50,8 @@ def add_api(
     router = APIRouter(route_class=ProblemRoute, lifespan=lifespan)
     _add_analyses(router, recognizer, jobs)
     _add_about(router, About(recognizer, watch))
-    router.add_api_websocket_route("/v1/stream", stream_endpoint(recognizer, jobs, turns, max_streams))
+    streams = LiveConversations(turns, max_streams, partial(Stream, recognizer, jobs))
+    router.add_api_websocket_route("/v1/stream", streams.hold)
     description = Description(router.routes, recognizer.settings)
     app.include_router(router)
     for path in ("/v1/{rest:path}", "/healthz", "/readyz"):

@@ -8,9 +8,8 @@ with the record or `failed` with the problem.
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -24,11 +23,10 @@ from emotion.api.problems import invalid
 from emotion.api.query import AnalysisQuery
 from emotion.api.uploads import Upload
 from emotion.audio import shown_name
-from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, RequestInvalid
 from emotion.live import LiveMoment, LiveSession
-from emotion.live.socket import BUSY, MAX_SESSIONS, MAX_SOUND_BYTES, REFUSED, LiveConversations, LiveSocket
+from emotion.live.socket import BUSY, MAX_SOUND_BYTES, REFUSED, LiveSocket
 
 _LOG = logging.getLogger(__name__)
 _PROGRESS_S = 0.5
@@ -42,15 +40,8 @@ class StreamQuery(AnalysisQuery):
     rate_hz: int = Field(16_000, ge=8_000, le=192_000)
 
 
-def stream_endpoint(
-    recognizer: Recognizer, jobs: Jobs, limit: ConcurrencyLimit, max_streams: int = MAX_SESSIONS
-) -> Callable[[WebSocket], Awaitable[None]]:
-    """The endpoint of the web socket, for so many streams at a time."""
-    return LiveConversations(limit, max_streams, partial(_Stream, recognizer, jobs)).hold
-
-
-class _Stream:
-    """How a stream differs from the page's microphone: a query, a job at the end, and problems."""
+class Stream:
+    """One web socket: how a stream differs from the page's microphone: a query, a job at the end, and problems."""
 
     too_large: EmotionError = RequestInvalid(
         f"A piece of sound has at most {MAX_SOUND_BYTES} bytes. Send smaller ones."

@@ -208,12 +208,11 @@ class LiveSession:
         self._told_s = now_s
         intervals_s = self._intervals_s or [self._every_s]
         interval_s = sum(intervals_s) / len(intervals_s)
-        if analysis is None:
-            self._on_moment(LiveMoment(now_s, None, None, 0.0, is_silent, interval_s, level_db))
-            return
-        scores = dict(zip(analysis.model.labels, analysis.scores.tolist(), strict=True))
-        moment = LiveMoment(now_s, scores, analysis.emotion, analysis.confidence, is_silent, interval_s, level_db)
-        self._on_moment(moment)
+        scores, emotion, confidence = None, None, 0.0
+        if analysis is not None:
+            scores = dict(zip(analysis.model.labels, analysis.scores.tolist(), strict=True))
+            emotion, confidence = analysis.emotion, analysis.confidence
+        self._on_moment(LiveMoment(now_s, scores, emotion, confidence, is_silent, interval_s, level_db))
 
     # The end
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Protocol
 
 import orjson
@@ -82,30 +82,24 @@ class LiveSocket:
 
 
 class LiveAdapter(Protocol):
-    """What page and API do differently; made anew for each web socket."""
+    """What page and API do differently; made anew for each web socket.
+
+    The recordings in work of one `client` are counted together, and `too_large` answers a message larger than allowed.
+    `begin` opens the session that the client asks for, with `socket.put_moment` for its moments; `ready` is what is
+    said then, `moment` what is said of each moment. `hear` takes a text, and returns whether it was the last message.
+    `finish` ends the session and says what became of it; `release` gives the slot of the client back before that.
+    `failure` is what is said of an error, with the code to close with.
+    """
 
     client: str
-    """Whose recordings in work are counted together."""
     too_large: EmotionError
-    """What a message larger than allowed is answered with."""
 
-    async def begin(self, socket: LiveSocket) -> LiveSession:
-        """The session that the client asks for, with `socket.put_moment` for its moments."""
-
-    def ready(self) -> dict[str, Any]:
-        """What is said when sound may come."""
-
-    def moment(self, moment: LiveMoment) -> Iterable[dict[str, Any]]:
-        """What is said of a moment."""
-
-    def hear(self, session: LiveSession, text: str) -> bool:
-        """Take a text; whether it was the last message."""
-
-    async def finish(self, session: LiveSession, socket: LiveSocket, release: Callable[[], None]) -> None:
-        """End the session and say what became of it; `release` gives the client's slot back before the end."""
-
-    def failure(self, error: Exception) -> tuple[dict[str, Any], int]:
-        """What is said of an error, and the code to close with."""
+    async def begin(self, socket: LiveSocket) -> LiveSession: ...
+    def ready(self) -> dict[str, Any]: ...
+    def moment(self, moment: LiveMoment) -> Iterable[dict[str, Any]]: ...
+    def hear(self, session: LiveSession, text: str) -> bool: ...
+    async def finish(self, session: LiveSession, socket: LiveSocket, release: Callable[[], None]) -> None: ...
+    def failure(self, error: Exception) -> tuple[dict[str, Any], int]: ...
 
 
 class LiveConversations:
@@ -123,7 +117,12 @@ class LiveConversations:
         adapter = self._adapter_of(websocket)
         socket, code = LiveSocket(websocket, adapter.too_large), NORMAL
         try:
-            await self._admit(socket, adapter)
+            # A session is a recording in work from its first sound.
+            with self._place(), ExitStack() as slot:
+                slot.enter_context(self._limit.slot(adapter.client))
+                session = await adapter.begin(socket)
+                await _listen(session, socket, adapter)
+                await adapter.finish(session, socket, slot.close)
         except Disconnected:
             pass
         except Exception as error:
@@ -131,17 +130,13 @@ class LiveConversations:
             await socket.send(message)
         await socket.close(code)
 
-    async def _admit(self, socket: LiveSocket, adapter: LiveAdapter) -> None:
+    @contextmanager
+    def _place(self) -> Iterator[None]:
         if self._num_open >= self._max_sessions:
             raise LiveFull(self._max_sessions)
         self._num_open += 1
         try:
-            # A session is a recording in work from its first sound.
-            with ExitStack() as slot:
-                slot.enter_context(self._limit.slot(adapter.client))
-                session = await adapter.begin(socket)
-                await _listen(session, socket, adapter)
-                await adapter.finish(session, socket, slot.close)
+            yield
         finally:
             self._num_open -= 1
 

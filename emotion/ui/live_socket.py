@@ -19,16 +19,14 @@ from emotion.analysis import AnalysisRequest, Granularity
 from emotion.engine import ConcurrencyLimit, follow_async
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, LiveFull, LiveRefused, TooManyRequests
-from emotion.labels import EMOTIONS, Language, emotion_of
+from emotion.labels import EMOTION_BY_KEY, Language, emotion_of
 from emotion.live import LiveMoment, LiveSession
 from emotion.live.socket import BUSY, MAX_SESSIONS, NORMAL, REFUSED, LiveConversations, LiveSocket
 from emotion.model import ModelCard
 from emotion.outputs import ExportFormat
 from emotion.texts import Words, language_of
-from emotion.ui.workspace import owner_of
 
 _LOG = logging.getLogger(__name__)
-PATH = "/live"
 _PROGRESS_S = 1.0
 Text = TypeVar("Text", bound="Options")
 
@@ -74,7 +72,7 @@ def add_live_route(
         else:
             await conversations.hold(websocket)
 
-    app.add_api_websocket_route(PATH, live)
+    app.add_api_websocket_route("/live", live)
 
 
 def live_value(recognizer: Recognizer, words: Words, request: AnalysisRequest) -> dict[str, Any]:
@@ -83,12 +81,7 @@ def live_value(recognizer: Recognizer, words: Words, request: AnalysisRequest) -
         "words": words.group("live"),
         "language": words.language,
         "labels": _labels(recognizer.state.card, words),
-        "wish": {
-            "granularity": request.granularity,
-            "embedding": request.embedding,
-            "exports": list(request.exports),
-            "keep_audio": request.keep_audio,
-        },
+        "wish": Options.model_validate(request, from_attributes=True).model_dump(mode="json"),
     }
 
 
@@ -101,8 +94,8 @@ class _Microphone:
         self._recognizer = recognizer
         accepted = websocket.headers.get("accept-language", "")
         self._words = Words(language_of(accepted, recognizer.settings.language))
-        self._owner = owner_of(websocket.scope)
-        self.client = client_of(websocket.scope).name
+        client = client_of(websocket.scope)
+        self.client, self._owner = client.name, client.owner
 
     async def begin(self, socket: LiveSocket) -> LiveSession:
         """Raises LiveRefused and RateOutOfRange."""
@@ -134,7 +127,8 @@ class _Microphone:
         is_full, ending = session.is_full, session.stop()
         await socket.send({"finishing": 0.0})
         async for progress in follow_async(session, ending, _PROGRESS_S):
-            await socket.send({"finishing": round(progress.windows_done / max(progress.windows, 1), 3)})
+            share = 1.0 if progress.stage == "done" else progress.windows_done / max(progress.windows, 1)
+            await socket.send({"finishing": round(share, 3)})
         await socket.send({"run": ending.result().folder.name, "is_full": is_full})
 
     def failure(self, error: Exception) -> tuple[dict[str, Any], int]:
@@ -146,9 +140,8 @@ class _Microphone:
 
 def _labels(card: ModelCard, words: Words) -> list[dict[str, Any]]:
     """The nine emotions and what else the model has labels for, and which of them it cannot tell."""
-    keys = [emotion.key for emotion in EMOTIONS]
-    emotions = [emotion_of(key) for key in (*keys, *(label for label in card.labels if label not in keys))]
-    silent = {*card.unsupported_labels, *(key for key in keys if key not in card.labels)}
+    keys = dict.fromkeys((*EMOTION_BY_KEY, *card.labels))
+    unsupported = {*card.unsupported_labels, *(keys.keys() - card.labels)}
     return [
         {
             "key": e.key,
@@ -156,17 +149,15 @@ def _labels(card: ModelCard, words: Words) -> list[dict[str, Any]]:
             "headline": e.headline(words.language),
             "emoji": e.emoji,
             "colour": e.color,
-            "untold": e.key in silent,
+            "untold": e.key in unsupported,
         }
-        for e in emotions
+        for e in map(emotion_of, keys)
     ]
 
 
-def _parsed(kind: type[Text], message: str | bytes) -> Text:
+def _parsed(kind: type[Text], text: str | bytes) -> Text:
     """Raises LiveRefused, also for sound where a text should come."""
     try:
-        if isinstance(message, str):
-            return kind.model_validate_json(message)
+        return kind.model_validate_json(text)
     except ValidationError:
-        pass
-    raise LiveRefused
+        raise LiveRefused from None

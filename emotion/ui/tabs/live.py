@@ -1,7 +1,6 @@
 """Live: the microphone, the emotion while somebody speaks, and the run that is made of it at the end."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -11,7 +10,7 @@ from emotion.analysis import AnalysisRequest, ExportFormat, Granularity
 from emotion.errors import EmotionError
 from emotion.texts import Words
 from emotion.ui import clip_view, layout, render, theme
-from emotion.ui.clip_view import ClipView, lay_out_clip
+from emotion.ui.clip_view import lay_out_clip
 from emotion.ui.gradio_adapter import event_text
 from emotion.ui.live_socket import add_live_route, live_value
 from emotion.ui.page_context import OPENING, QUIET, PageContext
@@ -30,69 +29,27 @@ _REVEAL = """() => {
 }"""
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The components of this tab."""
-
-    box: gr.HTML
-    options: layout.OptionParts
-    clip: ClipView
-    log: gr.Textbox
-
-    @property
-    def outcome(self) -> list[gr.components.Component]:
-        return [*self.clip.outputs, self.log]
-
-
 def add_live(desk: PageContext, app: FastAPI) -> None:
     """Lay out the tab and wire it; `app` listens to the microphones."""
     add_live_route(app, desk.recognizer, desk.recognizer.admission.limit)
-    parts = _lay_out(desk)
-    _wire_box(parts, desk)
-    _wire_outcome(parts, desk)
-
-
-def saved_values(run: str, desk: PageContext, place: Workspace, words: Words) -> tuple[Any, ...]:
-    """Values of the clip's components, of the log and of the open clip for a run that was saved; or why not."""
-    try:
-        return *show_clip(run, desk, place, words), run
-    except EmotionError as error:
-        return render.error_card(error, words), None, "", "", gr.skip()
-
-
-def _lay_out(desk: PageContext) -> Parts:
     # The template never changes, so that Gradio leaves the canvas alone and the script alone draws the value.
-    box = gr.HTML(
-        None,
-        html_template=theme.asset("live.html"),
-        js_on_load=theme.asset("live.js"),
-        apply_default_css=False,
-        elem_id="live",
-    )
+    template, script = theme.asset("live.html"), theme.asset("live.js")
+    box = gr.HTML(None, html_template=template, js_on_load=script, apply_default_css=False, elem_id="live")
     with gr.Column(elem_id="live-wish", elem_classes="wish"):
         html(text("live_when"), "live-when")
         options = layout.option_parts(desk.settings, "live")
         options.granularity.value = "frame"  # who watches an emotion change wants to see it again
         html(text("live_privacy"), "live-privacy")
     with gr.Column(elem_id="live-outcome", elem_classes="outcome"):
-        clip = lay_out_clip("live")
-        log = clip_view.log_box("live-log")
-    return Parts(box, options, clip, log)
-
-
-def _wire_box(parts: Parts, desk: PageContext) -> None:
-    """Give the component its words and the options, when the page is loaded and on every change of an option."""
+        outcome = [*lay_out_clip("live").outputs, clip_view.log_box("live-log")]
 
     def value(
         granularity: Granularity, embedding: bool, keep_audio: bool, exports: list[ExportFormat], request: gr.Request
     ) -> dict[str, Any]:
+        """Words and options of the box, when the page is loaded and on every change of an option."""
         wanted = AnalysisRequest(granularity, embedding, exports=tuple(exports), keep_audio=keep_audio)
         return live_value(desk.recognizer, desk.words(request), wanted)
 
-    gr.on(None, value, parts.options.inputs, parts.box, **QUIET)
-
-
-def _wire_outcome(parts: Parts, desk: PageContext) -> None:
     async def show_saved(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         run = event_text(event, "run")
         return await asyncio.to_thread(saved_values, run, desk, desk.place(request), desk.words(request))
@@ -102,7 +59,16 @@ def _wire_outcome(parts: Parts, desk: PageContext) -> None:
         try:
             return await asyncio.to_thread(show_clip, run, desk, desk.place(request), desk.words(request))
         except EmotionError:  # there is none, or it was deleted since
-            return tuple(gr.skip() for _ in parts.outcome)
+            return tuple(gr.skip() for _ in outcome)
 
-    parts.box.submit(show_saved, None, [*parts.outcome, desk.open_clip], **OPENING).then(None, js=_REVEAL)
-    gr.on(None, come_back, [gr.Textbox(visible=False)], parts.outcome, js=_REMEMBERED, **QUIET)
+    gr.on(None, value, options.inputs, box, **QUIET)
+    box.submit(show_saved, None, [*outcome, desk.open_clip], **OPENING).then(None, js=_REVEAL)
+    gr.on(None, come_back, [gr.Textbox(visible=False)], outcome, js=_REMEMBERED, **QUIET)
+
+
+def saved_values(run: str, desk: PageContext, place: Workspace, words: Words) -> tuple[Any, ...]:
+    """Values of the clip's components, of the log and of the open clip for a run that was saved; or why not."""
+    try:
+        return *show_clip(run, desk, place, words), run
+    except EmotionError as error:
+        return render.error_card(error, words), None, "", "", gr.skip()
