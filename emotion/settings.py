@@ -15,6 +15,8 @@ ENVIRONMENT_PREFIX = "EMOTION_"
 CONFIG_VARIABLE = "EMOTION_CONFIG"
 PROFILE_VARIABLE = "EMOTION_PROFILE"
 _HOUSE_CONFIG = Path(__file__).parent.parent / "config" / "default.toml"
+# Below `outputs`, each client that is asked for a key or a password has a folder of outputs of its own.
+CLIENTS_FOLDER = "clients"
 PROFILES = ("personal", "team", "production")
 # What `cache` meant before 0.4.0 is worth a word of its own.
 _CACHE_MOVED = "it is off, memory, disk or redis://...; the folder of models is called model_cache"

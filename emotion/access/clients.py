@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from emotion.settings import CLIENTS_FOLDER
+
 UNKNOWN_ADDRESS = "unknown"
-# Below the folder of outputs; a run's own folder never has this name.
-CLIENTS_FOLDER = "clients"
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,20 @@
 """Lets in who has a key or is signed in, and everybody where neither is asked for."""
 
+import asyncio
+from collections.abc import Awaitable
 from contextlib import suppress
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emotion.access.clients import Client, address_of
 from emotion.access.keys import Keyring
-from emotion.access.middleware import POLICY_VIOLATION, PROBES
+from emotion.access.middleware import PROBES
 from emotion.access.origins import ANY_ORIGIN
-from emotion.access.problems import ForeignOrigin, problem_of
-from emotion.access.session_socket import SessionSocket
+from emotion.access.problems import VIOLATION, ForeignOrigin, problem_of
 from emotion.access.sessions import Sessions, token_of
 from emotion.errors import EmotionError, NotAllowed
 
@@ -45,14 +46,14 @@ class AccessGate:
         except NotAllowed as error:
             await self._send_to_login(scope, receive, send, error)
         except EmotionError as error:
-            await _refuse(scope, receive, send, error)
+            await problem_of(error)(scope, receive, send)
         else:
             scope.setdefault("state", {})["client"] = client
             token = self._session_behind(scope)
             if token is None:
                 await self._app(scope, receive, send)
             else:
-                await SessionSocket(receive, send, self._sessions, token).run(self._app, scope)
+                await _until_over(self._sessions.wait_until_over(token), self._app, scope, receive, send)
 
     def _client_of(self, scope: Scope) -> Client:
         """Raises NotAllowed or ForeignOrigin."""
@@ -91,7 +92,7 @@ class AccessGate:
         headers = Headers(scope=scope)
         wants_page = scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", "")
         if not wants_page or key_of(headers) is not None:
-            await _refuse(scope, receive, send, error)
+            await problem_of(error)(scope, receive, send)
             return
         query = scope.get("query_string", b"").decode("latin-1")
         wanted = scope["path"] + (f"?{query}" if query else "")
@@ -126,8 +127,44 @@ def is_foreign(headers: Headers) -> bool:
     return True
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, error: EmotionError) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": POLICY_VIOLATION})
-    else:
-        await problem_of(error).response()(scope, receive, send)
+async def _until_over(over: Awaitable[None], app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Have the application answer a web socket that is closed in the moment in which the session behind it is over.
+
+    The application then hears that nobody is there any more, as if the browser had gone.
+    """
+    gone: Message = {"type": "websocket.disconnect", "code": VIOLATION, "reason": ""}
+    has_begun = is_over = is_closed = False
+
+    async def close_when_over() -> None:
+        nonlocal is_over
+        await over
+        is_over = True
+        if not is_closed:
+            with suppress(OSError, RuntimeError):  # the browser may be gone already
+                await send({"type": "websocket.close", "code": VIOLATION, "reason": ""})
+
+    async def hear() -> Message:
+        nonlocal has_begun
+        if not has_begun:  # the first message only says that there is a socket
+            has_begun = True
+            return await receive()
+        heard = asyncio.ensure_future(receive())
+        try:
+            await asyncio.wait((heard, closing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            heard.cancel()  # does nothing to what is heard already
+        return gone if is_over else heard.result()
+
+    async def tell(message: Message) -> None:
+        nonlocal is_closed
+        if not is_over:
+            is_closed = is_closed or message["type"] == "websocket.close"
+            await send(message)
+
+    closing = asyncio.ensure_future(close_when_over())
+    try:
+        await app(scope, hear, tell)
+    finally:
+        if not is_over:
+            closing.cancel()
+        await asyncio.wait({closing})

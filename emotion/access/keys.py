@@ -86,10 +86,6 @@ class Keyring:
         """Whether a key or a login is needed at all."""
         return bool(self._keys or self._logins)
 
-    @property
-    def has_logins(self) -> bool:
-        return bool(self._logins)
-
     def client_of_key(self, key: str) -> Client | None:
         """Who has this key; every hash is compared, so that the time tells nothing."""
         digest, found = hash_key(key), None

@@ -18,8 +18,6 @@ from emotion.logs import request_context
 
 log = logging.getLogger(__name__)
 REQUEST_ID_HEADER = "X-Request-ID"
-POLICY_VIOLATION = 1008
-_TRY_AGAIN_LATER = 1013
 # Ids of others end up in our logs and headers, so only plain ones are taken over.
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Probes of an orchestrator ask by address, and learn nothing but whether the server is up.
@@ -29,6 +27,25 @@ _PAGE_WORK = re.compile(r"/gradio_api/(upload|queue/join|call/.+)/?")
 _GAVE_UP = "Nothing came of this request for a while, so it was given up. Send it again."
 _API = "/v1/"
 _PAGE_SOCKET = "/live"
+
+
+class WatchedSend:
+    """Passes an answer on and knows how far it came: its status, 0 before it began, and whether all of it is out."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.is_whole = False
+
+    @property
+    def has_begun(self) -> bool:
+        return self.status > 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self.is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await self._send(message)
 
 
 class RequestId:
@@ -64,25 +81,23 @@ class ErrorMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
+        answer = WatchedSend(send)
         try:
-            await self._app(scope, receive, answer.send)
+            await self._app(scope, receive, answer)
         except asyncio.CancelledError:
             # The recording was cancelled and not the request: the engine ended before it was done.
             task = asyncio.current_task()
             if answer.has_begun or (task is not None and task.cancelling()):
                 raise
-            await problem_of(EngineClosed()).response()(scope, receive, send)
+            await problem_of(EngineClosed())(scope, receive, send)
         except ClientDisconnect:
             if not answer.has_begun:  # heard by those only who fell silent in the middle of a request
-                await problem_of_status(HTTPStatus.REQUEST_TIMEOUT, _GAVE_UP, "body_stalled").response()(
-                    scope, receive, send
-                )
+                await problem_of_status(HTTPStatus.REQUEST_TIMEOUT, _GAVE_UP, "body_stalled")(scope, receive, send)
         except Exception as error:
             log.error("a request failed unexpectedly", exc_info=error)
             if answer.has_begun:
                 raise
-            await problem_of(error).response()(scope, receive, send)
+            await problem_of(error)(scope, receive, send)
 
 
 class KnownHosts:
@@ -98,12 +113,9 @@ class KnownHosts:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or scope["path"] in PROBES or self._knows(scope):
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
         else:
             detail = "This server is not known by the name in this address. Put the name into allowed_hosts."
-            problem = problem_of_status(HTTPStatus.BAD_REQUEST, detail, "unknown_host")
-            await problem.response()(scope, receive, send)
+            await problem_of_status(HTTPStatus.BAD_REQUEST, detail, "unknown_host")(scope, receive, send)
 
     def _knows(self, scope: Scope) -> bool:
         name = host_name(Headers(scope=scope).get("host", ""))
@@ -123,24 +135,22 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        error = BodyTooLarge(self._limit_bytes)
-        if _content_length(scope) > self._limit_bytes:
-            await problem_of(error).response()(scope, receive, send)
-            return
-        body, answer = _CountedBody(receive, self._limit_bytes, self._stall_s), _Answer(send)
+        body, answer = _CountedBody(receive, self._limit_bytes, self._stall_s), WatchedSend(send)
+        body.is_over = _content_length(scope) > self._limit_bytes
 
         async def send_unless_over(message: Message) -> None:
             # What the application makes of a body that was cut short is not the reason to tell.
             if not body.is_over or answer.has_begun:
-                await answer.send(message)
+                await answer(message)
 
         try:
-            await self._app(scope, body.receive, send_unless_over)
+            if not body.is_over:
+                await self._app(scope, body.receive, send_unless_over)
         except Exception:
             if not body.is_over or answer.has_begun:
                 raise
         if body.is_over and not answer.has_begun:
-            await problem_of(error).response()(scope, receive, send)
+            await problem_of(BodyTooLarge(self._limit_bytes))(scope, receive, send)
 
 
 class RateLimit:
@@ -156,9 +166,9 @@ class RateLimit:
         try:
             self._limiter.count(client_of(scope).name)
         except TooManyRequests as error:
-            await _refuse(scope, receive, send, error)
-            return
-        await self._app(scope, receive, send)
+            await problem_of(error)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def host_name(host: str) -> str:
@@ -167,13 +177,6 @@ def host_name(host: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0] + "]"
     return host.partition(":")[0]
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, error: TooManyRequests) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
-    else:
-        await problem_of(error).response()(scope, receive, send)
 
 
 def _is_work(scope: Scope) -> bool:
@@ -193,18 +196,6 @@ def _content_length(scope: Scope) -> int:
 
 class _TooMuch(Exception):
     """Ends the reading of a body."""
-
-
-class _Answer:
-    """Knows whether an answer has begun."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.has_begun = False
-
-    async def send(self, message: Message) -> None:
-        self.has_begun = True
-        await self._send(message)
 
 
 class _CountedBody:

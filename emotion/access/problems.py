@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from emotion import errors
 from emotion.errors import EmotionError, Unexpected
 from emotion.logs import request_context
 
 MEDIA_TYPE = "application/problem+json"
+# What web sockets are closed with (RFC 6455 and the registry of IANA): refused, and refused for now.
+VIOLATION, TRY_LATER = 1008, 1013
 _TYPE = "urn:emotion2vec-studio:error:"
 
 
@@ -18,9 +21,7 @@ class ForeignOrigin(EmotionError):
     """A page of another web site wants something changed in the name of the person who is signed in here."""
 
     code = "foreign_origin"
-
-    def __init__(self) -> None:
-        super().__init__("This request comes from a page of another web site. Use the page of this server, or a key.")
+    template = "This request comes from a page of another web site. Use the page of this server, or a key."
 
 
 # The first row that fits decides, so an error stands above the family that it belongs to.
@@ -67,6 +68,13 @@ class Problem:
 
     def response(self) -> JSONResponse:
         return JSONResponse(self.body, self.status, self.headers, MEDIA_TYPE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as an ASGI application does; a web socket is closed with a code that says whether to come again."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": TRY_LATER if "Retry-After" in self.headers else VIOLATION})
+        else:
+            await self.response()(scope, receive, send)
 
 
 def problem_of(error: BaseException, request_id: str | None = None) -> Problem:

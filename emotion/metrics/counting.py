@@ -1,5 +1,7 @@
 """What is counted as it happens, and the answer to a scrape."""
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
@@ -9,7 +11,6 @@ from emotion.engine import BatchPredicted, ClipSettled, SpeechEngine
 from emotion.metrics.reading import StudioReading
 from emotion.monitor import StudioWatch
 
-_TIERS = ("memory", "disk", "redis", "shared")
 # Decoding takes 1 ms for a few seconds of WAV and 5 s for three hours of MP3.
 _DECODE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # From a free model to a full queue of long recordings.
@@ -72,52 +73,34 @@ class Metrics:
         return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
 
     def _make_clip_metrics(self) -> None:
-        own = self.registry
-        self._clips = Counter("emotion_clips", "Recordings by how they ended.", ["outcome"], registry=own)
-        self._errors = Counter("emotion_clip_errors", "Recordings that failed, by code.", ["code"], registry=own)
-        self._audio = Counter("emotion_audio_seconds", "Seconds of sound that were analysed.", registry=own)
-        self._hits = Counter(
-            "emotion_cache_hits",
-            "Recordings whose analysis was there: in memory, on disk, in Redis, or shared with an equal one in work.",
-            ["tier"],
-            registry=own,
+        counter, histogram = partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry)
+        self._clips = counter("emotion_clips", "Recordings by how they ended.", ["outcome"])
+        self._errors = counter("emotion_clip_errors", "Recordings that failed, by code.", ["code"])
+        self._audio = counter("emotion_audio_seconds", "Seconds of sound that were analysed.")
+        there = (
+            "Recordings whose analysis was there: in memory, on disk, in Redis, or shared with an equal one in work."
         )
-        self._misses = Counter("emotion_cache_misses", "Recordings that the model worked on.", registry=own)
-        for tier in _TIERS:
+        self._hits = counter("emotion_cache_hits", there, ["tier"])
+        self._misses = counter("emotion_cache_misses", "Recordings that the model worked on.")
+        for tier in ("memory", "disk", "redis", "shared"):
             self._hits.labels(tier)  # a rate needs a zero to begin with
         for outcome in ("done", "failed", "cancelled"):
             self._clips.labels(outcome)
-        self._decode = Histogram(
-            "emotion_decode_seconds", "Decoding of one recording.", buckets=_DECODE_S, registry=own
-        )
-        self._queue = Histogram(
-            "emotion_queue_wait_seconds", "From decoded to the model.", buckets=_QUEUE_S, registry=own
-        )
-        self._inference = Histogram(
-            "emotion_inference_seconds", "One recording in the model.", buckets=_INFERENCE_S, registry=own
-        )
-        self._batch_windows = Histogram("emotion_batch_windows", "Windows of a batch.", buckets=_WINDOWS, registry=own)
-        self._batch_frames = Histogram("emotion_batch_frames", "Frames of a batch.", buckets=_FRAMES, registry=own)
-        self._batch_time = Histogram(
-            "emotion_batch_seconds", "One batch in the model.", buckets=_INFERENCE_S, registry=own
-        )
+        self._decode = histogram("emotion_decode_seconds", "Decoding of one recording.", buckets=_DECODE_S)
+        self._queue = histogram("emotion_queue_wait_seconds", "From decoded to the model.", buckets=_QUEUE_S)
+        self._inference = histogram("emotion_inference_seconds", "One recording in the model.", buckets=_INFERENCE_S)
+        self._batch_windows = histogram("emotion_batch_windows", "Windows of a batch.", buckets=_WINDOWS)
+        self._batch_frames = histogram("emotion_batch_frames", "Frames of a batch.", buckets=_FRAMES)
+        self._batch_time = histogram("emotion_batch_seconds", "One batch in the model.", buckets=_INFERENCE_S)
 
     def _make_request_metrics(self) -> None:
-        own = self.registry
+        gauge, route = partial(Gauge, registry=self.registry), ["route", "method"]
         self.requests = Counter(
-            "emotion_http_requests",
-            "Requests by route, method and status.",
-            ["route", "method", "status"],
-            registry=own,
+            "emotion_http_requests", "Requests by route, method and status.", [*route, "status"], registry=self.registry
         )
+        until = "From the request to the end of its answer; of an event stream, to its beginning."
         self.request_time = Histogram(
-            "emotion_http_request_seconds",
-            "From the request to the end of its answer; of an event stream, to its beginning.",
-            ["route", "method"],
-            buckets=_REQUEST_S,
-            registry=own,
+            "emotion_http_request_seconds", until, route, buckets=_REQUEST_S, registry=self.registry
         )
-        self.in_flight = Gauge("emotion_http_requests_in_flight", "Requests that are being answered.", registry=own)
-        self.sockets = Gauge(
-            "emotion_web_sockets_open", "Web sockets that are open, live sessions above all.", registry=own
-        )
+        self.in_flight = gauge("emotion_http_requests_in_flight", "Requests that are being answered.")
+        self.sockets = gauge("emotion_web_sockets_open", "Web sockets that are open, live sessions above all.")

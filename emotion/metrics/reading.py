@@ -11,8 +11,6 @@ from emotion import __version__
 from emotion.engine import SpeechEngine
 from emotion.monitor import MachineStatus, StudioWatch
 
-_STAGES = ("decode", "inference", "starved", "idle")
-
 
 class StudioReading(Collector):
     """Asks the engine, and the watch for its last reading of the machine."""
@@ -31,34 +29,11 @@ class StudioReading(Collector):
         card = self._engine.card
         model = {"name": card.name, "runtime": card.runtime, "precision": card.precision, "device": card.device}
         yield InfoMetricFamily("emotion_model", "The model that answers now.", model)
-        yield from self._of_engine()
+        yield from _of_engine(self._engine)
         yield from self._of_process()
         status = self._watch.glance()
         if status is not None:
             yield from _of_machine(status.machine)
-
-    def _of_engine(self) -> Iterator[Metric]:
-        engine = self._engine
-        yield _gauge("emotion_queue_length", "Recordings accepted and not yet settled.", engine.queue_length)
-        yield _gauge("emotion_queue_size", "Recordings that are accepted at most.", engine.queue_size)
-        yield _gauge("emotion_batch_frames_limit", "Frames of the largest batch.", engine.batch_frames)
-        yield _gauge("emotion_decode_threads", "Recordings that are decoded at once.", engine.decode_threads)
-        yield _gauge("emotion_uptime_seconds", "Time since the engine began.", engine.uptime_s)
-        times = CounterMetricFamily(
-            "emotion_engine_seconds",
-            "What threads did: decode over all its threads; the inference thread at work, waiting for a decoder "
-            "(starved), or idle.",
-            labels=["state"],
-        )
-        now = engine.stage_times
-        for stage in _STAGES:
-            times.add_metric([stage], getattr(now, f"{stage}_s"))
-        yield times
-        stats = engine.cache_stats
-        if stats is None:
-            return
-        yield _gauge("emotion_cache_entries", "Analyses in the cache of this process.", stats.entries)
-        yield _gauge("emotion_cache_bytes", "Size of the cache of this process.", stats.size_bytes)
 
     def _of_process(self) -> Iterator[Metric]:
         with self._process.oneshot():
@@ -70,6 +45,28 @@ class StudioReading(Collector):
             yield _gauge("emotion_process_threads", "Threads of this process.", self._process.num_threads())
         if psutil.POSIX:
             yield _gauge("emotion_process_open_files", "Files and connections open.", self._process.num_fds())
+
+
+def _of_engine(engine: SpeechEngine) -> Iterator[Metric]:
+    yield _gauge("emotion_queue_length", "Recordings accepted and not yet settled.", engine.queue_length)
+    yield _gauge("emotion_queue_size", "Recordings that are accepted at most.", engine.queue_size)
+    yield _gauge("emotion_batch_frames_limit", "Frames of the largest batch.", engine.batch_frames)
+    yield _gauge("emotion_decode_threads", "Recordings that are decoded at once.", engine.decode_threads)
+    yield _gauge("emotion_uptime_seconds", "Time since the engine began.", engine.uptime_s)
+    times = CounterMetricFamily(
+        "emotion_engine_seconds",
+        "What threads did: decode over all its threads; the inference thread at work, waiting for a decoder (starved), "
+        "or idle.",
+        labels=["state"],
+    )
+    now = engine.stage_times
+    for stage in ("decode", "inference", "starved", "idle"):
+        times.add_metric([stage], getattr(now, f"{stage}_s"))
+    yield times
+    stats = engine.cache_stats
+    if stats is not None:
+        yield _gauge("emotion_cache_entries", "Analyses in the cache of this process.", stats.entries)
+        yield _gauge("emotion_cache_bytes", "Size of the cache of this process.", stats.size_bytes)
 
 
 def _of_machine(machine: MachineStatus) -> Iterator[Metric]:

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from emotion.errors import RunNotFound
 from emotion.outputs.names import is_safe_name, run_time
-
-# Below the folder of outputs, each client that is asked for a key or a password has a folder of outputs of its own.
-CLIENTS_FOLDER = "clients"
+from emotion.settings import CLIENTS_FOLDER
 
 
 def run_folder(outputs: Path, name: str) -> Path:

@@ -5,8 +5,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
+from starlette.types import Scope
 
 from emotion.access.gate import AccessGate
 from emotion.access.keys import Keyring
@@ -21,7 +24,6 @@ from emotion.metrics import Metrics, RequestMetrics
 from emotion.monitor import StudioWatch
 from emotion.outputs.retention import Retention, RetentionTask
 from emotion.server.drain import DrainMiddleware, DrainState
-from emotion.server.routes import route_of
 from emotion.settings import Settings
 
 _CORS: dict[str, Any] = {
@@ -100,6 +102,25 @@ def _guards(
         Middleware(RateLimit, limiter) if settings.rate_limit.strip() else None,
     ]
     return [guard for guard in guards if guard is not None]
+
+
+def route_of(scope: Scope) -> str | None:
+    """The template of the route, as `/v1/analyses/{id}`, that a request is meant for which no router has seen yet.
+
+    Also where only the method does not fit; None without one. The page, which takes every address that is left, counts
+    as none.
+    """
+    other_method: str | None = None
+    for context in iter_route_contexts(scope["app"].routes):
+        route = context.original_route
+        if not isinstance(route, APIRoute):
+            continue
+        match, _ = context.matches(scope)
+        if match is Match.FULL:
+            return route.path
+        if match is Match.PARTIAL:
+            other_method = other_method or route.path
+    return other_method
 
 
 def _lifespan(recognizer: Recognizer, on_start: Callable[[], None]) -> Callable[[FastAPI], Any]:

@@ -3,15 +3,15 @@
 import asyncio
 from contextlib import suppress
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from emotion.access.middleware import WatchedSend
 from emotion.access.problems import problem_of
 from emotion.errors import EngineClosed
 
 READY_PATH = "/readyz"
 # Gradio tells by it that a page is still open; it lasts as long as the page.
 _ENDLESS = "/heartbeat/"
-_REFUSED = 1013
 
 
 class DrainState:
@@ -19,26 +19,16 @@ class DrainState:
 
     def __init__(self) -> None:
         self._begun = asyncio.Event()
-        self._open_requests = 0
+        self.open_requests = 0
+        """Requests whose answer is not out yet, without streams that have no end."""
 
     @property
     def has_begun(self) -> bool:
         return self._begun.is_set()
 
-    @property
-    def open_requests(self) -> int:
-        """Requests whose answer is not out yet, without streams that have no end."""
-        return self._open_requests
-
     def begin(self) -> None:
         """Take nothing new from now on; to be called on the loop of the server."""
         self._begun.set()
-
-    def enter(self) -> None:
-        self._open_requests += 1
-
-    def leave(self) -> None:
-        self._open_requests -= 1
 
     async def wait(self) -> None:
         """Return when the server begins to end."""
@@ -55,21 +45,21 @@ class DrainMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
         elif self._ending.has_begun and _is_new_work(scope):
-            await _refuse(scope, receive, send)
+            await problem_of(EngineClosed())(scope, receive, send)
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
         elif _ENDLESS in scope["path"]:
             await self._run_until_the_end(scope, receive, send)
         else:
-            self._ending.enter()
+            self._ending.open_requests += 1
             try:
                 await self._app(scope, receive, send)
             finally:
-                self._ending.leave()
+                self._ending.open_requests -= 1
 
     async def _run_until_the_end(self, scope: Scope, receive: Receive, send: Send) -> None:
-        tap = _Tap(send)
-        stream = asyncio.ensure_future(self._app(scope, receive, tap.send))
+        answer = WatchedSend(send)
+        stream = asyncio.ensure_future(self._app(scope, receive, answer))
         end = asyncio.ensure_future(self._ending.wait())
         try:
             await asyncio.wait({stream, end}, return_when=asyncio.FIRST_COMPLETED)
@@ -79,38 +69,13 @@ class DrainMiddleware:
                 stream.cancel()
                 with suppress(asyncio.CancelledError):
                     await stream
-        if stream.cancelled():
-            await tap.finish()
-        else:
+        if not stream.cancelled():
             stream.result()
-
-
-class _Tap:
-    """Knows how far an answer came, and can end it."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._started = self._ended = False
-
-    async def send(self, message: Message) -> None:
-        self._started = True
-        self._ended = message["type"] == "http.response.body" and not message.get("more_body", False)
-        await self._send(message)
-
-    async def finish(self) -> None:
-        if self._ended:
-            return
-        if not self._started:
-            await self._send({"type": "http.response.start", "status": 503, "headers": []})
-        await self._send({"type": "http.response.body", "body": b""})
+        elif not answer.has_begun:
+            await problem_of(EngineClosed())(scope, receive, send)
+        elif not answer.is_whole:
+            await send({"type": "http.response.body", "body": b""})
 
 
 def _is_new_work(scope: Scope) -> bool:
     return bool(scope["type"] == "websocket" or scope["method"] == "POST" or scope["path"] == READY_PATH)
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": _REFUSED})
-        return
-    await problem_of(EngineClosed()).response()(scope, receive, send)

@@ -76,7 +76,7 @@ def web_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         http=BoundedProtocol,
         log_config=None,
         log_level="warning",
-        # A line for each request is written by Traffic.
+        # A line for each request is written by RequestMetrics.
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,

@@ -6,11 +6,15 @@ Nothing of what a client may choose freely gets into a label or a line: no path,
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from emotion.access.clients import address_of
+from emotion.access.middleware import WatchedSend
 from emotion.logs.request_context import NO_REQUEST, request_id, request_scope
 from emotion.metrics.counting import Metrics
 
@@ -31,24 +35,18 @@ _QUIET = ("/healthz", "/readyz", "/metrics", "/v1/status", PAGE)
 RouteOf = Callable[[Scope], str | None]
 
 
-def _no_route(_: Scope) -> None:
-    """Stands for the routes of an application that are not known."""
-
-
 class RequestMetrics:
     """ASGI middleware around the whole application, outside of those who refuse, so that refusals count too."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, route_of: RouteOf = _no_route) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, route_of: RouteOf = lambda _: None) -> None:
         """`route_of` is asked about requests that were refused before a router saw them, and about no others."""
         self._app, self._metrics, self._route_of = app, metrics, route_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await _Exchange(scope, send, self._metrics, self._route_of).run(self._app, receive)
-        elif scope["type"] == "websocket":
-            with self._metrics.sockets.track_inprogress():
-                await self._app(scope, receive, send)
-        else:
+            return
+        with self._metrics.sockets.track_inprogress() if scope["type"] == "websocket" else nullcontext():
             await self._app(scope, receive, send)
 
 
@@ -56,36 +54,32 @@ class _Exchange:
     """One request and its answer."""
 
     def __init__(self, scope: Scope, send: Send, metrics: Metrics, route_of: RouteOf) -> None:
-        self._scope, self._send, self._metrics, self._route_of = scope, send, metrics, route_of
+        self._scope, self._metrics, self._route_of = scope, metrics, route_of
+        self._answer = WatchedSend(send)
         self._started_s = time.perf_counter()
         self._outer_app = scope.get("app")
-        self._status = 0
         self._is_stream = False
-        self._is_whole = False
 
     async def run(self, app: ASGIApp, receive: Receive) -> None:
+        unanswered = _CLIENT_LEFT
         try:
             with self._metrics.in_flight.track_inprogress():
                 await app(self._scope, receive, self._pass_on)
-        except BaseException as error:
-            if isinstance(error, Exception):
-                self._status = self._status or 500
+        except Exception:
+            unanswered = 500
             raise
         finally:
-            self._end()
+            self._end(self._answer.status or unanswered)
 
     async def _pass_on(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._status = message["status"]
-            self._is_stream = _is_event_stream(message)
+            self._answer.status = message["status"]  # the name of the route depends on it
+            self._is_stream = Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream")
             if self._is_stream:
                 self._observe_time()
-        elif message["type"] == "http.response.body" and not message.get("more_body"):
-            self._is_whole = True
-        await self._send(message)
+        await self._answer(message)
 
-    def _end(self) -> None:
-        status = self._status or _CLIENT_LEFT
+    def _end(self, status: int) -> None:
         self._metrics.requests.labels(self._route, self._method, str(status)).inc()
         if not self._is_stream:
             self._observe_time()
@@ -97,13 +91,14 @@ class _Exchange:
     def _write_line(self, status: int) -> None:
         route = self._route
         state: Mapping[str, Any] = self._scope.get("state") or {}
-        client = getattr(state.get("client"), "name", None) or _address(self._scope)
+        address = f"address:{address_of(self._scope)}" if self._scope.get("client") else NO_REQUEST
+        client = getattr(state.get("client"), "name", None) or address
         elapsed_ms = round((time.perf_counter() - self._started_s) * 1000, 1)
         fields = {"method": self._method, "route": route, "status": status, "client": client}
         with request_scope(state.get("request_id") or request_id()):
             _LOG.log(
                 _level(route, status),
-                "answered" if self._is_whole else "left before the end",
+                "answered" if self._answer.is_whole else "left before the end",
                 extra={"stage": "answered", **fields, "elapsed_ms": elapsed_ms},
             )
 
@@ -123,7 +118,7 @@ class _Exchange:
         if meant is not None:
             return meant
         # The page stands behind a guard of its own, which hands it another scope.
-        return PAGE if 0 < self._status < 400 else UNMATCHED
+        return PAGE if 0 < self._answer.status < 400 else UNMATCHED
 
     @property
     def _method(self) -> str:
@@ -135,14 +130,3 @@ def _level(route: str, status: int) -> int:
     if status == 500:
         return logging.ERROR
     return logging.DEBUG if route in _QUIET and status < 400 else logging.INFO
-
-
-def _is_event_stream(start: Message) -> bool:
-    return any(
-        name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in start["headers"]
-    )
-
-
-def _address(scope: Scope) -> str:
-    client = scope.get("client")
-    return f"address:{client[0]}" if client else NO_REQUEST
