@@ -262,11 +262,11 @@ def test_the_window_in_work_is_given_up_at_the_end(listener):
     listener.rush(tone(1.0))
     wait_for(listener.recognizer.model.waiting.is_set)
     ending = listener.session.stop()
-    assert listener.session.progress(ending).windows_done == 0
+    assert listener.session.progress().windows_done == 0
     listener.recognizer.model.gate.set()
     ending.result(PATIENCE_S)
     assert listener.moments == []
-    assert listener.session.progress(ending).stage == "done"
+    assert listener.session.progress().stage == "done"
 
 
 def test_a_recording_waits_for_its_place_in_a_full_queue(listener, monkeypatch):

@@ -95,7 +95,7 @@ def write_wav(clip: Clip, target: Path | str | BinaryIO) -> None:
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE_HZ)
         for start in range(0, len(clip.samples), WAV_BLOCK_SAMPLES):
-            file.writeframesraw(_pcm16(clip.samples[start : start + WAV_BLOCK_SAMPLES]))
+            file.writeframesraw(pcm16(clip.samples[start : start + WAV_BLOCK_SAMPLES]))
             clip.forget(start, start + WAV_BLOCK_SAMPLES)
 
 
@@ -106,6 +106,7 @@ def wav_bytes(clip: Clip) -> bytes:
     return buffer.getvalue()
 
 
-def _pcm16(samples: NDArray[np.float32]) -> bytes:
+def pcm16(samples: NDArray[np.float32]) -> bytes:
+    """Samples as 16-bit little-endian integers; those beyond [-1, 1] are clipped."""
     scaled: NDArray[np.int16] = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
     return scaled.tobytes()

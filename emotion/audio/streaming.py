@@ -1,17 +1,16 @@
 """Sound that arrives piece by piece: 16-bit samples of any rate in, a growing recording on the disk."""
 
-import errno
 import struct
 import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from emotion.audio.clip import SAMPLE_RATE_HZ, Clip, DecodeLimits
-from emotion.audio.writer import Block, ClipWriter, Samples, _Resampler
-from emotion.errors import DiskFull, RateOutOfRange
+from emotion.audio.clip import SAMPLE_RATE_HZ, Clip, DecodeLimits, pcm16
+from emotion.audio.readers import as_float
+from emotion.audio.writer import Block, ClipWriter, Resampler, Samples, disk_full_as_error, write_all
+from emotion.errors import RateOutOfRange
 
 # Telephones to studio converters.
 STREAM_RATES_HZ = (8_000, 192_000)
@@ -19,7 +18,6 @@ _SAMPLE_BYTES = 2
 _HEADER_BYTES = 44
 # The header counts in 32 bits.
 _MAX_WAV_BYTES = (1 << 32) - 1
-_FULL_SCALE = np.float32(32768)
 _BLOCK_SAMPLES = 1 << 20
 
 
@@ -42,8 +40,8 @@ class StreamRecorder:
             room_samples = min(room_samples, (min(max_file_bytes, _MAX_WAV_BYTES) - _HEADER_BYTES) // _SAMPLE_BYTES)
         self._rate_hz, self._room_bytes = rate_hz, max(room_samples, 0) * _SAMPLE_BYTES
         self._needed_bytes = int(max_clip_s * SAMPLE_RATE_HZ) * _SAMPLE_BYTES if path is None else self._room_bytes
-        self._resampler, self._odd = _Resampler(rate_hz), b""
-        self._tail, self._tail_samples = np.zeros(0, np.int16), round(tail_s * SAMPLE_RATE_HZ)
+        self._resampler, self._odd = Resampler(rate_hz), b""
+        self._tail, self._tail_bytes = b"", round(tail_s * SAMPLE_RATE_HZ) * _SAMPLE_BYTES
         self._length = 0
         self._path, self._end_bytes = path, 0 if path is None else _HEADER_BYTES
         # Without a buffer a failed write cannot fail again when the file is closed.
@@ -65,11 +63,11 @@ class StreamRecorder:
         self._odd = pcm[whole:]
         self._room_bytes -= whole
         if whole:
-            self._keep(self._resampler.push(_as_float(pcm[:whole])), pcm[:whole])
+            self._keep(self._resampler.push(_samples(pcm[:whole])), pcm[:whole])
 
     def tail(self) -> Samples:
         """The newest samples at 16 kHz, [n]."""
-        return self._tail.astype(np.float32) / _FULL_SCALE
+        return _samples(self._tail)
 
     def clip(self, name: str) -> Clip:
         """All that was kept in a file without a name; nothing can be fed afterwards."""
@@ -78,7 +76,7 @@ class StreamRecorder:
             self._file.seek(0)
             for start in range(0, self._length, _BLOCK_SAMPLES):
                 pcm = self._file.read(min(_BLOCK_SAMPLES, self._length - start) * _SAMPLE_BYTES)
-                writer.write(Block(_as_float(pcm)[:, np.newaxis], SAMPLE_RATE_HZ))
+                writer.write(Block(_samples(pcm)[:, np.newaxis], SAMPLE_RATE_HZ))
             return writer.clip()
 
     def wav(self) -> Path:
@@ -102,24 +100,17 @@ class StreamRecorder:
             self._path = None
 
     def _keep(self, samples: Samples, original: bytes = b"") -> None:
-        steps: NDArray[np.int16] = np.clip(np.rint(samples * _FULL_SCALE), -32768, 32767).astype("<i2")
-        self._write(steps.tobytes() if self._path is None else original)
-        self._length += len(steps)
-        self._tail = np.concatenate((self._tail, steps))[-self._tail_samples :]
+        pcm = pcm16(samples)
+        self._write(pcm if self._path is None else original)
+        self._length += len(samples)
+        self._tail = (self._tail + pcm)[-self._tail_bytes :]
 
-    def _write(self, pcm: bytes) -> None:
-        try:
+    def _write(self, data: bytes) -> None:
+        with disk_full_as_error(self._needed_bytes):
             self._file.seek(self._end_bytes)
-            rest = memoryview(pcm)
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise DiskFull(self._needed_bytes) from error
-            raise
-        self._end_bytes += len(pcm)
+            write_all(self._file, data)
+        self._end_bytes += len(data)
 
 
-def _as_float(pcm: bytes) -> Samples:
-    """16-bit little-endian samples as float32 in [-1, 1), as libsndfile scales them."""
-    return np.frombuffer(pcm, "<i2").astype(np.float32) / _FULL_SCALE
+def _samples(pcm: bytes) -> Samples:
+    return as_float(np.frombuffer(pcm, "<i2"))

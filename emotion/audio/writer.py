@@ -3,6 +3,8 @@
 import errno
 import math
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -39,7 +41,7 @@ class ClipWriter:
         self._name = name
         self._limits = limits
         self._tape = _Tape(needed_bytes=int(limits.max_clip_s * SAMPLE_RATE_HZ * 4))
-        self._resampler: _Resampler | None = None
+        self._resampler: Resampler | None = None
         self._rate_changes = 0
         self._spent = 0.0  # share of the longest clip that was decoded so far
         self._heard = False
@@ -77,7 +79,7 @@ class ClipWriter:
         if self._spent > 1 + 1e-9:  # the sum of thousands of fractions is not exact
             raise ClipTooLong(longest_s)
 
-    def _resampler_for(self, rate_hz: int) -> "_Resampler":
+    def _resampler_for(self, rate_hz: int) -> "Resampler":
         current = self._resampler
         if current is not None and current.rate_hz == rate_hz:
             return current
@@ -86,7 +88,7 @@ class ClipWriter:
             self._rate_changes += 1
             if self._rate_changes > MAX_RATE_CHANGES:
                 raise NotSound(self._name)
-        self._resampler = _Resampler(rate_hz)
+        self._resampler = Resampler(rate_hz)
         return self._resampler
 
     def _mono(self, samples: Samples) -> Samples:
@@ -128,7 +130,7 @@ def mean_over_channels(samples: Samples) -> Samples:
     return total
 
 
-class _Resampler:
+class Resampler:
     """Mono of one rate to 16 kHz in pieces, the same bits as `librosa.resample` (soxr HQ) of the whole."""
 
     def __init__(self, rate_hz: int) -> None:
@@ -184,20 +186,28 @@ class _Tape:
             self._file.close()
 
     def _spill(self) -> None:
-        try:
+        with disk_full_as_error(self._needed_bytes):
             if self._file is None:
                 # Without a buffer a failed write cannot fail again when the file is closed.
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
             for part in self._parts:
-                _write_all(self._file, part)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise DiskFull(self._needed_bytes) from error
-            raise
+                write_all(self._file, part.data)
         self._parts.clear()
 
 
-def _write_all(file: BinaryIO, part: Samples) -> None:
-    rest = memoryview(part.data).cast("B")
+@contextmanager
+def disk_full_as_error(needed_bytes: int) -> Iterator[None]:
+    """Raise DiskFull where there is no room for what is written in the context."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFull(needed_bytes) from error
+        raise
+
+
+def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+    """Write into a file without a buffer, which may take a part only."""
+    rest = memoryview(data).cast("B")
     while rest:
         rest = rest[file.write(rest) :]

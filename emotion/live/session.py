@@ -3,7 +3,8 @@
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -12,20 +13,12 @@ from typing import Any
 
 from emotion.analysis import Analysis, AnalysisRequest
 from emotion.audio import SAMPLE_RATE_HZ, Clip, StreamRecorder
-from emotion.audio.energy_gate import (
-    FRAME_SAMPLES,
-    FRAMES_PER_S,
-    NOISE_SPAN_S,
-    Flags,
-    Samples,
-    frame_levels_db,
-    sounding,
-)
+from emotion.audio.energy_gate import FRAME_SAMPLES, FRAMES_PER_S, NOISE_SPAN_S, Flags, frame_levels_db, sounding
 from emotion.engine import PATIENCE_S, Progress
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EngineBusy
 from emotion.labels import Emotion
-from emotion.logs import request_context
+from emotion.model import FloatArray
 from emotion.outputs import ClipFiles, write_run
 
 _LOG = logging.getLogger(__name__)
@@ -116,11 +109,9 @@ class LiveSession:
         """Whether the recording is as long as it may be."""
         return self._recorder.is_full
 
-    def progress(self, ending: Future[ClipFiles]) -> Progress:  # noqa: ARG002 - there is only one
+    def progress(self, _: Future[ClipFiles] | None = None) -> Progress:
         """How far the analysis of the whole recording is, once `stop` was called."""
-        if self._whole is None:
-            return Progress("waiting", 0, 0, 0)
-        return self._recognizer.progress(self._whole)
+        return Progress("waiting", 0, 0, 0) if self._whole is None else self._recognizer.progress(self._whole)
 
     def feed(self, pcm: bytes) -> None:
         """Take 16-bit little-endian mono samples of the session's rate; what comes after the end is ignored.
@@ -136,14 +127,14 @@ class LiveSession:
     def stop(self) -> Future[ClipFiles]:
         """Analyze the whole recording and write it as a run, the same as uploading its 16-bit samples at 16 kHz.
 
-        The future cannot be cancelled. It fails with an EmotionError, ClipTooShort when next to nothing was heard.
+        The future fails with an EmotionError, ClipTooShort when next to nothing was heard.
         """
         if self._ending is None:
             self._end()
-            self._ending = Future()
-            self._ending.set_running_or_notify_cancel()
             # A thread of its own: three hours of sound take minutes, which would block a shared pool.
-            request_context.thread("live", self._finish, self._ending, self.request).start()
+            thread = ThreadPoolExecutor(1, "live")
+            self._ending = thread.submit(copy_context().run, self._write_run, self.request)
+            thread.shutdown(wait=False)
         return self._ending
 
     def leave(self) -> Future[ClipFiles] | None:
@@ -221,22 +212,18 @@ class LiveSession:
         if in_flight is not None:
             in_flight.cancel()
 
-    def _finish(self, ending: Future[ClipFiles], request: AnalysisRequest) -> None:
+    def _write_run(self, request: AnalysisRequest) -> ClipFiles:
         try:
             clip = self._recorder.clip(self._name)
             # The recording cannot be made again, so it waits for its place in a full queue.
             self._whole = self._recognizer.admission.submit_waiting(clip, request, timeout_s=PATIENCE_S)
             outputs = self._recognizer.settings.outputs / request.owner
-            files = write_run(outputs, self._whole.result(), request.exports, request.keep_audio)
-        except BaseException as error:  # whoever waits for the run learns why there is none
-            ending.set_exception(error)
-        else:
-            ending.set_result(files)
+            return write_run(outputs, self._whole.result(), request.exports, request.keep_audio)
         finally:
             self._recorder.close()
 
 
-def _sounding_part(heard: Samples, sounds: Flags, window_s: float) -> Samples:
+def _sounding_part(heard: FloatArray, sounds: Flags, window_s: float) -> FloatArray:
     """The last `window_s` without the silence before its first sound, which costs time and tells nothing."""
     start = max(len(heard) - round(window_s * SAMPLE_RATE_HZ), 0)
     first = start // FRAME_SAMPLES + int(sounds[start // FRAME_SAMPLES :].argmax())

@@ -32,7 +32,7 @@ class Disconnected(Exception):
 
 
 class LiveSocket:
-    """An accepted web socket; belongs to the event loop, except for `put_moment`.
+    """An accepted web socket and the `moments` that wait to be told; belongs to the event loop, except `put_moment`.
 
     `too_large` is raised for a message larger than allowed.
     """
@@ -40,21 +40,17 @@ class LiveSocket:
     def __init__(self, websocket: WebSocket, too_large: EmotionError) -> None:
         self._websocket, self._too_large = websocket, too_large
         self._loop = asyncio.get_running_loop()
-        self._moments: asyncio.Queue[LiveMoment] = asyncio.Queue(_MAX_WAITING_MOMENTS)
+        self.moments: asyncio.Queue[LiveMoment] = asyncio.Queue(_MAX_WAITING_MOMENTS)
 
     def put_moment(self, moment: LiveMoment) -> None:
         """Queue a moment, from any thread; a client that does not take its moments loses some."""
 
         def put() -> None:
             with suppress(asyncio.QueueFull):
-                self._moments.put_nowait(moment)
+                self.moments.put_nowait(moment)
 
         with suppress(RuntimeError):  # the loop may be closed when the program ends
             self._loop.call_soon_threadsafe(put)
-
-    async def next_moment(self) -> LiveMoment:
-        """The moment that has waited longest."""
-        return await self._moments.get()
 
     async def receive(self) -> str | bytes:
         """The next message: a text, or sound; raises Disconnected, and `too_large`."""
@@ -164,7 +160,7 @@ async def _listen(session: LiveSession, socket: LiveSocket, adapter: LiveAdapter
 
 async def _tell_moments(socket: LiveSocket, adapter: LiveAdapter) -> None:
     while True:
-        for message in adapter.moment(await socket.next_moment()):
+        for message in adapter.moment(await socket.moments.get()):
             await socket.send(message)
 
 
