@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from emotion.cli import main
+from emotion.cli.monitor import address_of, ask
 from emotion.engine import ClipTimes
 from emotion.formatting import size
 from emotion.hardware import Gpu, Usage
 from emotion.monitor import Advice, MachineStatus, StudioStatus
-from emotion.monitor.asking import address_of, ask
 from tests.test_monitor import CPU, ENGINE, GIB, GPU
 
 NOWHERE = "http://127.0.0.1:9"

@@ -214,6 +214,34 @@ def test_memory_is_given_back_through_the_model():
     assert model.times_freed == 1
 
 
+def test_a_chore_is_done_when_its_future_is():
+    working, may_end = threading.Event(), threading.Event()
+
+    class Thorough(FakeModel):
+        def free_memory(self):
+            working.set()
+            assert may_end.wait(PATIENCE_S)
+
+    with Engine(Thorough()) as engine:
+        chore = engine.free_memory()
+        assert working.wait(PATIENCE_S)
+        assert not chore.done()
+        may_end.set()
+        assert chore.result(PATIENCE_S) is None
+
+
+def test_a_chore_waits_for_recordings_that_are_being_worked_on(held):
+    engine, model = held
+    future = engine.submit(loud_clip())
+    assert model.began.acquire(timeout=PATIENCE_S)
+    chore = engine.free_memory()
+    assert (chore.done(), model.times_freed) == (False, 0)
+    model.let_go()
+    future.result(PATIENCE_S)
+    chore.result(PATIENCE_S)
+    assert model.times_freed == 1
+
+
 def test_idle_memory_is_given_back_once_until_new_work_comes():
     model = FakeModel()
     with Engine(model, EnginePlan(free_after_s=0.01)) as engine:

@@ -11,7 +11,6 @@ from emotion.hardware.container import limited_memory, quota_cores
 from emotion.model import ModelCard
 from emotion.monitor import (
     Advice,
-    ChoreWatch,
     EngineStatus,
     MachineStatus,
     MachineWatch,
@@ -404,48 +403,6 @@ def test_the_readings_of_two_minutes_are_kept(monkeypatch):
         clock.now_s += 1000
         alone = watch.read()
         assert watch.readings == (alone,)
-
-
-def test_a_chore_is_done_once_the_inference_thread_rests(monkeypatch):
-    clock, working, may_end = FakeClock(), threading.Event(), threading.Event()
-    monkeypatch.setattr("emotion.monitor.watch.time", clock)
-    monkeypatch.setattr("emotion.engine.times.time", clock)
-
-    class Thorough(FakeModel):
-        def free_memory(self):
-            working.set()
-            assert may_end.wait(PATIENCE_S)
-
-    with Engine(Thorough()) as engine:
-        wait_for(lambda: "idle" in _stages_under_way(engine))
-        engine.free_memory()
-        chores = ChoreWatch(engine)
-        assert working.wait(PATIENCE_S)
-        clock.now_s += 0.2
-        assert not chores.is_done()
-        may_end.set()
-        wait_for(lambda: "idle" in _stages_under_way(engine))
-        clock.now_s += 0.2
-        assert chores.is_done()
-
-
-def test_a_chore_waits_for_recordings_that_are_being_worked_on(monkeypatch):
-    clock, model = FakeClock(), HeldModel()
-    monkeypatch.setattr("emotion.monitor.watch.time", clock)
-    monkeypatch.setattr("emotion.engine.times.time", clock)
-    with Engine(model) as engine:
-        future = engine.submit(loud_clip())
-        assert model.began.acquire(timeout=PATIENCE_S)
-        engine.free_memory()
-        chores = ChoreWatch(engine)
-        clock.now_s += 0.2
-        assert not chores.is_done()
-        model.let_go()
-        future.result(PATIENCE_S)
-        wait_for(lambda: model.times_freed == 1 and "idle" in _stages_under_way(engine))
-        chores.is_done()
-        clock.now_s += 0.2
-        assert chores.is_done()
 
 
 def test_memory_is_that_of_the_process_and_of_the_card_of_the_model(monkeypatch):

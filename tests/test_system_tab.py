@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from emotion.engine import ClipTimes, Engine, EnginePlan
+from emotion.errors import OutOfMemory
 from emotion.hardware import Gpu, Usage
 from emotion.model import Accuracy, ModelCard
 from emotion.model.compact import load_compact
@@ -229,3 +230,13 @@ def test_warming_up_tells_whether_batches_pay():
     assert model.batches
     with Engine(FakeModel(), EnginePlan(batch_frames=500)) as engine:
         assert "Batches" not in told(system._warm(engine, False, EN))[-1][0]
+
+
+def test_a_model_that_cannot_be_warmed_says_why():
+    class Broken(FakeModel):
+        def start(self, _):
+            raise OutOfMemory("cuda:0")
+
+    with Engine(Broken(), EnginePlan(batch_frames=500)) as engine:
+        said = told(system._warm(engine, False, EN))[-1]
+    assert said == ("The memory of the graphics card does not hold this recording. Try a shorter one.", True, True)

@@ -2,20 +2,22 @@
 
 import json
 import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from emotion.cli import terminal
-from emotion.errors import command_line
+from emotion.errors import EmotionError, command_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from emotion.monitor import MachineStatus
-    from emotion.monitor.asking import Told
+    from emotion.monitor import Advice, MachineStatus, MachineWatch, StudioStatus
 
+Answer = Literal["status", "nobody", "key", "stranger"]
 # Processors are at work between two looks, so the first look at this machine needs a while before it.
 _FIRST_LOOK_S = 0.5
 
@@ -33,73 +35,111 @@ def monitor(
     as_json: Annotated[bool, typer.Option("--json", help="Each reading as one line of JSON.")] = False,
 ) -> None:
     """Show processor, memory, graphics card, queue and stage times of a running server, with advice."""
-    from emotion.monitor.asking import address_of
-
-    eye = _Eye(address_of(url or _own_address()), key)
+    server = _Server(address_of(url or _own_address()), key)
     if once:
-        eye.look()
-        _show(eye, as_json)
-        if not eye.is_answered:
+        told = server.look()
+        server.show(told, as_json)
+        if told.status is None:
             raise typer.Exit(1)
         return
+    with suppress(KeyboardInterrupt):  # the usual way to end it
+        _watch(server, every_s, as_json)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came back: a `status`, or why there is none: `nobody` answered, a `key` is needed, or a `stranger` answered.
+
+    `record` is the answer as it came; `machine` this machine, where there is none.
+    """
+
+    answer: Answer
+    status: "StudioStatus | None" = None
+    advice: "tuple[Advice, ...]" = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+    machine: "MachineStatus | None" = None
+
+
+def address_of(url: str) -> str:
+    """The root of a server for what a person types: `host:8000` is `http://host:8000`.
+
+    Raises EmotionError for what is no address.
+    """
+    import httpx  # only here: it takes a tenth of a second
+
+    whole = url if "://" in url else f"http://{url}"
     try:
-        _watch(eye, every_s, as_json)
-    except KeyboardInterrupt:
-        return  # the usual way to end it
+        parts = httpx.URL(whole)
+        is_address = parts.scheme in ("http", "https") and bool(parts.host)
+    except httpx.InvalidURL:  # a port that is no number
+        is_address = False
+    if not is_address:
+        raise EmotionError(f"{url!r} is no address of a server. Write it as http://127.0.0.1:7860.")
+    return whole.rstrip("/")
 
 
-class _Eye:
-    """Looks at a server, and at this machine while none answers."""
+def ask(address: str, key: str | None = None) -> Told:
+    """Ask the server at this address how it is; waits for 5 s at most. The key goes to no other address."""
+    from emotion.client import Client, Refused, ServerAway
+    from emotion.monitor import Advice, StudioStatus
+
+    try:
+        with Client(address, key, patience_s=0, timeout_s=5.0) as client:
+            record = client.status()
+        status = StudioStatus.from_record(record)
+        advice = tuple(Advice(str(one["code"]), dict(one["values"])) for one in record.get("advice", ()))
+    except ServerAway:
+        return Told("nobody")
+    except Refused as error:
+        return Told("key" if error.status in (401, 403) else "stranger")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Told("stranger")
+    return Told("status", status, advice, record)
+
+
+class _Server:
+    """A server that is looked at, and this machine while it does not answer."""
 
     def __init__(self, address: str, key: str | None) -> None:
-        from emotion.cli.monitor_view import View
+        self.address, self._key = address, key
+        self._machine: MachineWatch | None = None
 
-        self._address, self._key = address, key
-        self._view = View(terminal.language())
-        self._machine: Any = None
-        self._told: Told | None = None
-        self._seen: MachineStatus | None = None
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether the last look met a server."""
-        return self._told is not None and self._told.answer == "status"
-
-    def look(self) -> None:
+    def look(self) -> Told:
         """Ask the server, else read this machine."""
-        from emotion.monitor.asking import ask
-
-        self._told = ask(self._address, self._key)
-        if not self.is_answered:
-            self._seen = self._look_around()
-
-    def picture(self) -> "RenderableType":
-        """The last look, for people."""
-        told = self._told
-        if told is not None and told.status is not None:
-            return self._view.of_server(told.status, told.advice, told.record.get("cache"), self._address)
-        assert told is not None and self._seen is not None  # noqa: S101, PT018 - `look` comes first
-        return self._view.of_machine(self._seen, told.answer, self._address, command_line("serve"))
-
-    def record(self) -> dict[str, Any]:
-        """The last look, for programs: the record of the server, or `machine` and why there is no more."""
-        assert self._told is not None  # noqa: S101 - `look` comes first
-        record: dict[str, Any] = {"address": self._address, "answer": self._told.answer, **self._told.record}
-        if not self.is_answered and self._seen is not None:
-            record["machine"] = asdict(self._seen)
-        return record
-
-    def _look_around(self) -> "MachineStatus":
         from emotion.monitor import MachineWatch
 
+        told = ask(self.address, self._key)
+        if told.status is not None:
+            return told
         if self._machine is None:
             self._machine = MachineWatch()
             time.sleep(_FIRST_LOOK_S)
-        status: MachineStatus = self._machine.read()
-        return status
+        return replace(told, machine=self._machine.read())
+
+    def picture(self, told: Told) -> "RenderableType":
+        """A look, for people."""
+        from emotion.cli.monitor_view import View
+
+        view = View(terminal.language())
+        if told.status is not None:
+            return view.of_server(told.status, told.advice, told.record.get("cache"), self.address)
+        assert told.machine is not None  # noqa: S101 - it is read where no server answers
+        return view.of_machine(told.machine, told.answer, self.address, command_line("serve"))
+
+    def show(self, told: Told, as_json: bool) -> None:
+        """Print a look; for programs the record of the server, or `machine` and why there is no more."""
+        from rich.console import Console
+
+        if not as_json:
+            Console().print(self.picture(told))
+            return
+        record: dict[str, Any] = {"address": self.address, "answer": told.answer, **told.record}
+        if told.machine is not None:
+            record["machine"] = asdict(told.machine)
+        terminal.show(json.dumps(record, ensure_ascii=False))
 
 
-def _watch(eye: _Eye, every_s: float, as_json: bool) -> None:
+def _watch(server: _Server, every_s: float, as_json: bool) -> None:
     """Look again and again, in place on a terminal, line after line elsewhere."""
     from rich.console import Console
     from rich.live import Live
@@ -107,24 +147,13 @@ def _watch(eye: _Eye, every_s: float, as_json: bool) -> None:
     console = Console()
     if as_json or not console.is_terminal:
         while True:
-            eye.look()
-            _show(eye, as_json)
+            server.show(server.look(), as_json)
             time.sleep(every_s)
-    eye.look()
-    with Live(eye.picture(), console=console, screen=True, auto_refresh=False) as live:
+    with Live(server.picture(server.look()), console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(eye.picture(), refresh=True)
+            live.refresh()
             time.sleep(every_s)
-            eye.look()
-
-
-def _show(eye: _Eye, as_json: bool) -> None:
-    from rich.console import Console
-
-    if as_json:
-        terminal.show(json.dumps(eye.record(), ensure_ascii=False))
-    else:
-        Console().print(eye.picture())
+            live.update(server.picture(server.look()))
 
 
 def _own_address() -> str:

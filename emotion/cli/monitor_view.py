@@ -13,7 +13,6 @@ from emotion.hardware import Gpu, Usage
 from emotion.hardware.container import NEARLY_FULL
 from emotion.labels import Language
 from emotion.monitor import Advice, EngineStatus, MachineStatus, StudioStatus, said_of
-from emotion.monitor.asking import Answer
 from emotion.texts import Words
 
 _BAR = 16
@@ -39,7 +38,7 @@ class View:
             self._advice(advice),
         )
 
-    def of_machine(self, machine: MachineStatus, answer: Answer, address: str, start: str) -> RenderableType:
+    def of_machine(self, machine: MachineStatus, answer: str, address: str, start: str) -> RenderableType:
         """This machine, and why there is no more."""
         return Group(
             self._title(self._words("system.machine")),

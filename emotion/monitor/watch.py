@@ -91,23 +91,3 @@ class StudioWatch:
             recent=engine.recent,
             shares=StageShares.between(self._times, times, period_s, engine.decode_threads),
         )
-
-
-class ChoreWatch:
-    """Tells when the engine has done what it was asked to do as soon as nothing waits; make it after asking.
-
-    The inference thread does its chores before it rests, so none is left once it rested for a while.
-    """
-
-    def __init__(self, engine: SpeechEngine) -> None:
-        self._engine = engine
-        self._times, self._looked_s = engine.stage_times, time.perf_counter()
-
-    def is_done(self) -> bool:
-        """Whether the thread rested since the last look; the stretch between two looks should be a tenth of a second
-        at least.
-        """
-        times, now_s = self._engine.stage_times, time.perf_counter()
-        shares = StageShares.between(self._times, times, now_s - self._looked_s, self._engine.decode_threads)
-        self._times, self._looked_s = times, now_s
-        return shares.rested

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +11,12 @@ import gradio as gr
 
 from emotion.engine import SpeechEngine
 from emotion.formatting import size
-from emotion.monitor import ChoreWatch, memory_held
+from emotion.monitor import memory_held
 from emotion.texts import Words
 from emotion.ui import system_render, theme
 from emotion.ui.page_context import QUIET, PageContext
 from emotion.ui.texts import html, text
 
-_LOOK_S = 0.2
 _PATIENCE_S = 30.0
 # Of measuring batches only one goes on at a time, whoever asks; more would only wait for each other.
 _CHORE: dict[str, Any] = {
@@ -98,9 +98,9 @@ async def _free(engine: SpeechEngine, words: Words) -> AsyncIterator[tuple[Any, 
     yield _under_way(words("system.free_asked"))
     device = engine.card.device
     before = await asyncio.to_thread(memory_held, device)
-    engine.free_memory()
-    if not await _is_done(engine):
-        yield _over(words("system.chore_later"))
+    hindrance = await _hindrance(engine.free_memory(), words)
+    if hindrance is not None:
+        yield _over(hindrance)
         return
     after = await asyncio.to_thread(memory_held, device)
     said = [_freed(before.process_bytes, after.process_bytes, words)]
@@ -120,9 +120,9 @@ def _freed(before_bytes: int, after_bytes: int, words: Words) -> str:
 async def _warm(engine: SpeechEngine, is_measured: bool, words: Words) -> AsyncIterator[tuple[Any, ...]]:
     yield _under_way(words("system.warm_asked"))
     started_s = time.perf_counter()
-    engine.warm_up()
-    if not await _is_done(engine):
-        yield _over(words("system.chore_later"))
+    hindrance = await _hindrance(engine.warm_up(), words)
+    if hindrance is not None:
+        yield _over(hindrance)
         return
     said = [words("system.warm_done", seconds=f"{time.perf_counter() - started_s:.1f}")]
     if is_measured:
@@ -131,14 +131,13 @@ async def _warm(engine: SpeechEngine, is_measured: bool, words: Words) -> AsyncI
     yield _over(words.joined(said))
 
 
-async def _is_done(engine: SpeechEngine) -> bool:
-    """Wait until what was asked of the engine is done; False when it works on recordings for too long."""
-    chores = ChoreWatch(engine)
-    for _ in range(round(_PATIENCE_S / _LOOK_S)):
-        await asyncio.sleep(_LOOK_S)
-        if chores.is_done():
-            return True
-    return False
+async def _hindrance(chore: "Future[None]", words: Words) -> str | None:
+    """Wait for a chore of the engine; why it did not come to its end, None if it did."""
+    done, _ = await asyncio.wait({asyncio.wrap_future(chore)}, timeout=_PATIENCE_S)
+    if not done:
+        return words("system.chore_later")
+    error = done.pop().exception()
+    return None if error is None else words.error(error)
 
 
 def _under_way(said: str) -> tuple[Any, ...]:
