@@ -24,10 +24,8 @@ from emotion.bulk import (
     recognize_into,
     state_of,
 )
-from emotion.bulk.blocks import Block, Blocks
-from emotion.bulk.cluster import connected
+from emotion.bulk.cluster import BLOCK_JSON, Blocks, Replica, connected, open_on_replica
 from emotion.bulk.parts import part_name
-from emotion.bulk.replica import Replica, open_on_replica
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, SettingsInvalid
 from emotion.settings import load_settings
@@ -342,7 +340,7 @@ def test_a_full_disk_is_said(recognizer, calls, tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("emotion.bulk.parts.PartWriter.add", full)
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", full)
     with pytest.raises(EmotionError, match="No space left on device"):
         work(recognizer, tmp_path / "out", calls)
 
@@ -353,7 +351,7 @@ def test_blocks_are_the_same_whenever_they_are_cut(recognizer, calls, tmp_path):
     blocks = Blocks(Listing([str(calls), str(calls)]), results, results.parts(), 4)
     first, second = list(blocks), list(blocks)
     assert first == second
-    cut = [Block.from_json(text) for text in first]
+    cut = [BLOCK_JSON.validate_json(text) for text in first]
     assert [len(block.recordings) for block in cut] == [4, 4, 2]
     assert cut[-1].again == 10
     assert cut[0].recordings[0].size_bytes
@@ -364,7 +362,7 @@ def test_a_list_that_cannot_be_read_ends_the_blocks_with_its_reason(recognizer, 
     results = Results(str(tmp_path / "out"))
     results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
     (text,) = Blocks(Listing([str(tmp_path / "empty")]), results, [], 4)
-    assert "no sound file" in Block.from_json(text).error
+    assert "no sound file" in BLOCK_JSON.validate_json(text).error
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
     with Results("labels/").held() as results, Recognizer("compact", cache="off") as recognizer:
         before = results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
-        tally = recognise_into(recognizer, results, Listing(["calls/"]), before)
+        progress = recognize_into(recognizer, results, Listing(["calls/"]), before)
 
-`listing` and `manifests` find recordings as a stream, `places` reads what lies on other machines, `lane` takes a few
-at a time through the engine, `rows` and `parts` write Parquet, `results` is the folder with its state, `work` joins
-them on one machine; `cluster` on many, with `blocks` that go to each `replica`.
+`listing` and `manifests` find recordings as a stream, `storage` reads what lies on other machines, `pipeline` takes a
+few at a time through the engine, `rows` and `parts` write Parquet, `results` are the parts with their state in a
+`store`, `work` joins them on one machine, and `cluster` on many.
 """
 
 from emotion.bulk.cluster import connected, recognize_on_cluster, state_on_cluster

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -28,10 +28,11 @@ def is_manifest(place: str) -> bool:
 def entries_of(manifest: str) -> Iterator[tuple[str, str]]:
     """Each line's own word and the place that it names; raises ManifestInvalid or SourceMissing."""
     name = name_of(manifest)
-    read = _reader(Path(name).suffix.lower())
+    suffix = Path(name).suffix.lower()
     with closing(_open(manifest)) as file:
+        lines = _parquet_rows(file, name) if suffix == ".parquet" else _text_lines(file, name, suffix)
         try:
-            for number, entry in read(file, name):
+            for number, entry in lines:
                 if not entry:
                     raise ManifestInvalid(name, f"line {number} names no recording")
                 yield entry, beside(manifest, entry)
@@ -53,49 +54,27 @@ def _open(manifest: str) -> BinaryIO:
         raise SourceMissing(name_of(manifest)) from None
 
 
-_Read = Callable[[BinaryIO, str], Iterator[tuple[int, str]]]
-
-
-def _reader(suffix: str) -> _Read:
-    if suffix in _JSON_LINES:
-        return _json_lines
-    return {".txt": _plain_lines, ".parquet": _parquet_rows, ".tsv": _tsv_rows}.get(suffix, _csv_rows)
-
-
-def _text(file: BinaryIO) -> io.TextIOWrapper:
-    return io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-
-
-def _plain_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    del name
-    with _text(file) as text:
+def _text_lines(file: BinaryIO, name: str, suffix: str) -> Iterator[tuple[int, str]]:
+    """The number of each line, and how it names its recording."""
+    with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        if suffix in (".csv", ".tsv"):
+            yield from _csv_rows(text, name, "\t" if suffix == ".tsv" else ",")
+            return
         for number, line in enumerate(text, 1):
             if line.strip():
-                yield number, line.strip()
+                yield number, _json_entry(line, number, name) if suffix in _JSON_LINES else line.strip()
 
 
-def _csv_rows(file: BinaryIO, name: str, delimiter: str = ",") -> Iterator[tuple[int, str]]:
-    with _text(file) as text:
-        rows = csv.reader(text, delimiter=delimiter)
-        try:
-            heading = [word.strip().lower() for word in next(rows, [])]
-            column = heading.index(_column(heading, name))
-            for row in rows:
-                if row:
-                    yield rows.line_num, row[column].strip() if column < len(row) else ""
-        except csv.Error as error:
-            raise ManifestInvalid(name, f"it is no CSV in line {rows.line_num}, {error}") from None
-
-
-def _tsv_rows(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    return _csv_rows(file, name, "\t")
-
-
-def _json_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    with _text(file) as text:
-        for number, line in enumerate(text, 1):
-            if line.strip():
-                yield number, _json_entry(line, number, name)
+def _csv_rows(text: io.TextIOWrapper, name: str, delimiter: str) -> Iterator[tuple[int, str]]:
+    rows = csv.reader(text, delimiter=delimiter)
+    try:
+        heading = [word.strip().lower() for word in next(rows, [])]
+        column = heading.index(_column(heading, name))
+        for row in rows:
+            if row:
+                yield rows.line_num, row[column].strip() if column < len(row) else ""
+    except csv.Error as error:
+        raise ManifestInvalid(name, f"it is no CSV in line {rows.line_num}, {error}") from None
 
 
 def _json_entry(line: str, number: int, name: str) -> str:

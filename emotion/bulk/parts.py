@@ -1,17 +1,19 @@
 """A part of the results: rows that become one Parquet file, which appears whole or not at all."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow
-from pyarrow import parquet
+from pyarrow import compute, parquet
 
 from emotion.bulk.errors import PartDamaged
 from emotion.bulk.rows import Row
+from emotion.bulk.store import Store, unwritable
 
 SUFFIX = ".parquet"
 _PREFIX = "part-"
@@ -48,16 +50,13 @@ class Sum:
 
 
 class PartWriter:
-    """Writes rows into a file that is not yet one of the results; `close` makes it complete.
+    """Writes rows into a file beside the results; `close` makes it complete. Raises ResultsUnwritable."""
 
-    Raises OSError where the disk is full.
-    """
-
-    def __init__(self, path: Path, schema: pyarrow.Schema) -> None:
-        self.path = path
-        self.sum = Sum()
-        self._file = parquet.ParquetWriter(path, schema, compression="zstd")
-        self._schema = schema
+    def __init__(self, store: Store, schema: pyarrow.Schema) -> None:
+        self._store_name, self._schema = store.name, schema
+        self.path, self.sum = store.aside(), Sum()
+        with unwritable(store.name):
+            self._file = parquet.ParquetWriter(self.path, schema, compression="zstd")
         self._rows: list[Row] = []
         self._held_bytes = 0
         self._paths: list[str] = []
@@ -84,47 +83,53 @@ class PartWriter:
     def close(self) -> None:
         """Write what is left, and how much it is in all."""
         self._flush()
-        self._file.add_key_value_metadata({key: str(value) for key, value in vars(self.sum).items()})
-        self._file.close()
+        with unwritable(self._store_name):
+            self._file.add_key_value_metadata(_metadata(self.sum))
+            self._file.close()
 
     def _flush(self) -> None:
         # Taken first: whatever interrupts the writing, no row is written twice.
         rows, self._rows, self._held_bytes = self._rows, [], 0
-        if rows:
-            self._file.write_table(pyarrow.Table.from_pylist(rows, self._schema))
+        with unwritable(self._store_name):
+            if rows:
+                self._file.write_table(pyarrow.Table.from_pylist(rows, self._schema))
 
 
 def read_sum(file: BinaryIO, name: str) -> Sum:
     """What a part holds, from its last bytes; raises PartDamaged."""
-    try:
+    with _damage_of(name):
         found: dict[bytes, Any] = parquet.ParquetFile(file).metadata.metadata or {}
         return Sum(int(found[b"rows"]), int(found[b"failed"]), float(found[b"sound_s"]))
-    except (pyarrow.ArrowException, OSError, KeyError, ValueError):
-        raise PartDamaged(name) from None
 
 
 def read_paths(file: BinaryIO, name: str) -> list[str]:
     """The recordings of a part; reads no other column. Raises PartDamaged."""
-    try:
+    with _damage_of(name):
         paths: list[str] = parquet.ParquetFile(file).read(columns=["path"]).column(0).to_pylist()
-    except (pyarrow.ArrowException, OSError):
-        raise PartDamaged(name) from None
     return paths
 
 
 def write_without_failures(file: BinaryIO, name: str, target: Path) -> bool:
     """Write a part again without the recordings that failed; False, and nothing written, if no other is in it."""
-    from pyarrow import compute
-
-    try:
+    with _damage_of(name):
         table = parquet.ParquetFile(file).read()
-    except (pyarrow.ArrowException, OSError):
-        raise PartDamaged(name) from None
-    kept = table.filter(compute.is_null(table.column("error_code")))
-    if not len(kept):
+    succeeded = table.filter(compute.is_null(table.column("error_code")))
+    if not len(succeeded):
         return False
-    total = Sum(len(kept), 0, float(compute.sum(kept.column("duration_s")).as_py() or 0.0))
+    total = Sum(len(succeeded), 0, float(compute.sum(succeeded.column("duration_s")).as_py() or 0.0))
     with parquet.ParquetWriter(target, table.schema, compression="zstd") as writer:
-        writer.write_table(kept)
-        writer.add_key_value_metadata({key: str(value) for key, value in vars(total).items()})
+        writer.write_table(succeeded)
+        writer.add_key_value_metadata(_metadata(total))
     return True
+
+
+def _metadata(total: Sum) -> dict[str, str]:
+    return {key: str(value) for key, value in vars(total).items()}
+
+
+@contextmanager
+def _damage_of(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError, KeyError, ValueError):
+        raise PartDamaged(name) from None

@@ -54,13 +54,13 @@ class Pipeline:
         source = iter(recordings)
         with ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch") as fetchers:
             try:
-                while not stop.is_set() and self._begin_more(source, fetchers):
+                while not stop.is_set() and self._fill(source, fetchers):
                     yield self._next_row()
             finally:
                 for future in list(self._begun):
                     future.cancel()
 
-    def _begin_more(self, source: Iterator[Recording], fetchers: ThreadPoolExecutor) -> bool:
+    def _fill(self, source: Iterator[Recording], fetchers: ThreadPoolExecutor) -> bool:
         """Begin as many recordings as may be under way; False when none is left."""
         while self._has_room():
             recording = next(source, None)

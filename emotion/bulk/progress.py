@@ -1,6 +1,7 @@
 """How far bulk work is, and how a person follows it."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -57,33 +58,43 @@ class Watch:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-class Count:
-    """Counts what is listed on a thread of its own, where that is cheap; finds a wrong manifest early, too."""
+class ProgressTracker:
+    """Tells the watch how far one start of bulk work is, by what was `done` and met `again` since it was made.
 
-    def __init__(self, listing: Listing) -> None:
-        self.total: int | None = None
+    What is listed is counted on a thread, where that is cheap; so a wrong manifest is found early, too.
+    """
+
+    def __init__(self, listing: Listing, before: Sum, watch: Watch) -> None:
+        self.done, self.again = Sum(), 0
+        self._before, self._watch, self._began_s = before, watch, time.monotonic()
+        self._total: int | None = None
         self._error: EmotionError | None = None
-        self._over = threading.Event()
+        self._closed = threading.Event()
         if listing.is_cheap:
             threading.Thread(target=self._count, args=(listing,), name="count", daemon=True).start()
 
-    def raise_error(self) -> None:
-        """Raise what is wrong with the list, if anything is."""
+    @property
+    def progress(self) -> BulkProgress:
+        return BulkProgress(self.done, self._before, self.again, self._total, time.monotonic() - self._began_s)
+
+    def tell(self) -> None:
+        """Tell the watch; raises what is wrong with the list, if anything is."""
         if self._error is not None:
             raise self._error
+        self._watch.tell(self.progress)
 
     def close(self) -> None:
         """Count no further."""
-        self._over.set()
+        self._closed.set()
 
     def _count(self, listing: Listing) -> None:
         total = 0
         try:
             for _ in listing:
                 total += 1
-                if self._over.is_set():
+                if self._closed.is_set():
                     return
         except EmotionError as error:
             self._error = error
             return
-        self.total = total
+        self._total = total

@@ -1,4 +1,4 @@
-"""Results that can be gone on with: what was wished for and done, and parts that come whole."""
+"""Results that a later call continues: what was asked for, and parts that appear whole."""
 
 import json
 import secrets
@@ -13,12 +13,12 @@ import pyarrow
 
 from emotion import __version__
 from emotion.analysis import AnalysisRequest, Granularity
-from emotion.bulk.errors import ResultsDiffer, ResultsInUse, ResultsNotOurs, ResultsUnwritable
+from emotion.bulk.errors import ResultsDiffer, ResultsInUse, ResultsNotOurs
 from emotion.bulk.listing import Seen
 from emotion.bulk.parts import SUFFIX, PartWriter, Sum, is_part, read_paths, read_sum, write_without_failures
-from emotion.bulk.rows import Row, schema_of
-from emotion.bulk.storage import canonical, name_of
-from emotion.bulk.store import open_store
+from emotion.bulk.rows import schema_of
+from emotion.bulk.storage import canonical
+from emotion.bulk.store import Store, unwritable
 from emotion.model import ModelCard
 from emotion.settings import Settings
 
@@ -62,14 +62,10 @@ class Results:
     """A folder or a prefix of parts and one state; can be sent to another machine."""
 
     def __init__(self, place: str) -> None:
-        self.place = canonical(place)
-        self._store = open_store(self.place)
+        self._store = Store(canonical(place))
+        self.name = self._store.name
         self._run = secrets.token_hex(8)
         self._state: State | None = None
-
-    @property
-    def name(self) -> str:
-        return name_of(self.place)
 
     @property
     def state(self) -> State:
@@ -95,11 +91,11 @@ class Results:
             for name in self.parts():
                 self._store.remove(name)
         elif found is not None and (differences := _differences(found, {**_plain(state), "schema": _SCHEMA})):
-            raise ResultsDiffer(self.name, differences)
+            raise ResultsDiffer(self.name, "; ".join(differences))
         self._state = state
         self._write_state(None if overwrite else found)
         if retry_failed:
-            self._forget_failures()
+            self._delete_failures()
         return sum(self._of_parts(self.parts(), read_sum), Sum())
 
     def parts(self) -> list[str]:
@@ -114,31 +110,27 @@ class Results:
                 seen.add(path)
         return seen
 
-    def sum_of(self, part: str) -> Sum:
-        """What one part holds."""
+    def sum_of(self, part: str) -> Sum | None:
+        """What one part holds, None where there is none of that name."""
+        if not self._store.has(part):
+            return None
         with self._store.open(part) as file:
             return read_sum(file, part)
 
     def new_part(self) -> PartWriter:
         """A part to fill, which `publish` adds to the results."""
-        with self._full_disk_said():
-            return PartWriter(self._store.aside(), self.state.schema)
-
-    def add(self, part: PartWriter, row: Row) -> None:
-        with self._full_disk_said():
-            part.add(row)
+        return PartWriter(self._store, self.state.schema)
 
     def publish(self, part: PartWriter) -> None:
         """Add a part to the results; raises ResultsInUse if another command has taken them over since `begin`."""
-        with self._full_disk_said():
-            part.close()
+        part.close()
         found = self._read_state()
         if found is None or found.get("run") != self._run:
             part.path.unlink(missing_ok=True)
             raise ResultsInUse(self.name)
         self._store.publish(part.path, part.name)
 
-    def _forget_failures(self) -> None:
+    def _delete_failures(self) -> None:
         """Take the rows of recordings that failed out, so that these count as not done."""
         for name in self.parts():
             with self._store.open(name) as file:
@@ -146,8 +138,8 @@ class Results:
                     continue
                 file.seek(0)
                 aside = self._store.aside()
-                kept = write_without_failures(file, name, aside)
-            if kept:
+                has_rows = write_without_failures(file, name, aside)
+            if has_rows:
                 self._store.publish(aside, name)
             else:
                 self._store.remove(name)
@@ -176,22 +168,15 @@ class Results:
         began = datetime.now(UTC).isoformat(timespec="seconds") if found is None else found.get("began")
         content = {"schema": _SCHEMA, "program": __version__, "began": began, "run": self._run, **_plain(self.state)}
         aside = self._store.aside()
-        with self._full_disk_said():
+        with unwritable(self.name):
             aside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
         self._store.publish(aside, STATE_FILE)
-
-    @contextmanager
-    def _full_disk_said(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise ResultsUnwritable(self.name, error.strerror or "unknown") from error
 
 
 def require_same(begun: State, now: State, name: str) -> None:
     """Raises ResultsDiffer if a replica makes other results than those that were begun."""
     if differences := _differences(_plain(begun), _plain(now)):
-        raise ResultsDiffer(name, differences)
+        raise ResultsDiffer(name, "; ".join(differences))
 
 
 def _plain(state: State) -> dict[str, Any]:

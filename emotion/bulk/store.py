@@ -1,107 +1,112 @@
-"""The folder of results: files that appear whole, on this machine or in an object store."""
+"""The place of the results, on this machine or in an object store: files that appear whole."""
 
 import os
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, cast
+
+import filelock
 
 from emotion.bulk.errors import PlaceRefused, ResultsInUse, ResultsUnwritable
 from emotion.bulk.storage import WEB, is_local, name_of, protocol_of, storage
 from emotion.errors import EmotionError
 
-# Names that begin so are no results: pandas, pyarrow and duckdb pass them over when they read the folder.
+# Names that begin so are no results: pandas, pyarrow and duckdb ignore them when they read the folder.
 _ASIDE = "_aside-"
 _LOCK = "_lock"
 
 
-class Store(Protocol):
-    """What results need of the place that they are in."""
+@contextmanager
+def unwritable(name: str) -> Iterator[None]:
+    """Raise ResultsUnwritable for what goes wrong with the place of the results that is called so."""
+    try:
+        yield
+    except EmotionError:
+        raise
+    except Exception as error:  # every storage has its own
+        raise ResultsUnwritable(name, getattr(error, "strerror", None) or type(error).__name__) from error
 
-    def names(self) -> list[str]: ...
+
+class Store:
+    """A folder of this machine or one that many machines see, or a prefix of an object store; can be sent to others.
+
+    Raises PlaceRefused for the web, later ResultsUnwritable.
+    """
+
+    def __init__(self, place: str) -> None:
+        if protocol_of(place) in WEB:
+            raise PlaceRefused("Results cannot be written to the web. Use a folder or an object store.")
+        self.name, self._folder = name_of(place), Path(place) if is_local(place) else None
+        self._system, self._root = storage(place)
+
+    def names(self) -> list[str]:
+        with unwritable(self.name):
+            try:
+                found = self._system.ls(self._root, detail=False)
+            except FileNotFoundError:
+                return []
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
+
+    def has(self, name: str) -> bool:
+        with unwritable(self.name):
+            return bool(self._system.exists(self._path(name)))
 
     def read(self, name: str) -> bytes | None:
         """The content of a small file, None where there is none."""
-        ...
+        with unwritable(self.name):
+            try:
+                return cast(bytes, self._system.cat_file(self._path(name)))
+            except FileNotFoundError:
+                return None
 
-    def open(self, name: str) -> BinaryIO: ...
+    def open(self, name: str) -> BinaryIO:
+        with unwritable(self.name):
+            return cast(BinaryIO, self._system.open(self._path(name), "rb"))
 
     def aside(self) -> Path:
         """A new path of this machine to write to, before `publish`."""
-        ...
-
-    def publish(self, aside: Path, name: str) -> None:
-        """Make a file one of the results, at once and whole; one of the same name is replaced."""
-        ...
-
-    def remove(self, name: str) -> None: ...
-
-    def held(self) -> AbstractContextManager[None]:
-        """Keep others from writing here, as far as the place allows it."""
-        ...
-
-
-def open_store(place: str) -> Store:
-    """The store at a path or URL; raises PlaceRefused for the web."""
-    if is_local(place):
-        return LocalStore(Path(place))
-    if protocol_of(place) in WEB:
-        raise PlaceRefused("Results cannot be written to the web. Use a folder or an object store.")
-    return RemoteStore(place)
-
-
-class LocalStore:
-    """A folder of this machine, or one that many machines see."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def names(self) -> list[str]:
-        with self._sayable():
-            return sorted(os.listdir(self._folder)) if self._folder.is_dir() else []  # noqa: PTH208 - names only
-
-    def read(self, name: str) -> bytes | None:
-        with self._sayable():
-            path = self._folder / name
-            return path.read_bytes() if path.is_file() else None
-
-    def open(self, name: str) -> BinaryIO:
-        with self._sayable():
-            return (self._folder / name).open("rb")
-
-    def aside(self) -> Path:
-        with self._sayable():
+        if self._folder is None:
+            return Path(tempfile.mkdtemp(prefix="emotion-")) / "part"
+        with unwritable(self.name):
             self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder / f"{_ASIDE}{secrets.token_hex(8)}"
 
     def publish(self, aside: Path, name: str) -> None:
-        with self._sayable():
+        """Make a file one of the results, at once and whole; one of the same name is replaced."""
+        with unwritable(self.name):
+            if self._folder is None:  # one request: there whole or not at all
+                self._system.put_file(str(aside), self._path(name))
+                shutil.rmtree(aside.parent, ignore_errors=True)
+                return
             # To the disk first: after a power failure a name without its content would be a damaged part.
             with aside.open("rb") as file:
                 os.fsync(file.fileno())
             aside.replace(self._folder / name)
 
     def remove(self, name: str) -> None:
-        with self._sayable():
-            (self._folder / name).unlink(missing_ok=True)
+        with unwritable(self.name), suppress(FileNotFoundError):
+            self._system.rm_file(self._path(name))
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Raises ResultsInUse if another command of this machine writes here. What a kill left aside goes."""
-        import filelock
+        """Raises ResultsInUse if another command of this machine writes here. What a kill left aside is deleted.
 
-        with self._sayable():
-            self._folder.mkdir(parents=True, exist_ok=True)
+        Object stores lock nothing; the others notice at their next part which command began last.
+        """
+        if self._folder is None:
+            yield
+            return
         lock = filelock.FileLock(self._folder / _LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            raise ResultsInUse(self._folder.name) from None
-        except OSError as error:
-            raise ResultsUnwritable(self._folder.name, error.strerror or "unknown") from None
+        with unwritable(self.name):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                raise ResultsInUse(self.name) from None
         try:
             for name in self.names():
                 if name.startswith(_ASIDE):
@@ -110,68 +115,5 @@ class LocalStore:
         finally:
             lock.release()
 
-    @contextmanager
-    def _sayable(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise ResultsUnwritable(self._folder.name, error.strerror or "unknown") from error
-
-
-class RemoteStore:
-    """A prefix of an object store: a file is put there in one request, and is there whole or not at all."""
-
-    def __init__(self, place: str) -> None:
-        self._place = place
-        self._system, self._root = storage(place)
-
-    def __reduce__(self) -> tuple[type["RemoteStore"], tuple[str]]:
-        return RemoteStore, (self._place,)
-
-    def names(self) -> list[str]:
-        with self._sayable():
-            try:
-                found = self._system.ls(self._root, detail=False)
-            except FileNotFoundError:
-                return []
-        return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
-
-    def read(self, name: str) -> bytes | None:
-        with self._sayable():
-            try:
-                return cast(bytes, self._system.cat_file(self._path(name)))
-            except FileNotFoundError:
-                return None
-
-    def open(self, name: str) -> BinaryIO:
-        with self._sayable():
-            return cast(BinaryIO, self._system.open(self._path(name), "rb"))
-
-    def aside(self) -> Path:
-        return Path(tempfile.mkdtemp(prefix="emotion-")) / "part"
-
-    def publish(self, aside: Path, name: str) -> None:
-        with self._sayable():
-            self._system.put_file(str(aside), self._path(name))
-        shutil.rmtree(aside.parent, ignore_errors=True)
-
-    def remove(self, name: str) -> None:
-        with self._sayable():
-            self._system.rm_file(self._path(name))
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Object stores lock nothing; whoever begins last is found out by the others at their next part."""
-        yield
-
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
-
-    @contextmanager
-    def _sayable(self) -> Iterator[None]:
-        try:
-            yield
-        except (FileNotFoundError, EmotionError):
-            raise
-        except Exception as error:  # every storage has its own
-            raise ResultsUnwritable(name_of(self._place), type(error).__name__) from error
