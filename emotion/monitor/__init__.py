@@ -1,6 +1,6 @@
 """What the machine does, and what to do about it.
 
-`machine` reads the machine, `status` holds the records, `watch` shares the readings, and `advice` says what they suggest.
+`machine` reads the machine, `status` holds the records, `watch` shares the readings, `advice` says what they suggest.
 """
 
 from emotion.monitor.advice import Advice, advise, said_of
