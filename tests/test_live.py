@@ -1,3 +1,4 @@
+import errno
 import json
 import threading
 from datetime import datetime
@@ -9,7 +10,7 @@ import soxr
 from emotion.analysis import AnalysisRequest
 from emotion.audio import SAMPLE_RATE_HZ, Clip, StreamRecorder, decode, wav_bytes
 from emotion.engine import EnginePlan
-from emotion.errors import ClipTooShort, EngineBusy, RateOutOfRange
+from emotion.errors import ClipTooShort, DiskFull, EngineBusy, RateOutOfRange
 from emotion.live import LiveMoment, LiveSession
 from emotion.settings import Settings
 from tests.fakes import QUIET, loud_clip, tone, turning_clip, wait_for
@@ -235,7 +236,7 @@ def test_the_recording_is_called_by_its_start(listener):
     assert abs(datetime.now() - datetime.strptime(name, "live_%Y%m%d_%H%M%S.wav")).total_seconds() < 60
 
 
-def test_the_wish_may_change_until_the_end_and_the_sound_need_not_be_kept(listener):
+def test_the_options_may_change_until_the_end_and_the_sound_need_not_be_kept(listener):
     listener.hear(tone(1.0))
     listener.session.request = AnalysisRequest("frame", keep_audio=False)
     files = listener.session.stop().result(PATIENCE_S)
@@ -361,6 +362,19 @@ def test_a_long_recording_becomes_a_clip_in_a_file(monkeypatch):
     assert isinstance(clip, Clip)
     assert isinstance(clip.samples, np.memmap)
     np.testing.assert_array_equal(clip.samples, recorder_samples(tone(3.0)))
+
+
+@pytest.mark.parametrize("name", [None, "stream"])
+def test_a_full_disk_is_said_and_leaves_no_file(tmp_path, monkeypatch, name):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("emotion.audio.streaming.write_all", full)
+    recorder = StreamRecorder(SAMPLE_RATE_HZ, 60, 1, name and tmp_path / name, 10**9)
+    with pytest.raises(DiskFull):
+        recorder.feed(pcm(tone(0.1)))
+    recorder.close()
+    assert not list(tmp_path.iterdir())
 
 
 def recorder_samples(samples):

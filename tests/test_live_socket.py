@@ -107,7 +107,7 @@ def test_sound_in_moments_out_and_a_run_at_the_end(client, recognizer):
     assert record["file"].startswith("live_")
 
 
-def test_the_wish_of_the_first_message_holds_and_the_last_may_change_it(client, recognizer):
+def test_the_options_of_the_first_message_hold_and_the_last_may_change_them(client, recognizer):
     with talking(client, granularity="frame", exports=["srt"]) as socket:
         send(socket, turning_clip().samples)
         socket.send_json({"stop": True, "embedding": True})
@@ -136,7 +136,7 @@ def test_a_browser_that_is_gone_leaves_nothing_if_the_sound_is_not_to_be_kept(cl
     assert runs(recognizer) == []
 
 
-def test_a_wish_that_changes_on_the_way_holds_for_a_browser_that_is_gone(client, recognizer):
+def test_an_option_that_changes_on_the_way_holds_for_a_browser_that_is_gone(client, recognizer):
     with talking(client) as socket:
         converse(socket, tone(1.5))
         socket.send_json({"keep_audio": False})
@@ -323,7 +323,7 @@ def test_the_share_of_a_long_recording_is_told_while_it_is_analysed(client, reco
         assert "run" in last_word(socket)
 
 
-def test_the_component_gets_words_labels_and_the_wish(recognizer):
+def test_the_component_gets_words_labels_and_the_options(recognizer):
     value = live_value(recognizer, Words("zh"), AnalysisRequest("frame", exports=("srt",)))
     assert [label["key"] for label in value["labels"]] == [emotion.key for emotion in EMOTIONS]
     assert value["labels"][3]["headline"] == "😊 快乐 (Happy)"

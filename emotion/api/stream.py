@@ -24,7 +24,7 @@ from emotion.api.query import AnalysisQuery
 from emotion.api.uploads import Upload
 from emotion.audio import shown_name
 from emotion.engine.recognizer import Recognizer
-from emotion.errors import EmotionError, RequestInvalid
+from emotion.errors import RequestInvalid
 from emotion.live import LiveMoment, LiveSession
 from emotion.live.socket import BUSY, MAX_SOUND_BYTES, REFUSED, LiveSocket
 
@@ -43,13 +43,12 @@ class StreamQuery(AnalysisQuery):
 class Stream:
     """One web socket: how a stream differs from the page's microphone: a query, a job at the end, and problems."""
 
-    too_large: EmotionError = RequestInvalid(
-        f"A piece of sound has at most {MAX_SOUND_BYTES} bytes. Send smaller ones."
-    )
-
     def __init__(self, recognizer: Recognizer, jobs: Jobs, websocket: WebSocket) -> None:
         self._recognizer, self._jobs, self._websocket = recognizer, jobs, websocket
         self.client = client_of(websocket.scope).name
+
+    def too_large(self) -> RequestInvalid:
+        return RequestInvalid(f"A piece of sound has at most {MAX_SOUND_BYTES} bytes. Send smaller ones.")
 
     async def begin(self, socket: LiveSocket) -> LiveSession:
         """Raises RequestInvalid."""

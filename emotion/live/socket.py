@@ -34,10 +34,10 @@ class Disconnected(Exception):
 class LiveSocket:
     """An accepted web socket and the `moments` that wait to be told; belongs to the event loop, except `put_moment`.
 
-    `too_large` is raised for a message larger than allowed.
+    `too_large` makes the error of a message larger than allowed.
     """
 
-    def __init__(self, websocket: WebSocket, too_large: EmotionError) -> None:
+    def __init__(self, websocket: WebSocket, too_large: Callable[[], EmotionError]) -> None:
         self._websocket, self._too_large = websocket, too_large
         self._loop = asyncio.get_running_loop()
         self.moments: asyncio.Queue[LiveMoment] = asyncio.Queue(_MAX_WAITING_MOMENTS)
@@ -62,7 +62,7 @@ class LiveSocket:
             raise Disconnected
         sound, text = message.get("bytes"), message.get("text") or ""
         if len(sound or b"") > MAX_SOUND_BYTES or len(text) > MAX_TEXT_BYTES:
-            raise self._too_large
+            raise self._too_large()
         return text if sound is None else bytes(sound)
 
     async def send(self, message: dict[str, Any] | bytes) -> None:
@@ -80,7 +80,7 @@ class LiveSocket:
 class LiveAdapter(Protocol):
     """What page and API do differently; made anew for each web socket.
 
-    The recordings in work of one `client` are counted together, and `too_large` answers a message larger than allowed.
+    The recordings in work of one `client` are counted together. `too_large` is the error of a message over the limit.
     `begin` opens the session that the client asks for, with `socket.put_moment` for its moments; `ready` is what is
     said then, `moment` what is said of each moment. `hear` takes a text, and returns whether it was the last message.
     `finish` ends the session and says what became of it; `release` gives the slot of the client back before that.
@@ -88,8 +88,8 @@ class LiveAdapter(Protocol):
     """
 
     client: str
-    too_large: EmotionError
 
+    def too_large(self) -> EmotionError: ...
     async def begin(self, socket: LiveSocket) -> LiveSession: ...
     def ready(self) -> dict[str, Any]: ...
     def moment(self, moment: LiveMoment) -> Iterable[dict[str, Any]]: ...

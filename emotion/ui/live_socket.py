@@ -88,14 +88,15 @@ def live_value(recognizer: Recognizer, words: Words, request: AnalysisRequest) -
 class _Microphone:
     """How the page's microphone differs from a stream of the API: a first message, a run at the end, and sentences."""
 
-    too_large: EmotionError = LiveRefused()
-
     def __init__(self, recognizer: Recognizer, websocket: WebSocket) -> None:
         self._recognizer = recognizer
         accepted = websocket.headers.get("accept-language", "")
         self._words = Words(language_of(accepted, recognizer.settings.language))
         client = client_of(websocket.scope)
         self.client, self._owner = client.name, client.owner
+
+    def too_large(self) -> LiveRefused:
+        return LiveRefused()
 
     async def begin(self, socket: LiveSocket) -> LiveSession:
         """Raises LiveRefused and RateOutOfRange."""
