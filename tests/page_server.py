@@ -134,14 +134,14 @@ def serve_page(recognizer: FakeRecognizer) -> Iterator[str]:
             thread.join(10)
 
 
-def reader_of(recognizer: FakeRecognizer, session: str = "session", owner: str = "") -> PageVisitor:
+def visitor_of(recognizer: FakeRecognizer, session: str = "session", owner: str = "") -> PageVisitor:
     """Somebody who looks at the page, in English."""
     return PageVisitor(
         session, owner or "address:test", "-", Workspaces(recognizer.settings.outputs).of(owner), Words("en")
     )
 
 
-def lay_out_desk(recognizer: FakeRecognizer) -> PageContext:
+def page_context(recognizer: FakeRecognizer) -> PageContext:
     """What a tab works with, without a page around it."""
     watch = StudioWatch(recognizer.engine)
 
@@ -149,7 +149,7 @@ def lay_out_desk(recognizer: FakeRecognizer) -> PageContext:
         # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.
         with gr.Blocks():
             tabs, open_clip = gr.Tabs(), gr.State("")
-        runs, places = Runs(recognizer), Workspaces(recognizer.settings.outputs)  # type: ignore[arg-type]
-        return PageContext(recognizer, watch, runs, places, FileLinks(), Details(0.5), tabs, open_clip)  # type: ignore[arg-type]
+        runs, workspaces = Runs(recognizer), Workspaces(recognizer.settings.outputs)  # type: ignore[arg-type]
+        return PageContext(recognizer, watch, runs, workspaces, FileLinks(), Details(0.5), tabs, open_clip)  # type: ignore[arg-type]
 
     return asyncio.run(laid_out())

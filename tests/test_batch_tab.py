@@ -22,12 +22,12 @@ from emotion.labels import EMOTION_BY_KEY, EMOTIONS
 from emotion.settings import Settings
 from emotion.texts import Words
 from emotion.ui import batch_render
-from emotion.ui.batches import Batches, Followed, Look
-from emotion.ui.tabs.batch import Answers
+from emotion.ui.batches import Batches, BatchFilter, Followed
+from emotion.ui.tabs.batch import BatchHandlers
 from emotion.ui.uploads import Uploads
 from emotion.ui.workspace import PageVisitor
 from tests.fakes import loud_clip, wait_for
-from tests.page_server import FakeRecognizer, lay_out_desk, quiet_pandas, reader_of, serve_page, text_of
+from tests.page_server import FakeRecognizer, page_context, quiet_pandas, serve_page, text_of, visitor_of
 from tests.test_page_server import messages, on_click
 
 pytestmark = quiet_pandas
@@ -44,8 +44,8 @@ def recognizer(tmp_path):
 
 
 @pytest.fixture
-def desk(recognizer):
-    return lay_out_desk(recognizer)
+def context(recognizer):
+    return page_context(recognizer)
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def view_of(*rows: Row, working: Progress | None = None, elapsed_s: float = 12.3
     return BatchView(rows, skipped, working, Path("/secret/outputs/outputs_20261122_120000"), elapsed_s)
 
 
-def rows_shown(view: BatchView, look: Look | None = None, words: Words = ENGLISH) -> list[str]:
-    pieces = batch_render.row_pieces(view, look or Look(), words)
+def rows_shown(view: BatchView, batch_filter: BatchFilter | None = None, words: Words = ENGLISH) -> list[str]:
+    pieces = batch_render.row_pieces(view, batch_filter or BatchFilter(), words)
     return [text_of(row) for piece in pieces for row in piece.split("\n")]
 
 
@@ -107,19 +107,19 @@ def test_a_row_says_what_came_of_a_recording():
 def test_names_cannot_bring_markup_or_further_rows_onto_the_page():
     hostile = '<img src=x onerror="alert(1)">\n<tr>.wav'
     view = view_of(done(hostile), Row(hostile, "failed", error=NotSound(hostile)), Row(hostile))
-    for html in (*batch_render.row_pieces(view, Look(), ENGLISH), batch_render.progress(view, False, ENGLISH)):
+    for html in (*batch_render.row_pieces(view, BatchFilter(), ENGLISH), batch_render.progress(view, False, ENGLISH)):
         assert "<img" not in html
     assert len(rows_shown(view)) == 3
 
 
 def test_a_row_without_a_folder_cannot_be_opened():
-    (row,) = batch_render.row_pieces(view_of(Row("a.wav", "done", ANGRY, 0.8, False, 1.0, 9.0)), Look(), ENGLISH)
+    (row,) = batch_render.row_pieces(view_of(Row("a.wav", "done", ANGRY, 0.8, False, 1.0, 9.0)), BatchFilter(), ENGLISH)
     assert "<button" not in row
 
 
 def test_the_distribution_has_all_nine_with_counts_and_shares_and_the_failures_apart():
     view = view_of(done("a"), done("b"), done("c", SAD), Row("d", "failed", error=NotSound("d")), Row("e"))
-    shown = text_of(batch_render.running_card(view, Look(), ENGLISH)).partition("How often")[2]
+    shown = text_of(batch_render.running_card(view, BatchFilter(), ENGLISH)).partition("How often")[2]
     names = [shown.index(emotion.english) for emotion in EMOTIONS]
     assert names == sorted(names)
     assert "Angry 2 · 66.7%" in shown
@@ -129,7 +129,7 @@ def test_the_distribution_has_all_nine_with_counts_and_shares_and_the_failures_a
 
 def test_the_card_says_how_a_batch_ended():
     def title(view: BatchView, error: BaseException | None = None, words: Words = ENGLISH) -> str:
-        return text_of(batch_render.final_card(view, error, Look(), words))
+        return text_of(batch_render.final_card(view, error, BatchFilter(), words))
 
     failed = Row("c", "failed", error=NotSound("c"))
     assert title(view_of(done("a"), done("b"))).startswith(
@@ -169,20 +169,20 @@ def test_a_batch_that_waits_behind_others_says_so():
 
 def test_of_one_kind_only_those_rows_are_shown_and_above_them_why():
     view = view_of(done("a"), done("b", SAD), done("c"), Row("d", "failed", error=NotSound("d")), Row("e"))
-    assert [row.split()[2] for row in rows_shown(view, Look("angry"))] == ["a", "c"]
-    assert text_of(batch_render.note(view, Look("angry"), ENGLISH)) == "Only Angry: 2 of 5 Show all"
-    assert [row.split()[2] for row in rows_shown(view, Look("failed"))] == ["d"]
-    assert rows_shown(view, Look("nonsense")) == []
-    assert batch_render.note(view, Look(), ENGLISH) == ""
+    assert [row.split()[2] for row in rows_shown(view, BatchFilter("angry"))] == ["a", "c"]
+    assert text_of(batch_render.note(view, BatchFilter("angry"), ENGLISH)) == "Only Angry: 2 of 5 Show all"
+    assert [row.split()[2] for row in rows_shown(view, BatchFilter("failed"))] == ["d"]
+    assert rows_shown(view, BatchFilter("nonsense")) == []
+    assert batch_render.note(view, BatchFilter(), ENGLISH) == ""
 
 
 def test_of_a_thousand_rows_five_hundred_are_shown_at_a_time():
     view = view_of(*(done(f"{number}.wav") for number in range(1_020)))
     assert len(rows_shown(view)) == 500
-    assert text_of(batch_render.note(view, Look(), ENGLISH)).startswith("Rows 1 to 500 of 1,020")
-    assert rows_shown(view, Look(part=2))[0].split()[2] == "1000.wav"
-    assert text_of(batch_render.note(view, Look(part=2), CHINESE)).startswith("第 1,001–1,020 行，共 1,020 行")
-    assert rows_shown(view, Look(part=99)) == []
+    assert text_of(batch_render.note(view, BatchFilter(), ENGLISH)).startswith("Rows 1 to 500 of 1,020")
+    assert rows_shown(view, BatchFilter(part=2))[0].split()[2] == "1000.wav"
+    assert text_of(batch_render.note(view, BatchFilter(part=2), CHINESE)).startswith("第 1,001–1,020 行，共 1,020 行")
+    assert rows_shown(view, BatchFilter(part=99)) == []
 
 
 # Batches and who follows them
@@ -193,7 +193,7 @@ async def begun(batches: Batches, recordings: list[str], session: str = "session
 
 
 def who(batches: Batches, session: str, owner: str = "") -> PageVisitor:
-    return reader_of(batches.recognizer, session, owner)
+    return visitor_of(batches.recognizer, session, owner)
 
 
 async def ended(batches: Batches, followed: Followed) -> BatchView:
@@ -303,15 +303,15 @@ def test_only_so_many_rows_of_batches_that_are_over_are_remembered(recognizer, r
 # The tab
 
 
-def run_tab(answers: Answers, files: list[str] | None, who: Any = None) -> list[tuple[Any, ...]]:
+def run_tab(handlers: BatchHandlers, files: list[str] | None, who: Any = None) -> list[tuple[Any, ...]]:
     async def collect() -> list[tuple[Any, ...]]:
-        return [step async for step in answers.start(who or reader(), files, "utterance", False, True, [])]
+        return [step async for step in handlers.start(who or reader(), files, "utterance", False, True, [])]
 
     return asyncio.run(collect())
 
 
-def test_the_tab_goes_from_progress_to_links(desk, recordings):
-    steps = run_tab(Answers(desk, Uploads()), recordings)
+def test_the_tab_goes_from_progress_to_links(context, recordings):
+    steps = run_tab(BatchHandlers(context, Uploads()), recordings)
     progress, start, cancel, card, note, table = steps[-1]
     assert "summary.csv" in progress
     assert (start["interactive"], cancel["interactive"]) == (True, False)
@@ -321,18 +321,18 @@ def test_the_tab_goes_from_progress_to_links(desk, recordings):
     assert all(not step[1]["interactive"] for step in steps[:-1])
 
 
-def test_what_a_zip_holds_is_looked_into_and_what_cannot_begin_is_a_sentence(desk, monkeypatch, caplog):
+def test_what_a_zip_holds_is_looked_into_and_what_cannot_begin_is_a_sentence(context, monkeypatch, caplog):
     def fail(*_: object) -> None:
         raise RuntimeError("/secret/path")
 
     monkeypatch.setattr("emotion.ui.batches.Batch", fail)
-    step = run_tab(Answers(desk, Uploads()), ["a.zip"])[-1]
+    step = run_tab(BatchHandlers(context, Uploads()), ["a.zip"])[-1]
     assert "Something went wrong" in text_of(step[3])
     assert "secret" not in str(step)
     assert "/secret/path" in caplog.text
 
 
-def test_a_page_that_is_closed_while_the_zips_are_looked_into_starts_nothing(desk, recordings, monkeypatch):
+def test_a_page_that_is_closed_while_the_zips_are_looked_into_starts_nothing(context, recordings, monkeypatch):
     looked_into = threading.Event()
 
     def slow_batch(*words: Any) -> Batch:
@@ -342,27 +342,27 @@ def test_a_page_that_is_closed_while_the_zips_are_looked_into_starts_nothing(des
     monkeypatch.setattr("emotion.ui.batches.Batch", slow_batch)
 
     async def close_early() -> tuple[str, Followed | None]:
-        answers = Answers(desk, Uploads())
-        steps = answers.start(reader(), recordings, "utterance", False, True, [])
+        handlers = BatchHandlers(context, Uploads())
+        steps = handlers.start(reader(), recordings, "utterance", False, True, [])
         shown = text_of((await anext(steps))[3])
         await steps.aclose()
         looked_into.set()
         await asyncio.sleep(0)
-        return shown, answers._batches.of("session")
+        return shown, handlers._batches.of("session")
 
     shown, followed = asyncio.run(close_early())
     assert shown.startswith("🎧 Looking into the files")
     assert followed is None
-    assert not desk.settings.outputs.exists()
+    assert not context.settings.outputs.exists()
 
 
-def test_a_row_opens_only_if_it_is_of_this_readers_batch(desk, recordings):
-    answers = Answers(desk, Uploads())
-    table = run_tab(answers, recordings)[-1][5]
+def test_a_row_opens_only_if_it_is_of_this_readers_batch(context, recordings):
+    handlers = BatchHandlers(context, Uploads())
+    table = run_tab(handlers, recordings)[-1][5]
     folder = table["pieces"][0].partition('data-open="')[2].partition('"')[0]
 
     def opened(wanted: object, session: str) -> tuple[Any, ...]:
-        return asyncio.run(answers.open(said(open=wanted), reader(session)))
+        return asyncio.run(handlers.open(said(open=wanted), reader(session)))
 
     note, clip, tabs = opened(folder, "session")
     assert (clip, note) == (folder, gr.skip())
@@ -376,15 +376,15 @@ def test_a_row_opens_only_if_it_is_of_this_readers_batch(desk, recordings):
 @pytest.mark.parametrize(
     "choice", [{"part": "-1"}, {"part": "9999"}, {"part": "9" * 99}, {"part": "²"}, {"kind": "<b>"}, {}, {"kind": 3}]
 )
-def test_a_choice_that_makes_no_sense_shows_all(desk, recordings, choice):
-    answers = Answers(desk, Uploads())
-    shown = run_tab(answers, recordings)[-1][3:]
-    assert answers.choose(said(**choice), reader()) == shown
-    assert answers.choose(said(**choice), reader("nobody")) == (gr.skip(),) * 3
+def test_a_choice_that_makes_no_sense_shows_all(context, recordings, choice):
+    handlers = BatchHandlers(context, Uploads())
+    shown = run_tab(handlers, recordings)[-1][3:]
+    assert handlers.choose(said(**choice), reader()) == shown
+    assert handlers.choose(said(**choice), reader("nobody")) == (gr.skip(),) * 3
 
 
-def test_cancelling_without_a_batch_does_nothing(desk):
-    assert Answers(desk, Uploads()).cancel(reader()) is None
+def test_cancelling_without_a_batch_does_nothing(context):
+    assert BatchHandlers(context, Uploads()).cancel(reader()) is None
 
 
 @pytest.fixture(scope="module")

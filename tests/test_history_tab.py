@@ -17,12 +17,12 @@ from emotion.outputs import BatchRun, History, write_run
 from emotion.outputs import history as history_room
 from emotion.settings import Settings
 from emotion.texts import Words
-from emotion.ui import comparison_render, deletion_render, history_render
+from emotion.ui import comparison_render, history_render, templates
 from emotion.ui.file_links import FileLinks
-from emotion.ui.history_render import MORE_CLIPS, PAGE_RUNS, Look
+from emotion.ui.history_render import MORE_CLIPS, PAGE_RUNS, HistoryQuery
 from emotion.ui.page_context import PageContext
 from emotion.ui.runs import Runs
-from emotion.ui.tabs.history import Answers
+from emotion.ui.tabs.history import HistoryHandlers
 from emotion.ui.timeline_detail import Details
 from emotion.ui.workspace import Workspaces
 from tests.fakes import NOON, analyze, loud_clip, tone, turning_clip
@@ -54,15 +54,15 @@ def kept_batch(outputs: Path, *names: str, broken: tuple[str, ...] = (), hours_a
     return batch.folder.name
 
 
-def listed(outputs: Path, look: Look | None = None, words: Words = ENGLISH, today: date = TODAY) -> str:
-    look = look or Look()
-    page = History(outputs).runs(look.search, look.emotion, look.limit)
-    return history_render.run_list(page, look, words, today)
+def listed(outputs: Path, query: HistoryQuery | None = None, words: Words = ENGLISH, today: date = TODAY) -> str:
+    query = query or HistoryQuery()
+    page = History(outputs).runs(query.search, query.emotion, query.limit)
+    return history_render.run_list(page, query, words, today)
 
 
-def said_above(outputs: Path, look: Look | None = None, words: Words = ENGLISH, **settings: float) -> str:
-    page = History(outputs).runs((look or Look()).search)
-    return sizeless(history_render.summary(page, look or Look(), Settings(**settings), words))
+def said_above(outputs: Path, query: HistoryQuery | None = None, words: Words = ENGLISH, **settings: float) -> str:
+    page = History(outputs).runs((query or HistoryQuery()).search)
+    return sizeless(history_render.summary(page, query or HistoryQuery(), Settings(**settings), words))
 
 
 def sizeless(html: str) -> str:
@@ -76,11 +76,13 @@ def scored(**scores: float) -> Analysis:
 
 
 @pytest.fixture
-def answers(tmp_path: Path) -> Answers:
+def handlers(tmp_path: Path) -> HistoryHandlers:
     recognizer: Any = SimpleNamespace(settings=Settings(outputs=tmp_path))
     nothing: Any = None
-    runs, places = Runs(recognizer), Workspaces(tmp_path)
-    return Answers(PageContext(recognizer, nothing, runs, places, FileLinks(), Details(0.5), nothing, nothing))
+    runs, workspaces = Runs(recognizer), Workspaces(tmp_path)
+    return HistoryHandlers(
+        PageContext(recognizer, nothing, runs, workspaces, FileLinks(), Details(0.5), nothing, nothing)
+    )
 
 
 def event(said: Any) -> gr.EventData:
@@ -107,7 +109,7 @@ def test_above_the_runs_stands_what_can_be_done_with_those_that_are_chosen(tmp_p
         f'data-run="{run}"><label class="run-choose"><input type="checkbox" aria-label="Choose call.wav, 12:00">'
         in shown
     )
-    assert "data-all" not in listed(tmp_path, Look("nobody"))
+    assert "data-all" not in listed(tmp_path, HistoryQuery("nobody"))
 
 
 def test_runs_stand_by_day_newest_first(tmp_path: Path) -> None:
@@ -126,9 +128,9 @@ def test_a_batch_shows_few_of_its_recordings_and_how_many_more_there_are(tmp_pat
     assert "Batch of 10 12:00" in text_of(shown)
     assert "😠 Angry 8 😢 Sad 1 ⚠ 1 failed" in text_of(shown)
     assert "Show 6 more" in text_of(shown)
-    whole = listed(tmp_path, Look(unfolded=((run, MORE_CLIPS),)))
+    whole = listed(tmp_path, HistoryQuery(unfolded=((run, MORE_CLIPS),)))
     assert whole.count("data-open=") == 9
-    assert "broken.mp3 ⚠ Failed: &#x27;broken.mp3&#x27; is empty." in text_of(whole)
+    assert "broken.mp3 ⚠ Failed: &#39;broken.mp3&#39; is empty." in text_of(whole)
     assert "data-unfold" not in whole
 
 
@@ -139,7 +141,7 @@ def test_one_recording_more_than_a_few_is_shown_and_not_announced(tmp_path: Path
 
 def test_a_search_shows_the_recordings_of_a_batch_that_it_found_and_folds_the_others(tmp_path: Path) -> None:
     kept_batch(tmp_path, *(f"{number}.wav" for number in range(6)), "sad.wav")
-    shown = listed(tmp_path, Look(emotion="sad"))
+    shown = listed(tmp_path, HistoryQuery(emotion="sad"))
     assert shown.count("data-open=") == 1
     assert "/sad" in shown
     assert "Show 6 more" in text_of(shown)
@@ -162,13 +164,13 @@ def test_older_runs_come_fifty_at_a_time(tmp_path: Path) -> None:
     shown = listed(tmp_path)
     assert shown.count("data-open=") == PAGE_RUNS
     assert "Show older runs (3)" in text_of(shown)
-    assert "data-more" not in listed(tmp_path, Look(limit=2 * PAGE_RUNS))
+    assert "data-more" not in listed(tmp_path, HistoryQuery(limit=2 * PAGE_RUNS))
 
 
 def test_the_open_run_is_marked_and_the_others_can_be_compared(tmp_path: Path) -> None:
     first, second = kept(tmp_path), kept(tmp_path, "other.wav", 1)
-    shown = listed(tmp_path, Look(open_clip=first))
-    assert f'data-open="{first}" aria-current=true' in shown
+    shown = listed(tmp_path, HistoryQuery(open_clip=first))
+    assert f'data-open="{first}" aria-current="true"' in shown
     assert f'data-compare="{second}" aria-label="Compare with other.wav">' in shown
     assert f'data-compare="{first}" aria-label="Compare with call.wav" disabled>' in shown
     assert listed(tmp_path).count(" disabled>") == 2
@@ -181,7 +183,7 @@ def test_without_a_run_the_list_says_what_comes_here(tmp_path: Path) -> None:
 
 def test_a_search_without_a_find_says_what_was_searched_and_how_to_clear_it(tmp_path: Path) -> None:
     kept(tmp_path)
-    shown = listed(tmp_path, Look("<nobody>", "happy"))
+    shown = listed(tmp_path, HistoryQuery("<nobody>", "happy"))
     assert "No run goes with “&lt;nobody&gt;” · 😊 Happy." in text_of(shown)
     assert "data-clear" in shown
 
@@ -192,14 +194,14 @@ def test_a_file_name_cannot_bring_markup_onto_the_page(tmp_path: Path) -> None:
     history = History(tmp_path)
     files, entry = history.open_clip(run), history.run(run)
     pieces = [
-        listed(tmp_path, Look(open_clip=run)),
-        *(deletion_render.question([one], 0, ENGLISH) for one in history.runs().runs),
-        deletion_render.question(history.runs().runs, 0, ENGLISH),
-        history_render.packed(MARKUP, MARKUP),
+        listed(tmp_path, HistoryQuery(open_clip=run)),
+        *(history_render.question([one], 0, ENGLISH) for one in history.runs().runs),
+        history_render.question(history.runs().runs, 0, ENGLISH),
+        templates.render("history/zip_link.html", ENGLISH, name=MARKUP, address=MARKUP),
         history_render.opened(files, entry, ENGLISH),
-        history_render.summary(history.runs(), Look(), Settings(), ENGLISH, said=MARKUP),
-        history_render.tools(Look(search=MARKUP), ENGLISH),
-        comparison_render.side("A", files, ENGLISH),
+        history_render.summary(history.runs(), HistoryQuery(), Settings(), ENGLISH, said=MARKUP),
+        history_render.tools(HistoryQuery(search=MARKUP), ENGLISH),
+        templates.render("history/side.html", ENGLISH, letter="A", moment=MARKUP),
         comparison_render.head(files.analysis, files.analysis, ENGLISH),
     ]
     assert "<img" not in "".join(pieces)
@@ -231,14 +233,14 @@ def test_above_the_list_stands_how_much_is_kept_and_for_how_long(
 def test_above_a_search_stands_how_many_of_all_were_found(tmp_path: Path) -> None:
     kept(tmp_path)
     kept(tmp_path, "other.wav")
-    assert said_above(tmp_path, Look("other")).startswith("Found: 1 of 2 runs · n KB")
+    assert said_above(tmp_path, HistoryQuery("other")).startswith("Found: 1 of 2 runs · n KB")
 
 
 def test_the_question_names_what_would_be_deleted(tmp_path: Path) -> None:
     kept(tmp_path)
     kept_batch(tmp_path, "a.wav", "b.wav", "c.wav", "d.wav", hours_ago=24)
     runs = History(tmp_path).runs().runs
-    one, batch = (sizeless(deletion_render.question([run], 0, ENGLISH)) for run in runs)
+    one, batch = (sizeless(history_render.question([run], 0, ENGLISH)) for run in runs)
     assert "Delete this run? call.wav 22 November 2026 12:00 · 2 files, n KB" in one
     assert "Batch of 4 · a.wav · b.wav · c.wav · … 21 November 2026 12:00 · 9 files, n KB" in batch
 
@@ -246,22 +248,22 @@ def test_the_question_names_what_would_be_deleted(tmp_path: Path) -> None:
 def test_the_question_counts_one_file_as_one_and_large_runs_in_megabytes(tmp_path: Path) -> None:
     kept(tmp_path)
     run = replace(History(tmp_path).run(NOON_RUN), file_count=1, size_bytes=12_345_678)
-    assert "1 file, 12 MB" in deletion_render.question([run], 0, ENGLISH)
-    assert "1 个文件，12 MB" in deletion_render.question([run], 0, CHINESE)
+    assert "1 file, 12 MB" in history_render.question([run], 0, ENGLISH)
+    assert "1 个文件，12 MB" in history_render.question([run], 0, CHINESE)
 
 
 def test_the_question_about_several_names_how_many_they_are_and_what_stays(tmp_path: Path) -> None:
     names = [kept(tmp_path, f"{number}.wav", hours_ago=number) for number in range(3)]
     names += [kept_batch(tmp_path, "a.wav", "b.wav", hours_ago=9)]
     runs = History(tmp_path).runs().runs
-    asked = deletion_render.question(runs, 1, ENGLISH)
+    asked = history_render.question(runs, 1, ENGLISH)
     assert (
         "Delete 4 runs? 0.wav · 1.wav · 2.wav · … 11 files, n KB Still being written, so not deleted: 1."
         in sizeless(asked)
     )
     assert f'data-delete="{" ".join(names)}">Delete 4</button>' in asked
     assert "删除这 3 条记录？ 0.wav · 1.wav · 2.wav 6 个文件，n KB 这些记录的" in sizeless(
-        deletion_render.question(runs[:3], 0, CHINESE)
+        history_render.question(runs[:3], 0, CHINESE)
     )
 
 
@@ -314,12 +316,12 @@ def test_two_clips_share_a_time_axis_unless_one_is_very_short() -> None:
 # What the tab answers
 
 
-def test_opening_shows_the_clip_and_marks_it_in_the_list(tmp_path: Path, answers: Answers) -> None:
+def test_opening_shows_the_clip_and_marks_it_in_the_list(tmp_path: Path, handlers: HistoryHandlers) -> None:
     run = kept(tmp_path, granularity="frame", embedding=True)
-    _, runs, look, opened, card, timeline, downloads, whole, log, open_clip = answers.open(
-        Look(), event({"open": run}), READER
+    _, runs, query, opened, card, timeline, downloads, whole, log, open_clip = handlers.open_clip(
+        HistoryQuery(), event({"open": run}), READER
     )
-    assert look.open_clip == open_clip == run
+    assert query.open_clip == open_clip == run
     assert "aria-current" in runs
     assert "22 November 2026 12:00" in opened
     assert "Angry" in card
@@ -329,86 +331,92 @@ def test_opening_shows_the_clip_and_marks_it_in_the_list(tmp_path: Path, answers
     assert "Recording: call.wav" in log
 
 
-def test_a_clip_of_a_batch_says_so_and_its_zip_is_that_of_the_batch(tmp_path: Path, answers: Answers) -> None:
+def test_a_clip_of_a_batch_says_so_and_its_zip_is_that_of_the_batch(tmp_path: Path, handlers: HistoryHandlers) -> None:
     run = kept_batch(tmp_path, "a.wav", "b.wav")
-    shown = answers.open(Look(), event({"open": f"{run}/b"}), READER)
+    shown = handlers.open_clip(HistoryQuery(), event({"open": f"{run}/b"}), READER)
     assert "22 November 2026 12:00 · Batch of 2" in text_of(shown[3])
     assert f'download="{run}.zip"' in shown[7]
     assert shown[-1] == f"{run}/b"
 
 
-def test_a_clip_whose_sound_was_not_kept_says_so(tmp_path: Path, answers: Answers) -> None:
+def test_a_clip_whose_sound_was_not_kept_says_so(tmp_path: Path, handlers: HistoryHandlers) -> None:
     run = write_run(tmp_path, analyze(loud_clip(), "frame"), keep_audio=False).folder.name
-    shown = answers.open(Look(), event({"open": run}), READER)
+    shown = handlers.open_clip(HistoryQuery(), event({"open": run}), READER)
     assert "sound not kept" in shown[3]
     assert "audio" not in shown[5]
 
 
 @pytest.mark.parametrize("said", [{"open": "../outputs"}, {"open": ["x"]}, {"open": NOON_RUN}, {}, None, "open", [1]])
-def test_what_is_no_clip_opens_nothing_and_says_why(answers: Answers, said: Any) -> None:
-    shown = answers.open(Look(open_clip="before"), event(said), READER)
+def test_what_is_no_clip_opens_nothing_and_says_why(handlers: HistoryHandlers, said: Any) -> None:
+    shown = handlers.open_clip(HistoryQuery(open_clip="before"), event(said), READER)
     assert shown[2].open_clip == ""
     assert "This result is not there." in text_of(shown[4])
 
 
-def test_a_search_keeps_what_is_open_and_begins_at_the_top(tmp_path: Path, answers: Answers) -> None:
+def test_a_search_keeps_what_is_open_and_begins_at_the_top(tmp_path: Path, handlers: HistoryHandlers) -> None:
     run = kept(tmp_path)
-    _, shown, look = answers.find("CALL", "angry", Look(limit=500, open_clip=run, seen="x"), READER)
-    assert look == Look("CALL", "angry", open_clip=run, seen="x")
+    _, shown, query = handlers.search("CALL", "angry", HistoryQuery(limit=500, open_clip=run, seen="x"), READER)
+    assert query == HistoryQuery("CALL", "angry", open_clip=run, seen="x")
     assert "call.wav" in shown
-    assert len(answers.find("x" * 10_000, None, Look(), READER)[2].search) == 200
+    assert len(handlers.search("x" * 10_000, None, HistoryQuery(), READER)[2].search) == 200
 
 
-def test_more_is_more_runs_or_more_of_a_batch(answers: Answers) -> None:
-    more = answers.more(Look(), event({"more": ""}), READER)[2]
+def test_more_is_more_runs_or_more_of_a_batch(handlers: HistoryHandlers) -> None:
+    more = handlers.show_more(HistoryQuery(), event({"more": ""}), READER)[2]
     assert more.limit == 2 * PAGE_RUNS
-    look = answers.more(more, event({"unfold": "x"}), READER)[2]
-    assert answers.more(look, event({"unfold": "x"}), READER)[2].unfolded == (("x", 2 * MORE_CLIPS),)
+    query = handlers.show_more(more, event({"unfold": "x"}), READER)[2]
+    assert handlers.show_more(query, event({"unfold": "x"}), READER)[2].unfolded == (("x", 2 * MORE_CLIPS),)
 
 
-def test_deleting_closes_what_is_open_of_the_run_and_nothing_else(tmp_path: Path, answers: Answers) -> None:
+def test_deleting_closes_what_is_open_of_the_run_and_nothing_else(tmp_path: Path, handlers: HistoryHandlers) -> None:
     run, other = kept(tmp_path), kept(tmp_path, "other.wav", 1)
-    question, *_ = answers.ask(Look(), event({"delete": run}), READER)
+    question, *_ = handlers.ask_to_delete(HistoryQuery(), event({"delete": run}), READER)
     assert "call.wav" in question
-    look = Look(open_clip=run)
-    emptied, summary, shown, look, *view, open_clip = answers.delete(look, other, event({"delete": run}), READER)
+    query = HistoryQuery(open_clip=run)
+    emptied, summary, shown, query, *view, open_clip = handlers.delete_runs(
+        query, other, event({"delete": run}), READER
+    )
     assert emptied == ""
     assert text_of(summary).startswith("Deleted: call.wav. Runs: 1")
     assert "call.wav" not in shown
-    assert (look.open_clip, view[0], view[2]) == ("", "", None)
+    assert (query.open_clip, view[0], view[2]) == ("", "", None)
     assert "Choose a recording" in view[1]
     assert open_clip == gr.skip()
     assert not (tmp_path / run).exists()
-    assert answers.delete(Look(open_clip=other), "", event({"delete": other}), READER)[3] == Look()
+    assert (
+        handlers.delete_runs(HistoryQuery(open_clip=other), "", event({"delete": other}), READER)[3] == HistoryQuery()
+    )
 
 
-def test_deleting_another_run_leaves_the_view_alone(tmp_path: Path, answers: Answers) -> None:
+def test_deleting_another_run_leaves_the_view_alone(tmp_path: Path, handlers: HistoryHandlers) -> None:
     run, other = kept(tmp_path), kept(tmp_path, "other.wav", 1)
-    shown = answers.delete(Look(open_clip=other), run, event({"delete": run}), READER)
+    shown = handlers.delete_runs(HistoryQuery(open_clip=other), run, event({"delete": run}), READER)
     assert shown[3].open_clip == other
     assert shown[4:-1] == (gr.skip(),) * VIEW
     assert shown[-1] == ""
 
 
-def test_a_run_that_is_being_written_is_not_deleted(tmp_path: Path, answers: Answers) -> None:
+def test_a_run_that_is_being_written_is_not_deleted(tmp_path: Path, handlers: HistoryHandlers) -> None:
     with BatchRun(tmp_path, now=NOON) as batch:
         batch.add(analyze(loud_clip()))
-        question, problem, *_ = answers.ask(Look(), event({"delete": NOON_RUN}), READER)
+        question, problem, *_ = handlers.ask_to_delete(HistoryQuery(), event({"delete": NOON_RUN}), READER)
         assert question == gr.skip()
         assert "This run is still being written." in problem
-        emptied, problem, *_ = answers.delete(Look(), "", event({"delete": NOON_RUN}), READER)
+        emptied, problem, *_ = handlers.delete_runs(HistoryQuery(), "", event({"delete": NOON_RUN}), READER)
         assert (emptied, text_of(problem)) == ("", "Still being written, so not deleted: 1.")
         assert (batch.folder / "call" / "result.json").exists()
 
 
-def test_several_runs_are_deleted_and_the_list_keeps_its_page_and_its_filters(tmp_path: Path, answers: Answers) -> None:
+def test_several_runs_are_deleted_and_the_list_keeps_its_page_and_its_filters(
+    tmp_path: Path, handlers: HistoryHandlers
+) -> None:
     names = [kept(tmp_path, f"call {number}.wav", hours_ago=number) for number in range(4)]
     other = kept(tmp_path, "other.wav", hours_ago=9)
-    look = Look("call", "angry", limit=100, unfolded=(("x", 50),), open_clip=other)
+    query = HistoryQuery("call", "angry", limit=100, unfolded=(("x", 50),), open_clip=other)
     chosen = event({"delete": " ".join(names[:3])})
-    assert "Delete 3 runs?" in answers.ask(look, chosen, READER)[0]
-    emptied, summary, shown, after, *view, open_clip = answers.delete(look, names[1], chosen, READER)
-    assert (emptied, after) == ("", look)
+    assert "Delete 3 runs?" in handlers.ask_to_delete(query, chosen, READER)[0]
+    emptied, summary, shown, after, *view, open_clip = handlers.delete_runs(query, names[1], chosen, READER)
+    assert (emptied, after) == ("", query)
     assert text_of(summary).startswith("Deleted: 3 runs. Found: 1 of 2 runs")
     assert shown.count("data-open=") == 1
     assert f'data-open="{names[3]}"' in shown
@@ -417,24 +425,26 @@ def test_several_runs_are_deleted_and_the_list_keeps_its_page_and_its_filters(tm
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([names[3], other])
 
 
-def test_what_is_open_of_one_of_several_deleted_runs_is_closed(tmp_path: Path, answers: Answers) -> None:
+def test_what_is_open_of_one_of_several_deleted_runs_is_closed(tmp_path: Path, handlers: HistoryHandlers) -> None:
     batch, run = kept_batch(tmp_path, "a.wav", "b.wav"), kept(tmp_path, hours_ago=1)
-    shown = answers.delete(Look(open_clip=f"{batch}/b"), f"{batch}/b", event({"delete": f"{run} {batch}"}), READER)
+    shown = handlers.delete_runs(
+        HistoryQuery(open_clip=f"{batch}/b"), f"{batch}/b", event({"delete": f"{run} {batch}"}), READER
+    )
     assert (shown[3].open_clip, shown[-1]) == ("", "")
     assert "Choose a recording" in shown[5]
 
 
-def test_runs_that_went_meanwhile_are_no_fault(tmp_path: Path, answers: Answers) -> None:
+def test_runs_that_went_meanwhile_are_no_fault(tmp_path: Path, handlers: HistoryHandlers) -> None:
     run, gone, more = kept(tmp_path), kept(tmp_path, "gone.wav", 1), kept(tmp_path, "more.wav", 2)
     for name in (gone, more):
         shutil.rmtree(tmp_path / name)
     chosen = event({"delete": f"{gone} {run} {more}"})
-    assert "Delete this run?" in answers.ask(Look(), chosen, READER)[0]
-    _, summary, shown, look, *_ = answers.delete(Look(open_clip=gone), "", chosen, READER)
+    assert "Delete this run?" in handlers.ask_to_delete(HistoryQuery(), chosen, READER)[0]
+    _, summary, shown, query, *_ = handlers.delete_runs(HistoryQuery(open_clip=gone), "", chosen, READER)
     assert text_of(summary) == "Deleted: call.wav. Gone already: 2. Runs: 0 · 0 KB · kept until you delete them"
-    assert look.open_clip == ""
+    assert query.open_clip == ""
     assert "No runs yet" in shown
-    question, summary, shown, _ = answers.ask(Look(), chosen, READER)
+    question, summary, shown, _ = handlers.ask_to_delete(HistoryQuery(), chosen, READER)
     assert question == gr.skip()
     assert text_of(summary).startswith("Gone already: 3.")
     assert "alert" not in summary
@@ -442,26 +452,26 @@ def test_runs_that_went_meanwhile_are_no_fault(tmp_path: Path, answers: Answers)
 
 
 def test_of_several_runs_those_that_are_being_written_are_passed_over_and_said(
-    tmp_path: Path, answers: Answers
+    tmp_path: Path, handlers: HistoryHandlers
 ) -> None:
     run = kept(tmp_path, hours_ago=1)
     with BatchRun(tmp_path, now=NOON) as batch, BatchRun(tmp_path, now=NOON) as second:
         chosen = event({"delete": f"{batch.folder.name} {run}"})
-        asked = answers.ask(Look(), chosen, READER)[0]
+        asked = handlers.ask_to_delete(HistoryQuery(), chosen, READER)[0]
         assert "Still being written, so not deleted: 1." in asked
         assert f'data-delete="{run}"' in asked
-        _, summary, shown, *_ = answers.delete(Look(), "", chosen, READER)
+        _, summary, shown, *_ = handlers.delete_runs(HistoryQuery(), "", chosen, READER)
         assert text_of(summary).startswith("Deleted: call.wav. Still being written, so not deleted: 1. Runs: 2")
         assert shown.count("being written") == 2
         both = event({"delete": f"{batch.folder.name} {second.folder.name}"})
-        question, problem, *_ = answers.ask(Look(), both, READER)
+        question, problem, *_ = handlers.ask_to_delete(HistoryQuery(), both, READER)
         assert question == gr.skip()
         assert "Still being written, so not deleted: 2." in problem
         assert batch.summary.exists()
 
 
 def test_runs_that_the_disk_keeps_are_said_with_the_reason(
-    tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, handlers: HistoryHandlers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, other = kept(tmp_path), kept(tmp_path, "other.wav", 1)
     delete_run = history_room.delete_run
@@ -473,31 +483,31 @@ def test_runs_that_the_disk_keeps_are_said_with_the_reason(
 
     monkeypatch.setattr(history_room, "delete_run", refuse)
     for names, said in ((f"{other} {run}", "Deleted: call.wav. Could not"), (other, "Could not")):
-        _, summary, shown, *_ = answers.delete(Look(), "", event({"delete": names}), READER)
+        _, summary, shown, *_ = handlers.delete_runs(HistoryQuery(), "", event({"delete": names}), READER)
         assert text_of(summary).startswith(f"{said} be deleted: 1. The results cannot be written into outputs/")
         assert "other.wav" in shown
         assert str(tmp_path) not in summary
 
 
-def test_several_runs_come_in_one_zip_without_those_that_went(tmp_path: Path, answers: Answers) -> None:
+def test_several_runs_come_in_one_zip_without_those_that_went(tmp_path: Path, handlers: HistoryHandlers) -> None:
     run, batch, gone = kept(tmp_path), kept_batch(tmp_path, "a.wav", "b.wav", hours_ago=1), kept(tmp_path, hours_ago=2)
     shutil.rmtree(tmp_path / gone)
-    link, summary, shown, look = answers.pack(Look("a"), event({"pack": f"{run} {batch} {gone}"}), READER)
+    link, summary, shown, query = handlers.zip_runs(HistoryQuery("a"), event({"pack": f"{run} {batch} {gone}"}), READER)
     assert re.fullmatch(
         r'<a href="streams/[\w-]{20,}/outputs_2_runs.zip" download="outputs_2_runs.zip" hidden></a>', link
     )
     assert sizeless(summary).startswith("The download begins. Runs: 2, 7 files, n KB. Gone already: 1. Found: 2 of 2")
-    assert (look, "data-run" in shown) == (Look("a"), True)
-    assert f"{run}.zip" in answers.pack(Look(), event({"pack": run}), READER)[0]
-    assert answers.pack(Look(), event({"pack": gone}), READER)[0] == ""
+    assert (query, "data-run" in shown) == (HistoryQuery("a"), True)
+    assert f"{run}.zip" in handlers.zip_runs(HistoryQuery(), event({"pack": run}), READER)[0]
+    assert handlers.zip_runs(HistoryQuery(), event({"pack": gone}), READER)[0] == ""
 
 
 @pytest.mark.parametrize(
     "said", [{"pack": "../x"}, {"pack": ""}, {"pack": ["x"]}, {"pack": f"{NOON_RUN}/.."}, {}, None]
 )
-def test_what_is_no_run_is_not_packed(tmp_path: Path, answers: Answers, said: Any) -> None:
+def test_what_is_no_run_is_not_packed(tmp_path: Path, handlers: HistoryHandlers, said: Any) -> None:
     kept(tmp_path)
-    link, problem, *_ = answers.pack(Look(), event(said), READER)
+    link, problem, *_ = handlers.zip_runs(HistoryQuery(), event(said), READER)
     assert link == ""
     assert "This result is not there." in problem
 
@@ -515,58 +525,65 @@ def test_what_is_no_run_is_not_packed(tmp_path: Path, answers: Answers, said: An
         None,
     ],
 )
-def test_what_is_no_run_is_neither_asked_about_nor_deleted(tmp_path: Path, answers: Answers, said: Any) -> None:
+def test_what_is_no_run_is_neither_asked_about_nor_deleted(
+    tmp_path: Path, handlers: HistoryHandlers, said: Any
+) -> None:
     kept(tmp_path)
-    for answer in (answers.ask(Look(), event(said), READER), answers.delete(Look(), "", event(said), READER)):
+    for answer in (
+        handlers.ask_to_delete(HistoryQuery(), event(said), READER),
+        handlers.delete_runs(HistoryQuery(), "", event(said), READER),
+    ):
         assert "This result is not there." in answer[1]
     assert [path.name for path in tmp_path.iterdir()] == [NOON_RUN]
 
 
-def test_a_comparison_holds_the_open_clip_and_the_chosen_one(tmp_path: Path, answers: Answers) -> None:
+def test_a_comparison_holds_the_open_clip_and_the_chosen_one(tmp_path: Path, handlers: HistoryHandlers) -> None:
     run, other = kept(tmp_path), kept(tmp_path, "other.wav", 1)
-    shown = answers.compare(Look(open_clip=run), event({"compare": other}), READER)
+    shown = handlers.compare_clips(HistoryQuery(open_clip=run), event({"compare": other}), READER)
     assert len(shown) == COMPARISON + 1
     assert "call.wav" in shown[2]
     assert "other.wav" in shown[6]
     assert shown[-1] == gr.skip()
 
 
-@pytest.mark.parametrize("look", [Look(), Look(open_clip=NOON_RUN)])
-def test_a_comparison_with_what_is_not_there_says_so(tmp_path: Path, answers: Answers, look: Look) -> None:
+@pytest.mark.parametrize("query", [HistoryQuery(), HistoryQuery(open_clip=NOON_RUN)])
+def test_a_comparison_with_what_is_not_there_says_so(
+    tmp_path: Path, handlers: HistoryHandlers, query: HistoryQuery
+) -> None:
     kept(tmp_path)
-    shown = answers.compare(look, event({"compare": "outputs_20260101_000000"}), READER)
+    shown = handlers.compare_clips(query, event({"compare": "outputs_20260101_000000"}), READER)
     assert shown[0] == ""
     assert "This result is not there." in shown[-1]
 
 
-def test_what_was_opened_on_another_tab_is_open_here_too(tmp_path: Path, answers: Answers) -> None:
+def test_what_was_opened_on_another_tab_is_open_here_too(tmp_path: Path, handlers: HistoryHandlers) -> None:
     run = kept(tmp_path)
-    tools, _, shown, look, opened, *_ = answers.refresh(Look(), run, READER)
+    tools, _, shown, query, opened, *_ = handlers.refresh(HistoryQuery(), run, READER)
     assert 'name="search"' in tools
-    assert look == Look(open_clip=run, seen=run)
+    assert query == HistoryQuery(open_clip=run, seen=run)
     assert "aria-current" in shown
     assert "22 November 2026" in opened
 
 
 def test_coming_back_to_the_tab_leaves_what_is_open_and_what_was_closed_as_it_is(
-    tmp_path: Path, answers: Answers
+    tmp_path: Path, handlers: HistoryHandlers
 ) -> None:
     run, other = kept(tmp_path), kept(tmp_path, "other.wav", 1)
-    look = answers.open(Look(), event({"open": run}), READER)[2]
-    shown = answers.refresh(look, run, READER)
+    query = handlers.open_clip(HistoryQuery(), event({"open": run}), READER)[2]
+    shown = handlers.refresh(query, run, READER)
     assert shown[3].open_clip == run
     assert shown[4:] == (gr.skip(),) * VIEW
-    look = answers.close(look, READER)[2]
-    again = answers.refresh(look, run, READER)
+    query = handlers.close_clip(query, READER)[2]
+    again = handlers.refresh(query, run, READER)
     assert again[3].open_clip == ""
     assert "Choose a recording" in again[5]
-    assert answers.refresh(look, other, READER)[3].open_clip == other
+    assert handlers.refresh(query, other, READER)[3].open_clip == other
 
 
 @pytest.mark.parametrize("folder", [NOON_RUN, "../../etc", f"{NOON_RUN}/x"])
-def test_what_was_open_and_is_gone_is_closed(tmp_path: Path, answers: Answers, folder: str) -> None:
+def test_what_was_open_and_is_gone_is_closed(tmp_path: Path, handlers: HistoryHandlers, folder: str) -> None:
     kept(tmp_path, hours_ago=1)
-    for look, open_clip in ((Look(open_clip=folder), ""), (Look(), folder)):
-        shown = answers.refresh(look, open_clip, READER)
+    for query, open_clip in ((HistoryQuery(open_clip=folder), ""), (HistoryQuery(), folder)):
+        shown = handlers.refresh(query, open_clip, READER)
         assert shown[3].open_clip == ""
         assert "Choose a recording" in shown[5]

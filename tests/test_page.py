@@ -16,7 +16,7 @@ from emotion.outputs import EXPORT_FORMATS
 from emotion.settings import Settings
 from emotion.texts import LANGUAGE_COOKIE, Words
 from emotion.ui import render, templates, timeline_data
-from emotion.ui.language import reader_language
+from emotion.ui.language import visitor_language
 from emotion.ui.run_log import journal
 from emotion.ui.tabs.recognize import SAMPLES, sample_path
 from emotion.ui.texts import translations
@@ -185,7 +185,7 @@ def test_an_error_without_words_shows_its_own_message():
 def test_what_the_reader_chose_stands_over_the_setting_and_the_setting_over_the_browser(
     cookie, accepted, setting, language
 ):
-    assert reader_language({LANGUAGE_COOKIE: cookie}, {"accept-language": accepted}, setting) == language
+    assert visitor_language({LANGUAGE_COOKIE: cookie}, {"accept-language": accepted}, setting) == language
 
 
 def test_the_browser_gets_every_text_of_the_page_in_both_languages():

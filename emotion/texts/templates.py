@@ -15,7 +15,7 @@ from emotion.texts.words import Words
 
 
 class Templates:
-    """The templates of a folder, which see `words`, and filters for emotions, sizes, times and shares."""
+    """The templates of a folder; they have filters for texts, emotions, bytes, times and shares."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -49,8 +49,13 @@ def _environment(folder: Path, language: Language) -> Environment:
         auto_reload=False,
         extensions=[_JoinedLines],
     )
-    environment.globals["words"] = Words(language)
+    environment.globals["language"] = language
+    words = Words(language)
+    # Filters, since a text without values is then put into the template when it is compiled.
     environment.filters |= {
+        "text": words,
+        "error": words.error,
+        "name": lambda emotion: emotion.name(language),
         "clock": clock,
         "duration": partial(duration, language=language),
         "emotion": emotion_of,

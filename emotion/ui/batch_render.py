@@ -1,149 +1,126 @@
-"""A batch as HTML: how far it is, how often each emotion, and a row for each recording."""
+"""A batch: how far it is, how often each emotion, and a row for each recording; values in, HTML out."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from html import escape
+from functools import lru_cache
 
 from emotion.engine.batch_rows import FAILED, BatchView, Row, distribution, rows_of
-from emotion.formatting import clock, duration, percent
-from emotion.labels import emotion_of
+from emotion.formatting import duration
+from emotion.labels import Language, emotion_of
 from emotion.texts import Words
-from emotion.ui import render
-from emotion.ui.batches import Look
-from emotion.ui.render import Download
+from emotion.ui.batches import BatchFilter
+from emotion.ui.templates import render
 
 # A table of more rows is slow to draw; the others are a click away.
 PART_ROWS = 500
 _PIECE_ROWS = 25
+# While a batch is in work, its table is asked for twice a second, and most pieces are as they were.
+_PIECES_HELD = 256
 _SYMBOLS = {"waiting": "○", "decoding": "◔", "recognising": "◑", "done": "✓", FAILED: "⚠", "cancelled": "–"}
-_COLUMNS = ("state", "file", "emotion", "confidence", "duration", "elapsed", "open")
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What the head of a card says."""
-
-    kind: str
-    emoji: str
-    title: str
-    text: str
 
 
 def empty_card(words: Words) -> str:
     """What stands in the place of the distribution before there is a batch."""
-    return _bare_card(_Said("empty", "🗂️", words("batch.empty_title"), words("batch.empty")), words)
+    return _empty_card("empty", "🗂️", words("batch.empty_title"), words("batch.empty"), words)
 
 
 def no_files_card(words: Words) -> str:
     """What is said when nothing was chosen."""
-    return _bare_card(_Said("hint", "🗂️", words("batch.none_title"), words("batch.none")), words)
+    return _empty_card("hint", "🗂️", words("batch.none_title"), words("batch.none"), words)
 
 
 def opening_card(words: Words) -> str:
     """What is shown while the zips are looked into."""
-    return _bare_card(_Said("empty busy", "🎧", words("batch.opening"), words("batch.going_on")), words)
+    return _empty_card("empty busy", "🎧", words("batch.opening"), words("batch.going_on"), words)
 
 
 def problem_card(error: BaseException, words: Words) -> str:
     """Why a batch could not begin."""
-    return _bare_card(_Said("error", "⚠️", words("result.error_title"), words.error(error)), words)
+    return _empty_card("error", "⚠️", words("result.error_title"), words.error(error), words)
 
 
-def running_card(view: BatchView, look: Look, words: Words) -> str:
+def running_card(view: BatchView, chosen: BatchFilter, words: Words) -> str:
     """How often each emotion so far, while more come."""
+    head = {"kind": "running", "symbol": "🎧", "title": words.counted("batch.running", view.total)}
     text = words.joined([words("batch.going_on"), *_skipped(view, words)])
-    return _card(_Said("running", "🎧", words.counted("batch.running", view.total), text), view.counts, look, words)
+    return _card(view.counts, chosen, words, text=text, **head)
 
 
-def final_card(view: BatchView, error: BaseException | None, look: Look, words: Words) -> str:
+def final_card(view: BatchView, error: BaseException | None, chosen: BatchFilter, words: Words) -> str:
     """What became of a batch that is over; `error` says why it could not go on."""
-    numbers = {"done": _recognized(view.counts), "total": view.total}
-    kept = [words("batch.kept", run=view.folder.name)] if view.folder else []
+    done, failed, total = _recognized(view.counts), view.counts[FAILED], view.total
+    said = [words("batch.took", time=duration(view.elapsed_s, words.language))]
+    kind, symbol, title = "done", "✅", words.counted("batch.all_done", done)
     if error is not None:
-        kind, emoji, title = "error", "⚠️", words("batch.stopped", **numbers)
-        kept = [words.error(error), *kept]
+        kind, symbol, title = "error", "⚠️", words("batch.stopped", done=done, total=total)
+        said = [words.error(error)]
     elif any(row.state == "cancelled" for row in view.rows):
-        kind, emoji, title = "stopped", "⏹️", words("batch.was_cancelled", **numbers)
-    else:
-        kind, emoji, title = _outcome(view, words)
-        kept = [words("batch.took", time=duration(view.elapsed_s, words.language)), *kept]
-    text = words.joined([*kept, *_skipped(view, words)])
-    return _card(_Said(kind, emoji, title, text), view.counts, look, words)
+        kind, symbol, title = "stopped", "⏹️", words("batch.was_cancelled", done=done, total=total)
+        said = []
+    elif not done:
+        kind, symbol, title = "error", "⚠️", words.counted("batch.all_failed", total)
+    elif failed:
+        symbol, title = "☑️", words("batch.some_failed", done=done, total=total, failed=failed)
+    said += [words("batch.kept", run=view.folder.name)] if view.folder else []
+    text = words.joined([*said, *_skipped(view, words)])
+    return _card(view.counts, chosen, words, kind=kind, symbol=symbol, title=title, text=text)
 
 
 def progress(view: BatchView, is_stopping: bool, words: Words) -> str:
     """`12 of 40`, the recording in work and about how long the rest takes, over a bar."""
-    counted = words("batch.progress", done=view.done, total=view.total)
-    about = words("batch.stopping") if is_stopping else _in_work(view, words)
     is_known = view.left_s is not None and not is_stopping
     left = words("batch.left", time=duration(math.ceil(view.left_s or 0), words.language)) if is_known else ""
     windows = view.working.windows if view.working else 0
     part = view.working.windows_done / windows if view.working and windows else 0.0
-    share = min(view.done + part, view.total) / max(view.total, 1)
-    return (
-        f'<div class="progress batch-progress"><p><b>{escape(counted)}</b><span>{escape(about)}</span>'
-        f"<small>{escape(left)}</small></p>"
-        f'<div class="progress-track" role="progressbar" aria-label="{escape(words("batch.progress_label"))}" '
-        f'aria-valuemin="0" aria-valuemax="{view.total}" aria-valuenow="{view.done}" '
-        f'aria-valuetext="{escape(counted)}"><i style="width:{share * 100:.1f}%"></i></div></div>'
+    return render(
+        "batch/progress.html",
+        words,
+        view=view,
+        counted=words("batch.progress", done=view.done, total=view.total),
+        in_work=words("batch.stopping") if is_stopping else _in_work(view, words),
+        left=left,
+        share=min(view.done + part, view.total) / max(view.total, 1),
     )
 
 
-def downloads(summary: str, zipped: str, run: str, words: Words) -> str:
-    """Links to the table of the run and to all of it."""
-    files = [
-        Download(words("batch.summary"), "summary.csv", summary),
-        Download(words("batch.zip"), f"{run}.zip", zipped),
-    ]
-    return render.downloads(words("result.downloads"), files, words)
-
-
-def note(view: BatchView, look: Look, words: Words) -> str:
+def note(view: BatchView, chosen: BatchFilter, words: Words) -> str:
     """The line above the table: which recordings it shows, and how to see others."""
-    found = len(rows_of(view.rows, look.kind))
-    parts = []
-    if look.kind:
-        name = words("batch.only", kind=_name_of(look.kind, words), count=found, total=view.total)
-        parts.append(f"<span>{escape(name)}</span>{_button('kind', '', words('batch.all'))}")
+    found, first = len(rows_of(view.rows, chosen.kind)), chosen.part * PART_ROWS
+    last, only, rows = min(first + PART_ROWS, found), "", ""
+    if chosen.kind:
+        name = words("batch.failed") if chosen.kind == FAILED else emotion_of(chosen.kind).name(words.language)
+        only = words("batch.only", kind=name, count=found, total=view.total)
     if found > PART_ROWS:
-        first = look.part * PART_ROWS
-        last = min(first + PART_ROWS, found)
-        said = words("batch.part", first=f"{first + 1:,}", last=f"{last:,}", total=f"{found:,}")
-        earlier = _button("part", str(look.part - 1), words("batch.earlier"), first > 0)
-        later = _button("part", str(look.part + 1), words("batch.later"), last < found)
-        parts.append(f"<span>{escape(said)}</span>{earlier}{later}")
-    return f'<div class="batch-note" role="status">{"".join(parts)}</div>' if parts else ""
-
-
-def problem_note(error: BaseException, words: Words) -> str:
-    """In the place of that line: why a recording does not open."""
-    return f'<p class="notice" role="alert">{escape(words.error(error))}</p>'
+        rows = words("batch.part", first=f"{first + 1:,}", last=f"{last:,}", total=f"{found:,}")
+    values = {"part": chosen.part, "has_earlier": first > 0, "has_later": last < found}
+    return render("batch/note.html", words, only=only, rows=rows, **values) if only or rows else ""
 
 
 def columns(words: Words) -> str:
     """The row of headings."""
-    cells = "".join(
-        f'<th scope="col" role="columnheader" class="b-{name}">{escape(words(f"batch.{name}"))}</th>'
-        for name in _COLUMNS[:-1]
-    )
-    return f'<tr role="row">{cells}<td role="cell" class="b-open"></td></tr>'
+    return render("batch/columns.html", words)
 
 
-def chosen(view: BatchView, look: Look, kind: str, part: str) -> Look:
-    """What a reader looks at after a click that says a kind, or else a part of the rows; whatever it says."""
+def filter_of(view: BatchView, before: BatchFilter, kind: str, part: str) -> BatchFilter:
+    """What a visitor sees after a click that says a kind, or else a part of the rows; whatever it says."""
     if part.isdecimal() and len(part) < 6:
-        last = (len(rows_of(view.rows, look.kind)) - 1) // PART_ROWS
-        return Look(look.kind, min(int(part), max(last, 0)))
-    return Look(kind if kind in view.counts else "")
+        last = (len(rows_of(view.rows, before.kind)) - 1) // PART_ROWS
+        return BatchFilter(before.kind, min(int(part), max(last, 0)))
+    return BatchFilter(kind if kind in view.counts else "")
 
 
-def row_pieces(view: BatchView, look: Look, words: Words) -> list[str]:
-    """A table row for each recording that the look shows; a line for each, some lines to a piece."""
-    first = look.part * PART_ROWS
-    rows = [_row(row, words).replace("\n", " ") for row in rows_of(view.rows, look.kind)[first : first + PART_ROWS]]
+def row_pieces(view: BatchView, chosen: BatchFilter, words: Words) -> list[str]:
+    """A table row for each recording that the filter lets through; a line for each, some lines to a piece."""
+    first = chosen.part * PART_ROWS
+    rows = rows_of(view.rows, chosen.kind)[first : first + PART_ROWS]
     # Gradio sends the pieces that differ, and its page takes as long for a short text as for a long one.
-    return ["\n".join(rows[start : start + _PIECE_ROWS]) for start in range(0, len(rows), _PIECE_ROWS)]
+    starts = range(0, len(rows), _PIECE_ROWS)
+    return [_piece(tuple(rows[start : start + _PIECE_ROWS]), words.language) for start in starts]
+
+
+@lru_cache(_PIECES_HELD)
+def _piece(rows: tuple[Row, ...], language: Language) -> str:
+    return render("batch/rows.html", Words(language), rows=rows, symbols=_SYMBOLS)
 
 
 def _in_work(view: BatchView, words: Words) -> str:
@@ -157,102 +134,20 @@ def _in_work(view: BatchView, words: Words) -> str:
     return f"{row.name} · {words('batch.queued')}" if row.state == "waiting" else row.name
 
 
-def _row(row: Row, words: Words) -> str:
-    state = words(f"batch.{row.state}")
-    return (
-        f'<tr role="row" class="{row.state}">'
-        f'<td role="cell" class="b-state"><i aria-hidden="true">{_SYMBOLS[row.state]}</i>{escape(state)}</td>'
-        f'<th scope="row" role="rowheader" class="b-file"><span title="{escape(row.name)}">{escape(row.name)}</span>'
-        f"</th>{_cells(row, words)}</tr>"
-    )
+def _empty_card(kind: str, symbol: str, title: str, text: str, words: Words) -> str:
+    return _card(distribution(()), BatchFilter(), words, kind=kind, symbol=symbol, title=title, text=text)
 
 
-def _cells(row: Row, words: Words) -> str:
-    """What came of a recording, and nothing while that is open."""
-    if row.error is not None:
-        return f'<td role="cell" class="b-error" colspan="5">{escape(words.error(row.error))}</td>'
-    if row.emotion is None or row.confidence is None or row.duration_s is None or row.elapsed_ms is None:
-        return '<td role="cell" class="b-none" colspan="5"></td>'
-    doubt = f" <small>{escape(words('batch.uncertain'))}</small>" if row.uncertain else ""
-    bar = f'<i style="width:{row.confidence * 100:.1f}%;--colour:{row.emotion.color}"></i>'
-    # On a phone there are no headings above these two.
-    length, took = escape(words("batch.duration")), escape(words("batch.elapsed"))
-    return (
-        f'<td role="cell" class="b-emotion">{_emoji(row.emotion.emoji)} {escape(row.emotion.name(words.language))}'
-        f'{doubt}</td><td role="cell" class="b-confidence"><span>{percent(row.confidence)}</span>'
-        f'<span class="b-track" aria-hidden="true">{bar}</span></td>'
-        f'<td role="cell" class="b-duration" data-label="{length}">{clock(row.duration_s)}</td>'
-        f'<td role="cell" class="b-elapsed" data-label="{took}">{escape(_elapsed(row.elapsed_ms, words))}</td>'
-        f'<td role="cell" class="b-open">{_open_button(row, words)}</td>'
-    )
+def _card(counts: Mapping[str, int], chosen: BatchFilter, words: Words, **head: str) -> str:
+    """What is said of a batch, and a bar for each emotion and one for what failed.
 
-
-def _open_button(row: Row, words: Words) -> str:
-    if row.folder is None:
-        return ""
-    name = escape(words("batch.open_clip", file=row.name))
-    return (
-        f'<button type="button" class="quiet" data-open="{escape(row.folder)}" aria-label="{name}">'
-        f"{escape(words('batch.open'))}</button>"
-    )
-
-
-def _elapsed(elapsed_ms: float, words: Words) -> str:
-    if elapsed_ms < 1000:
-        return words("log.ms", ms=f"{elapsed_ms:.0f}")
-    return duration(elapsed_ms / 1000, words.language)
-
-
-def _bare_card(said: _Said, words: Words) -> str:
-    return _card(said, distribution(()), Look(), words)
-
-
-def _card(said: _Said, counts: Mapping[str, int], look: Look, words: Words) -> str:
-    role = "alert" if said.kind == "error" else "status"
-    return (
-        f'<section class="result batch-card {said.kind}"><div role="{role}">'
-        f'<h2 class="headline">{_emoji(said.emoji)} {escape(said.title)}</h2>'
-        f'<p class="confidence message">{escape(said.text)}</p></div>{_distribution(counts, look, words)}</section>'
-    )
-
-
-def _distribution(counts: Mapping[str, int], look: Look, words: Words) -> str:
-    """A bar for each emotion and one for what failed; those with recordings choose what the table shows."""
-    title, hint = escape(words("batch.distribution")), escape(words("batch.choose"))
-    bars = "".join(_bar(key, count, _recognized(counts), look, words) for key, count in counts.items())
-    return (
-        f'<p class="batch-chart-title"><b>{title}</b><small>{hint if any(counts.values()) else "&nbsp;"}</small></p>'
-        f'<ul class="bars batch-bars" aria-label="{title}">{bars}</ul>'
-    )
-
-
-def _bar(key: str, count: int, recognized: int, look: Look, words: Words) -> str:
-    failed = key == FAILED
-    share = count / max(recognized + count if failed else recognized, 1)
-    emoji, color = ("⚠️", "#8a94a3") if failed else (emotion_of(key).emoji, emotion_of(key).color)
-    number = f"{count:,}" if failed or not count else f"{count:,} · {percent(share)}"
-    inside = (
-        f'<span class="bar-name">{_emoji(emoji)}{escape(_name_of(key, words))}</span>'
-        f'<span class="bar-track" aria-hidden="true"><i style="width:{share * 100:.1f}%;--colour:{color}"></i></span>'
-        f'<span class="bar-score">{number}</span>'
-    )
-    kind = f' class="{FAILED}"' if failed else ""
-    if not count:
-        return f'<li{kind}><div class="bar none">{inside}</div></li>'
-    chosen = look.kind == key
-    # A second click shows all again.
-    said = f'data-kind="{"" if chosen else escape(key)}" aria-pressed="{"true" if chosen else "false"}"'
-    return f'<li{kind}><button type="button" class="bar" {said}>{inside}</button></li>'
-
-
-def _outcome(view: BatchView, words: Words) -> tuple[str, str, str]:
-    """Kind, emoji and title for a batch that came to its end."""
-    done, failed = _recognized(view.counts), view.counts[FAILED]
-    if not done:
-        return "error", "⚠️", words.counted("batch.all_failed", view.total)
-    if failed:
-        return "done", "☑️", words("batch.some_failed", done=done, total=view.total, failed=failed)
-    return "done", "✅", words.counted("batch.all_done", done)
+    Those with recordings choose what the table shows.
+    """
+    recognized = _recognized(counts)
+    totals = {key: max(recognized + count if key == FAILED else recognized, 1) for key, count in counts.items()}
+    bars = [(key, f"{count:,}", count / totals[key]) for key, count in counts.items()]
+    values = {"counts": bars, "chosen": chosen.kind, "failed": FAILED, "has_recordings": any(counts.values())}
+    return render("batch/card.html", words, **values, **head)
 
 
 def _recognized(counts: Mapping[str, int]) -> int:
@@ -262,16 +157,3 @@ def _recognized(counts: Mapping[str, int]) -> int:
 def _skipped(view: BatchView, words: Words) -> list[str]:
     """A sentence on files in zips that are no sound by their names, if there were any."""
     return [words.counted("batch.skipped", view.skipped)] if view.skipped else []
-
-
-def _name_of(key: str, words: Words) -> str:
-    return words("batch.failed") if key == FAILED else emotion_of(key).name(words.language)
-
-
-def _button(name: str, value: str, label: str, enabled: bool = True) -> str:
-    off = "" if enabled else " disabled"
-    return f'<button type="button" class="quiet" data-{name}="{escape(value)}"{off}>{escape(label)}</button>'
-
-
-def _emoji(emoji: str) -> str:
-    return f'<i class="emoji" aria-hidden="true">{emoji}</i>'

@@ -1,4 +1,4 @@
-"""Batches in work and those that ended lately, each followed by the pages of its reader."""
+"""Batches in work and those that ended lately, each followed by the pages of its visitor."""
 
 import asyncio
 import secrets
@@ -18,13 +18,13 @@ from emotion.ui.workspace import PageVisitor, Workspace
 LOOK_S = 0.5
 # A page that is loaded anew, be it for another language, finds its batch again; one that was closed stops it.
 PATIENCE_S = 10.0
-# What a reader sees again after loading the page anew; a row takes some hundred bytes.
+# What a visitor sees again after loading the page anew; a row takes some hundred bytes.
 _MOST_ROWS_HELD = 50_000
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one reader sees of a batch: the recordings of one kind of `distribution`, or all, and which part of them."""
+class BatchFilter:
+    """What one visitor sees of a batch: a part of the recordings of one kind of its `distribution`, or of all."""
 
     kind: str = ""
     part: int = 0
@@ -32,15 +32,13 @@ class Look:
 
 @dataclass(eq=False)
 class Followed:
-    """One batch; `token` is known to its reader alone, `place` is the reader's, and `looks` has the sessions that look
-    at it.
-    """
+    """One batch; `token` is known to its visitor alone, and `filters` are by the session that looks at it."""
 
     token: str
-    place: Workspace
+    workspace: Workspace
     batch: Batch
     ended: "Future[None]"
-    looks: dict[str, Look] = field(default_factory=dict)
+    filters: dict[str, BatchFilter] = field(default_factory=dict)
     pages: int = 0
 
     @property
@@ -65,35 +63,37 @@ class Batches:
 
     def of(self, session: str) -> Followed | None:
         """The batch that a session started or found again last."""
-        return next((followed for followed in reversed(self._followed) if session in followed.looks), None)
+        return next((followed for followed in reversed(self._followed) if session in followed.filters), None)
 
-    async def begin(self, reader: PageVisitor, paths: Sequence[str], request: AnalysisRequest) -> Followed:
+    async def begin(self, visitor: PageVisitor, paths: Sequence[str], request: AnalysisRequest) -> Followed:
         """A new batch of uploaded files; while one of this session is in work, that one."""
-        known = self.of(reader.session)
+        known = self.of(visitor.session)
         if known is not None and not known.is_over:
             return known
         token = secrets.token_urlsafe(16)
         # Besides the session, so that they outlast a page that is loaded anew.
-        self._uploads.remember(reader.place.owner, token, *paths)
+        self._uploads.remember(visitor.workspace.owner, token, *paths)
         try:
             sources = [Path(path) for path in paths]
-            batch = await asyncio.to_thread(Batch, self.recognizer, sources, reader.own(request), reader.place.outputs)
+            batch = await asyncio.to_thread(
+                Batch, self.recognizer, sources, visitor.own(request), visitor.workspace.outputs
+            )
         except BaseException:
-            self._uploads.forget(reader.place.owner, token)
+            self._uploads.forget(visitor.workspace.owner, token)
             raise
-        with request_context.request_scope(reader.request_id):
+        with request_context.request_scope(visitor.request_id):
             ended = batch.start()
-        followed = Followed(token, reader.place, batch, ended, {reader.session: Look()})
-        followed.ended.add_done_callback(lambda _: self._uploads.forget(reader.place.owner, token))
+        followed = Followed(token, visitor.workspace, batch, ended, {visitor.session: BatchFilter()})
+        followed.ended.add_done_callback(lambda _: self._uploads.forget(visitor.workspace.owner, token))
         self._keep(followed)
         return followed
 
-    def adopt(self, reader: PageVisitor, token: str) -> Followed | None:
-        """The batch of a token, if it is one of this reader's place; from now on it is that of the session too."""
+    def adopt(self, visitor: PageVisitor, token: str) -> Followed | None:
+        """The batch of a token, if it is one of this visitor's workspace; from now on it is that of the session too."""
         followed = next((known for known in self._followed if known.token == token), None)
-        if followed is None or followed.place.owner != reader.place.owner:
+        if followed is None or followed.workspace.owner != visitor.workspace.owner:
             return None
-        followed.looks.setdefault(reader.session, Look())
+        followed.filters.setdefault(visitor.session, BatchFilter())
         return followed
 
     def cancel(self, session: str) -> None:

@@ -12,7 +12,7 @@ from emotion.ui import render, theme, timeline_data
 from emotion.ui.page_context import PageContext
 from emotion.ui.run_log import journal
 from emotion.ui.texts import html, text
-from emotion.ui.workspace import Workspace
+from emotion.ui.workspace import PageVisitor, Workspace
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,21 @@ def lay_out_clip(name: str = "", empty: gr.i18n.I18nData | str = "") -> ClipView
 
 
 def shown(
-    files: ClipFiles, desk: PageContext, place: Workspace, words: Words, lent: Path | None = None
+    files: ClipFiles, context: PageContext, visitor: PageVisitor, lent: Path | None = None
 ) -> tuple[str, dict[str, Any] | None, str]:
     """Values of the three components for a clip; `lent` is what plays where the recording is not kept."""
-    analysis, clip = files.analysis, clip_key(files, place)
-    source = timeline_data.source(analysis, desk.settings.smoothing_s)
+    analysis, workspace, words = files.analysis, visitor.workspace, visitor.words
+    clip = clip_key(files, workspace)
+    source = timeline_data.source(analysis, context.settings.smoothing_s)
     drawn = timeline_data.timeline(analysis, source, words)
     analysis.clip.forget()
-    drawn |= {"clip": clip, "details": desk.details.address(place, clip, source)}
+    drawn |= {"clip": clip, "details": context.details.address(workspace, clip, source)}
     audio = files.audio or lent
     if audio is not None:
-        drawn["audio"] = desk.shelf.address(audio, place.owner)
+        drawn["audio"] = context.file_links.address(audio, workspace.owner)
     stem = Path(analysis.clip.name).stem
     offered = [
-        render.Download(label, f"{stem}.{path.name}", desk.shelf.address(path, place.owner))
+        render.Download(label, f"{stem}.{path.name}", context.file_links.address(path, workspace.owner))
         for label, path in _labelled(files, words)
     ]
     has_lanes = len(source.samples) or source.scores is not None  # else there is an axis and nothing on it
@@ -66,9 +67,9 @@ def shown(
     return card, drawn if has_lanes else None, render.downloads(words("result.downloads"), offered, words)
 
 
-def clip_key(files: ClipFiles, place: Workspace) -> str:
-    """The clip's folder below the reader's outputs, by which it is opened again."""
-    return files.folder.relative_to(place.outputs).as_posix()
+def clip_key(files: ClipFiles, workspace: Workspace) -> str:
+    """The clip's folder below the visitor's outputs, by which it is opened again."""
+    return files.folder.relative_to(workspace.outputs).as_posix()
 
 
 def log_of(files: ClipFiles, words: Words) -> str:

@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from emotion.errors import EmotionError
 from emotion.ui.workspace import owner_of
 
-# A reader who opened a thousand recordings opens the first of them again; its address is new then.
+# A visitor who opened a thousand recordings opens the first of them again; its address is new then.
 _MOST_FOLDERS = 4_096
 _SHOWN_IN_PLACE = frozenset({"audio/x-wav", "audio/wav"})
 _CLOSED = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}

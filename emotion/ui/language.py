@@ -1,4 +1,4 @@
-"""The reader's language: what was chosen on the page, else the browser's; the server decides it for both sides."""
+"""The visitor's language: what was chosen on the page, else the browser's; the server decides it for both sides."""
 
 import json
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from emotion.texts import LANGUAGE_COOKIE, Words, language_of
 from emotion.ui.gradio_adapter import ChangedAnswer
 
 
-def reader_language(cookies: Mapping[str, str], headers: Mapping[str, str], chosen: str) -> Language:
-    """What the reader chose on the page, else the setting, else what the browser asks for."""
+def visitor_language(cookies: Mapping[str, str], headers: Mapping[str, str], chosen: str) -> Language:
+    """What the visitor chose on the page, else the setting, else what the browser asks for."""
     return language_of(headers.get("accept-language", ""), cookies.get(LANGUAGE_COOKIE), chosen)
 
 
@@ -37,7 +37,7 @@ class PageLanguage:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        language = reader_language(request.cookies, request.headers, self._chosen)
+        language = visitor_language(request.cookies, request.headers, self._chosen)
         document = ChangedAnswer(send, _is_html, partial(_with_language, language=language), "Cookie, Accept-Language")
         await self._app(scope, receive, document.take)
 

@@ -29,7 +29,7 @@ class HeaderParts:
 
 @dataclass(frozen=True)
 class OptionParts:
-    """What a reader may want of a recording."""
+    """What a visitor may want of a recording."""
 
     granularity: gr.Radio
     embedding: gr.Checkbox

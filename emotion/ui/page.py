@@ -65,35 +65,35 @@ def mount_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch) -> Fast
 
 def build_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, uploads: Uploads) -> gr.Blocks:
     """The page; it asks the recogniser for everything that it shows. Its files are served by `app`."""
-    shelf, places = FileLinks(), Workspaces(recognizer.settings.outputs)
+    file_links, workspaces = FileLinks(), Workspaces(recognizer.settings.outputs)
     details = Details(recognizer.settings.smoothing_s)
-    shelf.mount(app)
+    file_links.mount(app)
     details.mount(app)
     page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_S)
     with page:
         header = layout.header()
         open_clip = gr.State("")  # not inside the tabs, which would take it for one
         with gr.Tabs(selected="recognise", elem_id="tabs") as tabs:
-            desk = PageContext(recognizer, watch, Runs(recognizer), places, shelf, details, tabs, open_clip)
+            context = PageContext(recognizer, watch, Runs(recognizer), workspaces, file_links, details, tabs, open_clip)
             with gr.Tab(text("tab_recognise"), id="recognise"):
-                parts = recognize.add_recognize(desk, uploads)
+                parts = recognize.add_recognize(context, uploads)
             with gr.Tab(text("tab_batch"), id="batch"):
-                batch.add_batch(desk, uploads)
+                batch.add_batch(context, uploads)
             with gr.Tab(text("tab_live"), id="live"):
-                live.add_live(desk, app)
+                live.add_live(context, app)
             with gr.Tab(text("tab_history"), id="history") as history_tab:
-                history.add_history(desk, history_tab)
+                history.add_history(context, history_tab)
             with gr.Tab(text("tab_similar"), id="similar"):
-                similar.add_similar(desk)
+                similar.add_similar(context)
             with gr.Tab(text("tab_system"), id="system"):
-                system.add_system(desk)
+                system.add_system(context)
         layout.footer()
-        _wire_model(page, header, parts, recognizer, desk)
-        _wire_return(page, desk)
-        _add_endpoint(desk)
+        _wire_model(page, header, parts, recognizer, context)
+        _wire_return(page, context)
+        _add_endpoint(context)
 
         def leave(request: gr.Request) -> None:
-            uploads.forget(desk.place(request).owner, request.session_hash or "")
+            uploads.forget(context.workspace(request).owner, request.session_hash or "")
 
         page.unload(leave)
         for block in page.blocks.values():
@@ -103,10 +103,10 @@ def build_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, uploads
 
 
 def _wire_model(
-    page: gr.Blocks, header: layout.HeaderParts, parts: recognize.Parts, recognizer: Recognizer, desk: PageContext
+    page: gr.Blocks, header: layout.HeaderParts, parts: recognize.Parts, recognizer: Recognizer, context: PageContext
 ) -> None:
     def show_model(request: gr.Request) -> tuple[Any, ...]:
-        words, client, state = desk.words(request), desk.client(request), recognizer.state
+        words, client, state = context.words(request), context.client(request), recognizer.state
         return (
             render.model_line(state, words),
             templates.render("client.html", words, name=client.name) if client.folder else "",
@@ -120,24 +120,24 @@ def _wire_model(
     header.timer.tick(show_model, None, outputs, **QUIET)
 
 
-def _wire_return(page: gr.Blocks, desk: PageContext) -> None:
-    """Show again what this reader saw before the page was loaded anew, be it for another language."""
+def _wire_return(page: gr.Blocks, context: PageContext) -> None:
+    """Show again what this visitor saw before the page was loaded anew, be it for another language."""
 
     def come_back(clip: str, tab: str) -> tuple[Any, ...]:
         return clip, gr.Tabs(selected=tab) if tab else gr.skip()
 
     remembered = [gr.Textbox(visible=False), gr.Textbox(visible=False)]
-    page.load(come_back, remembered, [desk.open_clip, desk.tabs], js=_REMEMBERED, **OPENING)
+    page.load(come_back, remembered, [context.open_clip, context.tabs], js=_REMEMBERED, **OPENING)
 
 
-def _add_endpoint(desk: PageContext) -> None:
+def _add_endpoint(context: PageContext) -> None:
     """`/recognize` for programs: plain values in, the record of result.json out."""
 
     async def recognize(
         request: gr.Request, file: str, granularity: Granularity = "utterance", embedding: bool = False
     ) -> dict[str, Any]:
         try:
-            return await desk.runs.record(file, AnalysisRequest(granularity, embedding), desk.reader(request))
+            return await context.runs.record(file, AnalysisRequest(granularity, embedding), context.visitor(request))
         except EmotionError as error:
             raise gr.Error(error.message, print_exception=False) from None
         except Exception as error:

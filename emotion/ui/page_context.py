@@ -12,7 +12,7 @@ from emotion.monitor import StudioWatch
 from emotion.settings import Settings
 from emotion.texts import Words
 from emotion.ui.file_links import FileLinks
-from emotion.ui.language import reader_language
+from emotion.ui.language import visitor_language
 from emotion.ui.runs import Runs
 from emotion.ui.timeline_detail import Details
 from emotion.ui.workspace import PageVisitor, Workspace, Workspaces, owner_of
@@ -27,14 +27,14 @@ OPENING: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private
 class PageContext:
     """The recogniser, the recordings in work, whose runs are where, and the files on offer.
 
-    `open_clip` holds the folder of the clip that the reader looked at last, below the folder of the reader's outputs.
+    `open_clip` holds the folder of the clip that the visitor looked at last, below the folder of the visitor's outputs.
     """
 
     recognizer: Recognizer
     watch: StudioWatch
     runs: Runs
-    places: Workspaces
-    shelf: FileLinks
+    workspaces: Workspaces
+    file_links: FileLinks
     details: Details
     tabs: gr.Tabs
     open_clip: gr.State
@@ -44,29 +44,29 @@ class PageContext:
         return self.recognizer.settings
 
     def words(self, request: gr.Request) -> Words:
-        """The texts in the reader's language."""
-        return Words(reader_language(request.cookies, request.headers, self.settings.language))
+        """The texts in the visitor's language."""
+        return Words(visitor_language(request.cookies, request.headers, self.settings.language))
 
-    def place(self, request: gr.Request) -> Workspace:
-        """What this reader sees."""
-        return self.places.of(owner_of(scope_of(request)))
+    def workspace(self, request: gr.Request) -> Workspace:
+        """What this visitor sees."""
+        return self.workspaces.of(owner_of(scope_of(request)))
 
-    def reader(self, request: gr.Request) -> PageVisitor:
+    def visitor(self, request: gr.Request) -> PageVisitor:
         """Who looks, and all that is theirs."""
         session, request_id = request.session_hash or "", request_id_of(request)
-        return PageVisitor(session, self.client(request).name, request_id, self.place(request), self.words(request))
+        return PageVisitor(session, self.client(request).name, request_id, self.workspace(request), self.words(request))
 
     def client(self, request: gr.Request) -> Client:
-        """Who the reader is."""
+        """Who the visitor is."""
         return client_of(scope_of(request))
 
 
 def request_id_of(request: gr.Request) -> str:
-    """The id of a reader's request, for the logs; events that queue run outside of it."""
+    """The id of a visitor's request, for the logs; events that queue run outside of it."""
     return str(scope_of(request).get("state", {}).get("request_id", request_context.NO_REQUEST))
 
 
 def scope_of(request: gr.Request) -> dict[str, Any]:
-    """The ASGI scope of a reader's request; events that queue have that of the request by which they joined."""
+    """The ASGI scope of a visitor's request; events that queue have that of the request by which they joined."""
     # Of `request` itself every attribute that is a dictionary comes as an object.
     return {} if request.request is None else dict(request.request.scope)

@@ -65,6 +65,11 @@ def error_card(error: BaseException, words: Words) -> str:
     return notice_card("error", words("result.error_title"), words.error(error), words)
 
 
+def notice(text: str, words: Words) -> str:
+    """A line that says what was not done, and why."""
+    return render("notice.html", words, text=text)
+
+
 def bars(scores: dict[str, float], unsupported_labels: Iterable[str]) -> list[tuple[Emotion, float | None, str]]:
     """Emotion, score and kind of each bar, the nine in their order before all others.
 

@@ -1,4 +1,4 @@
-"""The log of one run as text that can be copied, in the reader's language."""
+"""The log of one run as text that can be copied, in the visitor's language."""
 
 from emotion.analysis import Analysis
 from emotion.formatting import clock, percent

@@ -50,46 +50,46 @@ class Runs:
         if future is not None:
             future.cancel()
 
-    async def views(self, recording: str | None, request: AnalysisRequest, reader: PageVisitor) -> AsyncIterator[View]:
+    async def views(self, recording: str | None, request: AnalysisRequest, visitor: PageVisitor) -> AsyncIterator[View]:
         """Each step of one recording; the last has its files, or the card of its error or its cancelling.
 
         Closing the iterator cancels the work.
         """
         if not recording:
-            yield notice_view("hint", "no_recording", reader.words)
+            yield notice_view("hint", "no_recording", visitor.words)
             return
         try:
-            future = self._submit(recording, request, reader)
+            future = self._submit(recording, request, visitor)
         except EmotionError as error:
-            yield error_view(error, reader.words)
+            yield error_view(error, visitor.words)
             return
-        self._futures[reader.session] = future
+        self._futures[visitor.session] = future
         try:
-            async for view in self._steps(future, reader):
+            async for view in self._steps(future, visitor):
                 yield view
         finally:
             future.cancel()
-            if self._futures.get(reader.session) is future:
-                del self._futures[reader.session]
+            if self._futures.get(visitor.session) is future:
+                del self._futures[visitor.session]
 
-    async def record(self, recording: str, request: AnalysisRequest, reader: PageVisitor) -> dict[str, Any]:
+    async def record(self, recording: str, request: AnalysisRequest, visitor: PageVisitor) -> dict[str, Any]:
         """The record of result.json for a program, with the embedding as lists; nothing is written.
 
         Raises an EmotionError that says what is wrong.
         """
-        analysis = await asyncio.wrap_future(self._submit(recording, request, reader))
+        analysis = await asyncio.wrap_future(self._submit(recording, request, visitor))
         record: dict[str, Any] = {**await asyncio.to_thread(analysis.record)}
         record.pop("frames_file", None)  # there is no folder that could hold it
         if analysis.embedding is not None:
             record["embedding"] = analysis.embedding.tolist()
         return record
 
-    def _submit(self, recording: str, request: AnalysisRequest, reader: PageVisitor) -> "Future[Analysis]":
-        with request_context.request_scope(reader.request_id):
-            return self.recognizer.admission.submit(Path(recording), reader.own(request), Path(recording).name)
+    def _submit(self, recording: str, request: AnalysisRequest, visitor: PageVisitor) -> "Future[Analysis]":
+        with request_context.request_scope(visitor.request_id):
+            return self.recognizer.admission.submit(Path(recording), visitor.own(request), Path(recording).name)
 
-    async def _steps(self, future: "Future[Analysis]", reader: PageVisitor) -> AsyncIterator[View]:
-        words, started_s = reader.words, time.perf_counter()
+    async def _steps(self, future: "Future[Analysis]", visitor: PageVisitor) -> AsyncIterator[View]:
+        words, started_s = visitor.words, time.perf_counter()
         busy = render.empty_card(words, busy=True)
         async for progress in follow_async(self.recognizer, future, POLL_S):
             yield View(render.progress_line(progress, words), busy, running=True)
@@ -97,7 +97,7 @@ class Runs:
             yield notice_view("cancelled", "cancelled", words)
             return
         try:
-            writing = asyncio.ensure_future(asyncio.to_thread(_write, reader, future.result()))
+            writing = asyncio.ensure_future(asyncio.to_thread(_write, visitor, future.result()))
             if not (await asyncio.wait({writing}, timeout=POLL_S))[0]:
                 yield View(render.progress_bar(words("progress.writing"), None, words), busy, running=True)
             files = await writing
@@ -110,10 +110,10 @@ class Runs:
         yield View(render.progress_done(done, words), files=files)
 
 
-def _write(reader: PageVisitor, analysis: Analysis) -> ClipFiles:
+def _write(visitor: PageVisitor, analysis: Analysis) -> ClipFiles:
     wanted = analysis.request
-    with request_context.request_scope(reader.request_id):
-        return write_run(reader.place.outputs, analysis, wanted.exports, wanted.keep_audio)
+    with request_context.request_scope(visitor.request_id):
+        return write_run(visitor.workspace.outputs, analysis, wanted.exports, wanted.keep_audio)
 
 
 def error_view(error: Exception, words: Words) -> View:

@@ -1,11 +1,14 @@
 """Texts that the browser chooses by its language, and plain pieces of HTML that hold them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import gradio as gr
 
 from emotion.labels import LANGUAGES
 from emotion.settings import Settings
 from emotion.texts import Words
-from emotion.ui import render, templates
+from emotion.ui import render, templates, theme
 
 TITLE = "Emotion2Vec+ Studio"
 
@@ -16,9 +19,12 @@ def text(name: str) -> gr.i18n.I18nData:
     return gr.i18n.I18nData(f"page_{name}")
 
 
-def html(value: str | gr.i18n.I18nData, name: str, *classes: str) -> gr.HTML:
-    """A component that shows HTML as it is."""
-    return gr.HTML(value, apply_default_css=False, elem_id=name, elem_classes=list(classes))
+def html(value: Any, name: str, *classes: str, template: str | None = None, scripts: Sequence[str] = ()) -> gr.HTML:
+    """A component that shows HTML as it is, or what the scripts make of the value in a template that never changes."""
+    options: dict[str, Any] = {"html_template": theme.asset(template)} if template else {}
+    if scripts:
+        options["js_on_load"] = "".join(theme.asset(script) for script in scripts)
+    return gr.HTML(value, apply_default_css=False, elem_id=name, elem_classes=list(classes), **options)
 
 
 def kept_for(settings: Settings, words: Words) -> str:

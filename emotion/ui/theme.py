@@ -1,4 +1,4 @@
-"""The looks of the page: a quiet theme with the fonts of the reader's machine, so that nothing is fetched."""
+"""The looks of the page: a quiet theme with the fonts of the visitor's machine, so that nothing is fetched."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The lanes of a timeline in finer steps, for the stretch that a reader looks at closely."""
+"""The lanes of a timeline in finer steps, for the stretch that a visitor looks at closely."""
 
 import secrets
 import threading
@@ -25,14 +25,14 @@ class Details:
         self._tokens: OrderedDict[str, tuple[Workspace, str]] = OrderedDict()
         self._held: OrderedDict[tuple[str, str], timeline_data.Source] = OrderedDict()
 
-    def address(self, place: Workspace, clip: str, source: timeline_data.Source) -> str:
+    def address(self, workspace: Workspace, clip: str, source: timeline_data.Source) -> str:
         """Where the details of a clip are served; `source` is what they are taken from."""
         token = secrets.token_urlsafe(16)
         with self._lock:
-            self._tokens[token] = (place, clip)
+            self._tokens[token] = (workspace, clip)
             if len(self._tokens) > _MOST_KNOWN:
                 self._tokens.popitem(last=False)
-            self._hold(place, clip, source)
+            self._hold(workspace, clip, source)
         return f"details/{token}"
 
     def mount(self, app: FastAPI) -> None:
@@ -40,25 +40,25 @@ class Details:
         app.add_api_route("/details/{token}", self._serve, methods=["GET"], include_in_schema=False)
 
     def _serve(self, token: str, start_s: float, end_s: float, request: Request) -> dict[str, Any]:
-        place, clip = self._tokens.get(token, (None, ""))
-        if place is None or place.owner != owner_of(request.scope):
+        workspace, clip = self._tokens.get(token, (None, ""))
+        if workspace is None or workspace.owner != owner_of(request.scope):
             raise HTTPException(404)
-        return timeline_data.detail(self._source(place, clip), start_s, end_s)
+        return timeline_data.detail(self._source(workspace, clip), start_s, end_s)
 
-    def _source(self, place: Workspace, clip: str) -> timeline_data.Source:
-        held = self._held.get((place.owner, clip))
+    def _source(self, workspace: Workspace, clip: str) -> timeline_data.Source:
+        held = self._held.get((workspace.owner, clip))
         if held is None:
             try:
-                analysis = place.history.open_clip(clip).analysis
+                analysis = workspace.history.open_clip(clip).analysis
             except EmotionError:
                 raise HTTPException(404) from None
             held = timeline_data.source(analysis, self._smoothing_s)
             with self._lock:
-                self._hold(place, clip, held)
+                self._hold(workspace, clip, held)
         return held
 
-    def _hold(self, place: Workspace, clip: str, source: timeline_data.Source) -> None:
-        self._held[place.owner, clip] = source
-        self._held.move_to_end((place.owner, clip))
+    def _hold(self, workspace: Workspace, clip: str, source: timeline_data.Source) -> None:
+        self._held[workspace.owner, clip] = source
+        self._held.move_to_end((workspace.owner, clip))
         if len(self._held) > _MOST_HELD:
             self._held.popitem(last=False)

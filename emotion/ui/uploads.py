@@ -1,4 +1,4 @@
-"""What comes from a browser: only its own uploads are read, and their copies go when the reader goes."""
+"""What comes from a browser: only its own uploads are read, and their copies go when the visitor goes."""
 
 import os
 import secrets
@@ -44,7 +44,7 @@ class Uploads:
                 self._users[Path(path)].add((owner, session))
 
     def lend(self, owner: str, session: str, clip: Clip) -> Path:
-        """A copy of the sound of a clip, to be played as long as the reader stays."""
+        """A copy of the sound of a clip, to be played as long as the visitor stays."""
         folder = upload_folder() / secrets.token_hex(32)
         folder.mkdir(parents=True, mode=0o700)
         path = folder / "processed_audio.wav"

@@ -1,4 +1,4 @@
-"""Whose runs a reader sees: each client that is asked for a key or a password has a place of its own."""
+"""Whose runs a visitor sees: each client that is asked for a key or a password has a place of its own."""
 
 import threading
 from collections.abc import Mapping
@@ -35,16 +35,16 @@ class PageVisitor:
     session: str
     name: str
     request_id: str
-    place: Workspace
+    workspace: Workspace
     words: Words
 
     def own(self, request: AnalysisRequest) -> AnalysisRequest:
         """The same request, counted and cached as this visitor's."""
-        return request.with_changes(client=self.name, owner=self.place.owner)
+        return request.with_changes(client=self.name, owner=self.workspace.owner)
 
 
 class Workspaces:
-    """The places of all clients, each made when it is first asked for; for any thread."""
+    """The workspaces of all clients, each made when it is first asked for; for any thread."""
 
     def __init__(self, outputs: Path) -> None:
         self._outputs = outputs
@@ -54,11 +54,11 @@ class Workspaces:
     def of(self, owner: str) -> Workspace:
         """The place of an owner."""
         with self._lock:
-            place = self._known.get(owner)
-            if place is None:
+            workspace = self._known.get(owner)
+            if workspace is None:
                 outputs = self._outputs / owner
-                place = self._known[owner] = Workspace(owner, outputs, History(outputs), EmbeddingIndex())
-            return place
+                workspace = self._known[owner] = Workspace(owner, outputs, History(outputs), EmbeddingIndex())
+            return workspace
 
 
 def owner_of(scope: Mapping[str, Any]) -> str:

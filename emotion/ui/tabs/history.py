@@ -13,221 +13,199 @@ from emotion.outputs import RunEntry
 from emotion.outputs.history import Deletion
 from emotion.outputs.names import run_time
 from emotion.texts import Words
-from emotion.ui import clip_view, comparison_render, deletion_render, history_render, render, theme
-from emotion.ui.clip_view import ClipView, lay_out_clip
+from emotion.ui import clip_view, comparison_render, history_render, render, templates
+from emotion.ui.clip_view import lay_out_clip
 from emotion.ui.gradio_adapter import event_text
-from emotion.ui.history_render import MORE_CLIPS, MOST_TYPED, PAGE_RUNS, Look
+from emotion.ui.history_render import MORE_CLIPS, MOST_TYPED, PAGE_RUNS, HistoryQuery
 from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.texts import html
-from emotion.ui.workspace import Workspace
+from emotion.ui.workspace import PageVisitor, Workspace
 
-_ASKED = "(_, __, look) => [...['search', 'emotion'].map((name) => document.forms.history[name].value), look]"
+_ASKED = "(_, __, query) => [...['search', 'emotion'].map((name) => document.forms.history[name].value), query]"
+
+
+# No value changes of the side with the open clip, and no comparison.
+_UNCHANGED_VIEW = (gr.skip(),) * 6
+_NO_COMPARISON = ("", *("", "", None, "") * 2, "")
 
 
 @dataclass(frozen=True)
-class BrowseParts:
-    """The list, and beside it the clip that is open."""
+class _BrowseParts:
+    """The list, what is said around it, and beside it all that shows the open clip."""
 
     tools: gr.HTML
     summary: gr.HTML
     runs: gr.HTML
     question: gr.HTML
-    packed: gr.HTML
+    zip_link: gr.HTML
     opened: gr.HTML
-    clip: ClipView
-    run: gr.HTML
-    log: gr.Textbox
-
-    @property
-    def view(self) -> list[gr.components.Component]:
-        return [self.opened, *self.clip.outputs, self.run, self.log]
+    view: Sequence[gr.components.Component]
 
 
-@dataclass(frozen=True)
-class SideParts:
-    """One of two clips that are compared."""
-
-    name: gr.HTML
-    clip: ClipView
-
-    @property
-    def outputs(self) -> list[gr.components.Component]:
-        return [self.name, *self.clip.outputs]
-
-
-@dataclass(frozen=True)
-class ComparisonParts:
-    """Two clips beside each other."""
-
-    head: gr.HTML
-    one: SideParts
-    other: SideParts
-    table: gr.HTML
-
-    @property
-    def outputs(self) -> list[gr.components.Component]:
-        return [self.head, *self.one.outputs, *self.other.outputs, self.table]
-
-
-def add_history(desk: PageContext, tab: gr.Tab) -> None:
+def add_history(context: PageContext, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
-    look = gr.State(Look())
+    query, handlers = gr.State(HistoryQuery()), HistoryHandlers(context)
     with gr.Column(elem_id="history"):
-        browse, comparison = _lay_out_browse(), _lay_out_comparison()
-    _wire(desk, tab, look, browse, comparison)
+        parts = _lay_out_browse()
+        comparison, pair = _lay_out_comparison()
+    _wire(context, tab, query, parts, handlers)
+    parts.runs.click(handlers.compare_clips, query, [*pair, parts.summary], **QUIET)
+    comparison.clear(lambda: _NO_COMPARISON, None, pair, **QUIET)
 
 
-class Answers:
-    """What the tab answers to a reader: each method is one event, and gives the values of the components after it."""
+class HistoryHandlers:
+    """The events of the tab: each method is one, and gives the values of the components after it."""
 
-    def __init__(self, desk: PageContext) -> None:
-        self._desk = desk
+    def __init__(self, context: PageContext) -> None:
+        self._context = context
 
-    def refresh(self, look: Look, open_clip: str, request: gr.Request) -> tuple[Any, ...]:
+    def refresh(self, query: HistoryQuery, open_clip: str, request: gr.Request) -> tuple[Any, ...]:
         """What can be searched, the list as it is now, and the clip that was opened elsewhere meanwhile."""
-        words, place = self._desk.words(request), self._desk.place(request)
-        view: tuple[Any, ...] = (gr.skip(),) * len(_no_view(words))
-        if open_clip not in ("", look.seen):
-            look = replace(look, open_clip=open_clip, seen=open_clip)
+        visitor = self._context.visitor(request)
+        view: tuple[Any, ...] = _UNCHANGED_VIEW
+        if open_clip not in ("", query.seen):
+            query = replace(query, open_clip=open_clip, seen=open_clip)
             try:
-                view = self._view(open_clip, place, words)
+                view = self._view(open_clip, visitor)
             except EmotionError:  # it was deleted since
-                look = replace(look, open_clip="")
-        if not place.history.has_clip(look.open_clip):
-            look, view = replace(look, open_clip=""), _no_view(words)
-        return history_render.tools(look, words), *self._listed(look, place, words), *view
+                query = replace(query, open_clip="")
+        if not visitor.workspace.history.has_clip(query.open_clip):
+            query, view = replace(query, open_clip=""), _no_view(visitor.words)
+        return history_render.tools(query, visitor.words), *self._listed(query, visitor), *view
 
-    def find(self, search: str | None, emotion: str | None, look: Look, request: gr.Request) -> tuple[Any, ...]:
+    def search(
+        self, search: str | None, emotion: str | None, query: HistoryQuery, request: gr.Request
+    ) -> tuple[Any, ...]:
         """The runs that go with what was typed and chosen, which may be nothing."""
-        look = Look((search or "")[:MOST_TYPED], emotion or "", open_clip=look.open_clip, seen=look.seen)
-        return self._listed(look, self._desk.place(request), self._desk.words(request))
+        query = HistoryQuery((search or "")[:MOST_TYPED], emotion or "", open_clip=query.open_clip, seen=query.seen)
+        return self._listed(query, self._context.visitor(request))
 
-    def more(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+    def show_more(self, query: HistoryQuery, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """More runs, or more recordings of a batch."""
         run = event_text(event, "unfold")
         if run:
-            unfolded = dict(look.unfolded)
+            unfolded = dict(query.unfolded)
             unfolded[run] = unfolded.get(run, 0) + MORE_CLIPS
-            look = replace(look, unfolded=tuple(unfolded.items()))
+            query = replace(query, unfolded=tuple(unfolded.items()))
         else:
-            look = replace(look, limit=look.limit + PAGE_RUNS)
-        return self._listed(look, self._desk.place(request), self._desk.words(request))
+            query = replace(query, limit=query.limit + PAGE_RUNS)
+        return self._listed(query, self._context.visitor(request))
 
-    def open(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+    def open_clip(self, query: HistoryQuery, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """A clip with everything that was kept of it."""
-        words, place, folder = self._desk.words(request), self._desk.place(request), event_text(event, "open")
+        visitor, folder = self._context.visitor(request), event_text(event, "open")
         try:
-            view = self._view(folder, place, words)
+            view = self._view(folder, visitor)
         except EmotionError as error:
-            look = replace(look, open_clip="")
-            return *self._listed(look, place, words), *_no_view(words, error), gr.skip()
-        look = replace(look, open_clip=folder, seen=folder)
-        return *self._listed(look, place, words), *view, folder
+            query = replace(query, open_clip="")
+            return *self._listed(query, visitor), *_no_view(visitor.words, error), gr.skip()
+        query = replace(query, open_clip=folder, seen=folder)
+        return *self._listed(query, visitor), *view, folder
 
-    def close(self, look: Look, request: gr.Request) -> tuple[Any, ...]:
+    def close_clip(self, query: HistoryQuery, request: gr.Request) -> tuple[Any, ...]:
         """No clip."""
-        words, place = self._desk.words(request), self._desk.place(request)
-        return *self._listed(replace(look, open_clip=""), place, words), *_no_view(words)
+        visitor = self._context.visitor(request)
+        return *self._listed(replace(query, open_clip=""), visitor), *_no_view(visitor.words)
 
-    def ask(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+    def ask_to_delete(self, query: HistoryQuery, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """The question whether some runs shall be deleted, or why none of them can be."""
-        words, place, names = self._desk.words(request), self._desk.place(request), _runs_said(event, "delete")
-        runs = place.history.chosen(names)
+        visitor, names = self._context.visitor(request), _run_names(event, "delete")
+        runs, words = visitor.workspace.history.chosen(names), visitor.words
         if not runs:
-            return gr.skip(), *self._nothing_there(names, look, place, words)
+            return gr.skip(), *self._nothing_there(names, query, visitor)
         closed = [run for run in runs if not run.is_open]
         unchanged = (gr.skip(),) * 2
         if not closed:
-            return gr.skip(), history_render.notice(deletion_render.all_open(runs, words)), *unchanged
-        return deletion_render.question(closed, len(runs) - len(closed), words), gr.skip(), *unchanged
+            return gr.skip(), render.notice(history_render.all_open(runs, words), words), *unchanged
+        return history_render.question(closed, len(runs) - len(closed), words), gr.skip(), *unchanged
 
-    def delete(self, look: Look, open_clip: str, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+    def delete_runs(
+        self, query: HistoryQuery, open_clip: str, event: gr.EventData, request: gr.Request
+    ) -> tuple[Any, ...]:
         """The list without some runs, and no clip of them open."""
-        words, place = self._desk.words(request), self._desk.place(request)
-        deletion = place.history.delete_all(_runs_said(event, "delete"))
+        visitor = self._context.visitor(request)
+        deletion = visitor.workspace.history.delete_all(_run_names(event, "delete"))
         went = {*(run.name for run in deletion.deleted), *deletion.gone}
-        view: tuple[Any, ...] = (gr.skip(),) * len(_no_view(words))
-        if _run_of(look.open_clip) in went:
-            look, view = replace(look, open_clip=""), _no_view(words)
-        said = deletion_render.outcome(deletion, words)
-        summary, *listed = self._listed(look, place, words, said)
-        summary = summary if went else history_render.notice(said)
+        view: tuple[Any, ...] = _UNCHANGED_VIEW
+        if _run_of(query.open_clip) in went:
+            query, view = replace(query, open_clip=""), _no_view(visitor.words)
+        said = history_render.deletion_text(deletion, visitor.words)
+        summary, *listed = self._listed(query, visitor, said)
+        summary = summary if went else render.notice(said, visitor.words)
         return "", summary, *listed, *view, "" if _run_of(open_clip) in went else gr.skip()
 
-    def pack(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+    def zip_runs(self, query: HistoryQuery, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """A link to one zip of some runs, and the list."""
-        words, place, names = self._desk.words(request), self._desk.place(request), _runs_said(event, "pack")
-        runs = place.history.chosen(names)
+        visitor, names = self._context.visitor(request), _run_names(event, "pack")
+        runs, words = visitor.workspace.history.chosen(names), visitor.words
         if not runs:
-            return "", *self._nothing_there(names, look, place, words)
+            return "", *self._nothing_there(names, query, visitor)
         said = [words("history.packed", count=len(runs), files=history_render.files_of(runs, words))]
         if len(runs) < len(names):
             said.append(words("history.gone", count=len(names) - len(runs)))
-        name, address = self._zip(runs, place)
-        return history_render.packed(name, address), *self._listed(look, place, words, words.joined(said))
+        name, address = self._zip(runs, visitor.workspace)
+        link = templates.render("history/zip_link.html", words, name=name, address=address)
+        return link, *self._listed(query, visitor, words.joined(said))
 
-    def compare(self, look: Look, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+    def compare_clips(self, query: HistoryQuery, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """The open clip and a second one."""
-        words, place = self._desk.words(request), self._desk.place(request)
+        visitor = self._context.visitor(request)
         try:
-            pair = [place.history.open_clip(folder) for folder in (look.open_clip, event_text(event, "compare"))]
+            pair = [
+                visitor.workspace.history.open_clip(folder)
+                for folder in (query.open_clip, event_text(event, "compare"))
+            ]
         except EmotionError as error:
-            return *_no_comparison(), history_render.problem(error, words)
+            return *_NO_COMPARISON, render.notice(visitor.words.error(error), visitor.words)
         one, other = (files.analysis for files in pair)
-        head, table = (make(one, other, words) for make in (comparison_render.head, comparison_render.table))
-        sides = [
-            value
-            for letter, files in zip(comparison_render.SIDES, pair, strict=True)
-            for value in (
-                comparison_render.side(letter, files, words),
-                *clip_view.shown(files, self._desk, place, words),
-            )
-        ]
+        sides: list[Any] = []
+        for letter, files in zip(comparison_render.SIDES, pair, strict=True):
+            moment = history_render.moment_name(files.analysis.timestamp, visitor.words)
+            sides.append(templates.render("history/side.html", visitor.words, letter=letter, moment=moment))
+            sides += clip_view.shown(files, self._context, visitor)
+        head, table = (make(one, other, visitor.words) for make in (comparison_render.head, comparison_render.table))
         return head, *sides, table, gr.skip()
 
-    def _listed(self, look: Look, place: Workspace, words: Words, said: str = "") -> tuple[Any, ...]:
-        """Values of the summary, the list and the look."""
-        page = place.history.runs(look.search, look.emotion, look.limit)
-        summary = history_render.summary(page, look, self._desk.settings, words, said)
+    def _listed(self, query: HistoryQuery, visitor: PageVisitor, said: str = "") -> tuple[Any, ...]:
+        """Values of the summary, the list and the query."""
+        page, words = visitor.workspace.history.runs(query.search, query.emotion, query.limit), visitor.words
+        summary = history_render.summary(page, query, self._context.settings, words, said)
         # In the time of the server, as the runs themselves.
-        return summary, history_render.run_list(page, look, words, datetime.now().date()), look
+        return summary, history_render.run_list(page, query, words, datetime.now().date()), query
 
-    def _nothing_there(self, names: Sequence[str], look: Look, place: Workspace, words: Words) -> tuple[Any, ...]:
+    def _nothing_there(self, names: Sequence[str], query: HistoryQuery, visitor: PageVisitor) -> tuple[Any, ...]:
         """The list where none of some runs is there any more; or none was named at all, which only a fault does."""
-        said = deletion_render.outcome(Deletion(gone=tuple(names)), words)
-        summary, *listed = self._listed(look, place, words, said)
-        return summary if names else history_render.notice(said), *listed
+        said = history_render.deletion_text(Deletion(gone=tuple(names)), visitor.words)
+        summary, *listed = self._listed(query, visitor, said)
+        return summary if names else render.notice(said, visitor.words), *listed
 
-    def _zip(self, runs: Sequence[RunEntry], place: Workspace) -> tuple[str, str]:
+    def _zip(self, runs: Sequence[RunEntry], workspace: Workspace) -> tuple[str, str]:
         """Name and address of one zip of some runs."""
         names = [run.name for run in runs]
         name = f"{names[0]}.zip" if len(names) == 1 else f"outputs_{len(names)}_runs.zip"
-        return name, self._desk.shelf.stream(name, partial(place.history.zip_chunks, *names), place.owner)
+        chunks = partial(workspace.history.zip_chunks, *names)
+        return name, self._context.file_links.stream(name, chunks, workspace.owner)
 
-    def _view(self, folder: str, place: Workspace, words: Words) -> tuple[Any, ...]:
+    def _view(self, folder: str, visitor: PageVisitor) -> tuple[Any, ...]:
         """Values of the side with the open clip; raises an EmotionError that says why not."""
-        desk, files = self._desk, place.history.open_clip(folder)
-        run = place.history.run(_run_of(folder))
+        workspace, words = visitor.workspace, visitor.words
+        files, run = workspace.history.open_clip(folder), workspace.history.run(_run_of(folder))
+        label = words("history.zip", files=history_render.files_of([run], words))
         return (
             history_render.opened(files, run, words),
-            *clip_view.shown(files, desk, place, words),
-            history_render.whole_run(run, *self._zip([run], place), words),
+            *clip_view.shown(files, self._context, visitor),
+            render.downloads(words("history.whole_run"), [render.Download(label, *self._zip([run], workspace))], words),
             clip_view.log_of(files, words),
         )
 
 
 def _no_view(words: Words, error: EmotionError | None = None) -> tuple[Any, ...]:
     """Values of the side with the open clip while there is none, and why, if it should be there."""
-    card = render.error_card(error, words) if error else history_render.nothing_open(words)
+    card = render.error_card(error, words) if error else templates.render("history/nothing_open.html", words)
     return "", card, None, "", "", ""
 
 
-def _no_comparison() -> tuple[Any, ...]:
-    side = "", "", None, ""
-    return "", *side, *side, ""
-
-
-def _runs_said(event: gr.EventData, name: str) -> list[str]:
+def _run_names(event: gr.EventData, name: str) -> list[str]:
     """The runs that the browser named, each once; what no run can be called is passed over."""
     return [run for run in dict.fromkeys(event_text(event, name).split(" ")) if run_time(run) is not None]
 
@@ -236,57 +214,46 @@ def _run_of(folder: str) -> str:
     return folder.partition("/")[0]
 
 
-def _lay_out_browse() -> BrowseParts:
+def _lay_out_browse() -> _BrowseParts:
     with gr.Row(elem_classes="two-sides", elem_id="history-browse", equal_height=False):
         with gr.Column(scale=2, min_width=320, elem_classes="wish"):
-            tools = _speaking("history-tools", "history_tools.js")
+            tools = html("", "history-tools", scripts=("history_tools.js",))
             summary = html("", "history-summary")
-            runs = _speaking("history-list", "history.js", "history_choice.js")
-            question = _speaking("history-question", "history_question.js")
-            packed = _speaking("history-packed", "history_packed.js")
+            runs = html("", "history-list", scripts=("history.js", "history_choice.js"))
+            question = html("", "history-question", scripts=("history_question.js",))
+            zip_link = html("", "history-packed", scripts=("history_packed.js",))
         with gr.Column(scale=3, min_width=320, elem_classes="outcome"):
-            opened = _speaking("history-opened", "history_view.js")
+            opened = html("", "history-opened", scripts=("history_view.js",))
             clip = lay_out_clip("history")
-            run = html("", "history-run")
-            log = clip_view.log_box("history-log")
-    return BrowseParts(tools, summary, runs, question, packed, opened, clip, run, log)
+            view = [opened, *clip.outputs, html("", "history-run"), clip_view.log_box("history-log")]
+    return _BrowseParts(tools, summary, runs, question, zip_link, opened, view)
 
 
-def _lay_out_comparison() -> ComparisonParts:
+def _lay_out_comparison() -> tuple[gr.HTML, list[gr.components.Component]]:
+    """What stands above two clips that are compared, and all components of the comparison."""
     with gr.Column(elem_id="history-comparison"):
-        head = _speaking("comparison-head", "history_view.js")
+        head = html("", "comparison-head", scripts=("history_view.js",))
+        parts: list[gr.components.Component] = [head]
         with gr.Row(elem_classes="two-sides", equal_height=False):
-            one, other = _lay_out_side("comparison-one"), _lay_out_side("comparison-other")
-        table = html("", "comparison-table")
-    return ComparisonParts(head, one, other, table)
+            for name in ("comparison-one", "comparison-other"):
+                with gr.Column(min_width=320, elem_classes="outcome"):
+                    parts += [html("", f"{name}-name"), *lay_out_clip(name).outputs]
+        parts.append(html("", "comparison-table"))
+    return head, parts
 
 
-def _lay_out_side(name: str) -> SideParts:
-    with gr.Column(min_width=320, elem_classes="outcome"):
-        return SideParts(html("", f"{name}-name"), lay_out_clip(name))
-
-
-def _speaking(name: str, *scripts: str) -> gr.HTML:
-    """A piece of HTML whose buttons say what was clicked."""
-    script = "".join(theme.asset(script) for script in scripts)
-    return gr.HTML("", js_on_load=script, apply_default_css=False, elem_id=name)
-
-
-def _wire(desk: PageContext, tab: gr.Tab, look: gr.State, browse: BrowseParts, comparison: ComparisonParts) -> None:
-    answers, listed = Answers(desk), [browse.summary, browse.runs, look]
-    tab.select(answers.refresh, [look, desk.open_clip], [browse.tools, *listed, *browse.view], **QUIET)
+def _wire(context: PageContext, tab: gr.Tab, query: gr.State, parts: _BrowseParts, handlers: HistoryHandlers) -> None:
+    listed, open_clip = [parts.summary, parts.runs, query], context.open_clip
+    tab.select(handlers.refresh, [query, open_clip], [parts.tools, *listed, *parts.view], **QUIET)
     # Components that only carry what is in the form; of all that is typed while one answer is on its way, only the
     # last is asked.
     search, emotion = gr.Textbox(visible=False), gr.Textbox(visible=False)
-    browse.tools.input(answers.find, [search, emotion, look], listed, js=_ASKED, trigger_mode="always_last", **QUIET)
-    browse.runs.expand(answers.more, look, listed, **QUIET)
-    browse.runs.select(answers.open, look, [*listed, *browse.view, desk.open_clip], **OPENING)
-    browse.opened.clear(answers.close, look, [*listed, *browse.view], **QUIET)
-    browse.runs.delete(answers.ask, look, [browse.question, *listed], **QUIET)
-    browse.runs.download(answers.pack, look, [browse.packed, *listed], **QUIET)
-    browse.question.delete(
-        answers.delete, [look, desk.open_clip], [browse.question, *listed, *browse.view, desk.open_clip], **OPENING
-    )
-    browse.runs.click(answers.compare, look, [*comparison.outputs, browse.summary], **QUIET)
-    browse.runs.upload(lambda: gr.Tabs(selected="recognise"), None, desk.tabs, **QUIET)
-    comparison.head.clear(_no_comparison, None, comparison.outputs, **QUIET)
+    parts.tools.input(handlers.search, [search, emotion, query], listed, js=_ASKED, trigger_mode="always_last", **QUIET)
+    parts.runs.expand(handlers.show_more, query, listed, **QUIET)
+    parts.runs.select(handlers.open_clip, query, [*listed, *parts.view, open_clip], **OPENING)
+    parts.opened.clear(handlers.close_clip, query, [*listed, *parts.view], **QUIET)
+    parts.runs.delete(handlers.ask_to_delete, query, [parts.question, *listed], **QUIET)
+    parts.runs.download(handlers.zip_runs, query, [parts.zip_link, *listed], **QUIET)
+    deleted = [parts.question, *listed, *parts.view, open_clip]
+    parts.question.delete(handlers.delete_runs, [query, open_clip], deleted, **OPENING)
+    parts.runs.upload(lambda: gr.Tabs(selected="recognise"), None, context.tabs, **QUIET)

@@ -19,7 +19,7 @@ from emotion.ui.page_context import QUIET, PageContext
 from emotion.ui.runs import View
 from emotion.ui.texts import html, text
 from emotion.ui.uploads import Uploads
-from emotion.ui.workspace import PageVisitor, Workspace
+from emotion.ui.workspace import PageVisitor
 
 SAMPLES = ("calm", "cheerful", "cross")
 
@@ -43,13 +43,13 @@ class Parts:
         return [self.progress, *self.clip.outputs, self.log, self.recognize, self.cancel]
 
 
-def add_recognize(desk: PageContext, uploads: Uploads) -> Parts:
+def add_recognize(context: PageContext, uploads: Uploads) -> Parts:
     """Lay out the tab and wire it."""
-    parts = _lay_out(desk.settings)
+    parts = _lay_out(context.settings)
     take_only_uploads(parts.recording)
-    _wire_samples(parts, desk, uploads)
-    _wire_runs(parts, desk, uploads)
-    _wire_open_clip(parts, desk)
+    _wire_samples(parts, context, uploads)
+    _wire_runs(parts, context, uploads)
+    _wire_open_clip(parts, context)
     return parts
 
 
@@ -58,10 +58,10 @@ def sample_path(name: str) -> Path:
     return Path(__file__).parent.parent / "assets" / "samples" / f"{name}.flac"
 
 
-def show_clip(folder: str, desk: PageContext, place: Workspace, words: Words) -> tuple[Any, ...]:
+def show_clip(folder: str, context: PageContext, visitor: PageVisitor) -> tuple[Any, ...]:
     """Values of the clip's components and the log for a stored clip; raises an EmotionError that says why not."""
-    files = place.history.open_clip(folder)
-    return *clip_view.shown(files, desk, place, words), clip_view.log_of(files, words)
+    files = visitor.workspace.history.open_clip(folder)
+    return *clip_view.shown(files, context, visitor), clip_view.log_of(files, visitor.words)
 
 
 def _lay_out(settings: Settings) -> Parts:
@@ -92,67 +92,67 @@ def _recording() -> tuple[gr.Audio, dict[str, gr.Button]]:
     return recording, samples
 
 
-def _wire_samples(parts: Parts, desk: PageContext, uploads: Uploads) -> None:
+def _wire_samples(parts: Parts, context: PageContext, uploads: Uploads) -> None:
     def take(find: Callable[[], Path | None]) -> Callable[[gr.Request], str | None]:
         def taken(request: gr.Request) -> str | None:
             path = parts.recording.move_resource_to_block_cache(find())
-            uploads.belong(desk.place(request).owner, [path] if path else [])
+            uploads.belong(context.workspace(request).owner, [path] if path else [])
             return path
 
         return taken
 
     for name, button in parts.samples.items():
-        find = partial(sample_path, name) if name in SAMPLES else desk.recognizer.example
+        find = partial(sample_path, name) if name in SAMPLES else context.recognizer.example
         button.click(take(find), None, parts.recording, **QUIET)
 
 
-def _wire_runs(parts: Parts, desk: PageContext, uploads: Uploads) -> None:
+def _wire_runs(parts: Parts, context: PageContext, uploads: Uploads) -> None:
     async def on_recognize(request: gr.Request, recording: str | None, *options: Any) -> AsyncIterator[tuple[Any, ...]]:
-        reader = desk.reader(request)
-        uploads.remember(reader.place.owner, reader.session, *([recording] if recording else []))
-        async for view in desk.runs.views(recording, layout.request_of(*options), reader):
+        visitor = context.visitor(request)
+        uploads.remember(visitor.workspace.owner, visitor.session, *([recording] if recording else []))
+        async for view in context.runs.views(recording, layout.request_of(*options), visitor):
             lent = None
             if view.files is not None and view.files.audio is None:
                 lent = await asyncio.to_thread(
-                    uploads.lend, reader.place.owner, reader.session, view.files.analysis.clip
+                    uploads.lend, visitor.workspace.owner, visitor.session, view.files.analysis.clip
                 )
-            yield await _values(view, desk, reader, lent)
+            yield await _values(view, context, visitor, lent)
 
     def cancel(request: gr.Request) -> None:
-        desk.runs.cancel(request.session_hash or "")
+        context.runs.cancel(request.session_hash or "")
 
     parts.recognize.click(
-        on_recognize, [parts.recording, *parts.options.inputs], [*parts.outcome, parts.shown, desk.open_clip],
+        on_recognize, [parts.recording, *parts.options.inputs], [*parts.outcome, parts.shown, context.open_clip],
         show_progress="hidden", api_visibility="private",
     )  # fmt: skip
     parts.cancel.click(cancel, **QUIET)
 
 
-def _wire_open_clip(parts: Parts, desk: PageContext) -> None:
+def _wire_open_clip(parts: Parts, context: PageContext) -> None:
     """Show the clip that another tab opened, and no longer the one that it deleted."""
     outputs = [*parts.clip.outputs, parts.log, parts.shown]
 
     def follow(folder: str, shown: str, request: gr.Request) -> tuple[Any, ...]:
-        place, words = desk.place(request), desk.words(request)
-        if not folder and shown and not place.history.has_clip(shown):
-            return render.empty_card(words), None, "", "", ""
+        visitor = context.visitor(request)
+        if not folder and shown and not visitor.workspace.history.has_clip(shown):
+            return render.empty_card(visitor.words), None, "", "", ""
         if folder in ("", shown):
             return tuple(gr.skip() for _ in outputs)
         try:
-            return *show_clip(folder, desk, place, words), folder
+            return *show_clip(folder, context, visitor), folder
         except EmotionError:  # deleted since: what is shown stays
             return tuple(gr.skip() for _ in outputs)
 
-    desk.open_clip.change(follow, [desk.open_clip, parts.shown], outputs, **QUIET)
+    context.open_clip.change(follow, [context.open_clip, parts.shown], outputs, **QUIET)
 
 
-async def _values(view: View, desk: PageContext, reader: PageVisitor, lent: Path | None) -> tuple[Any, ...]:
+async def _values(view: View, context: PageContext, visitor: PageVisitor, lent: Path | None) -> tuple[Any, ...]:
     """The values of all outcome components, and of the open clip, for one step; `lent` is sound that is not kept."""
     buttons = gr.update(interactive=not view.running), gr.update(interactive=view.running)
     if view.files is None:
         log = gr.skip() if view.running else ""
         return view.progress, view.card, None, "", log, *buttons, "", gr.skip()
-    clip = await asyncio.to_thread(clip_view.shown, view.files, desk, reader.place, reader.words, lent)
-    log = clip_view.log_of(view.files, reader.words)
-    key = clip_view.clip_key(view.files, reader.place)
+    clip = await asyncio.to_thread(clip_view.shown, view.files, context, visitor, lent)
+    log = clip_view.log_of(view.files, visitor.words)
+    key = clip_view.clip_key(view.files, visitor.workspace)
     return view.progress, *clip, log, *buttons, key, key

@@ -1,6 +1,5 @@
 """Similar: the recordings of the history that sound most like the open one, and a map of all."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -8,96 +7,79 @@ import gradio as gr
 from emotion.errors import RunNotFound
 from emotion.outputs.run import AUDIO_FILE
 from emotion.outputs.similar import Neighborhood
-from emotion.ui import similar_render, theme
+from emotion.ui import similar_render
 from emotion.ui.gradio_adapter import event_text
 from emotion.ui.page_context import OPENING, QUIET, PageContext
-from emotion.ui.texts import text
-from emotion.ui.workspace import Workspace
+from emotion.ui.texts import html, text
+from emotion.ui.workspace import PageVisitor, Workspace
 
 _MOST_NEIGHBORS = 10
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The components of this tab."""
-
-    near: gr.HTML
-    map: gr.HTML
-    card: gr.HTML
-
-    @property
-    def outputs(self) -> list[gr.components.Component]:
-        return [self.near, self.map, self.card]
-
-
-def add_similar(desk: PageContext) -> None:
+def add_similar(context: PageContext) -> None:
     """Lay out the tab and wire it."""
     with gr.Row(elem_id="similar", elem_classes="two-sides", equal_height=False):
         with gr.Column(scale=2, min_width=320):
             near = _part("similar-near", text("similar_waiting"))
         with gr.Column(scale=3, min_width=320):
             clip_map, card = _part("similar-map"), _part("similar-card")
-    parts, answers = Parts(near, clip_map, card), Answers(desk)
-    near.tick(answers.look, desk.open_clip, parts.outputs, **QUIET)
-    clip_map.click(answers.show, None, card, **QUIET)
+    handlers, parts = SimilarHandlers(context), [near, clip_map, card]
+    near.tick(handlers.show_neighborhood, context.open_clip, parts, **QUIET)
+    clip_map.click(handlers.show_card, None, card, **QUIET)
     for part in (near, card):
-        part.click(answers.take, None, [*parts.outputs, desk.open_clip, desk.tabs], **OPENING)
+        part.click(handlers.open_clip, None, [*parts, context.open_clip, context.tabs], **OPENING)
 
 
-class Answers:
-    """What the tab answers to a reader: each method is one event, and gives the values of the components after it."""
+class SimilarHandlers:
+    """The events of the tab: each method is one, and gives the values of the components after it."""
 
-    def __init__(self, desk: PageContext) -> None:
-        self._desk = desk
+    def __init__(self, context: PageContext) -> None:
+        self._context = context
 
-    def look(self, open_clip: str, request: gr.Request) -> tuple[str, ...]:
+    def show_neighborhood(self, open_clip: str, request: gr.Request) -> tuple[str, ...]:
         """List and map around the open clip."""
-        words, place = self._desk.words(request), self._desk.place(request)
-        around = _around(place, open_clip)
+        visitor = self._context.visitor(request)
+        around, words = _around(visitor.workspace, open_clip), visitor.words
         return (
-            similar_render.nearest(around, open_clip, self._address(place, around), words),
+            similar_render.nearest(around, open_clip, self._address(visitor, around), words),
             similar_render.clip_map(around, open_clip, words),
             similar_render.no_card(words),
         )
 
-    def show(self, event: gr.EventData, request: gr.Request) -> str:
+    def show_card(self, event: gr.EventData, request: gr.Request) -> str:
         """The card of a mark on the map."""
-        words, place, folder = self._desk.words(request), self._desk.place(request), event_text(event, "point")
-        around = _around(place, "")
+        visitor, folder = self._context.visitor(request), event_text(event, "point")
+        around = _around(visitor.workspace, "")
         known = around.clips.get(folder)
         if known is None:
-            return similar_render.problem(words.error(RunNotFound()))
-        return similar_render.card(folder, known, self._address(place, around), words)
+            return similar_render.problem(RunNotFound(), visitor.words)
+        return similar_render.card(folder, known, self._address(visitor, around), visitor.words)
 
-    def take(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+    def open_clip(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """Another open clip: it is shown on the first tab, or stays here with what is like it."""
         near, folder = event_text(event, "near"), event_text(event, "open") or event_text(event, "near")
-        words, around = self._desk.words(request), _around(self._desk.place(request), "")
-        if folder not in around.clips:
-            problem = similar_render.problem(words.error(RunNotFound()))
+        visitor = self._context.visitor(request)
+        if folder not in _around(visitor.workspace, "").clips:
+            problem = similar_render.problem(RunNotFound(), visitor.words)
             return gr.skip(), gr.skip(), problem, gr.skip(), gr.skip()
         if near:
-            return *self.look(folder, request), folder, gr.skip()
+            return *self.show_neighborhood(folder, request), folder, gr.skip()
         return gr.skip(), gr.skip(), gr.skip(), folder, gr.Tabs(selected="recognise")
 
-    def _address(self, place: Workspace, around: Neighborhood) -> similar_render.Address:
+    def _address(self, visitor: PageVisitor, around: Neighborhood) -> similar_render.Address:
+        workspace = visitor.workspace
+
         def address(folder: str) -> str | None:
             if not around.clips[folder].entry.has_audio:
                 return None
-            return self._desk.shelf.address(place.outputs / folder / AUDIO_FILE, place.owner)
+            return self._context.file_links.address(workspace.outputs / folder / AUDIO_FILE, workspace.owner)
 
         return address
 
 
-def _around(place: Workspace, folder: str) -> Neighborhood:
-    return place.gallery.query_neighborhood(place.history, folder, _MOST_NEIGHBORS)
+def _around(workspace: Workspace, folder: str) -> Neighborhood:
+    return workspace.gallery.query_neighborhood(workspace.history, folder, _MOST_NEIGHBORS)
 
 
 def _part(name: str, value: Any = None) -> gr.HTML:
-    return gr.HTML(
-        value,
-        html_template=theme.asset("similar.html"),
-        js_on_load=theme.asset("patched.js") + theme.asset("similar.js"),
-        apply_default_css=False,
-        elem_id=name,
-    )
+    return html(value, name, template="similar.html", scripts=("patched.js", "similar.js"))

@@ -42,12 +42,12 @@ class Parts:
         return [self.note, self.free, self.warm]
 
 
-def add_system(desk: PageContext) -> None:
+def add_system(context: PageContext) -> None:
     """Lay out the tab and wire it."""
     with gr.Column(elem_id="system"):
         parts = _lay_out()
-    _wire_readings(parts, desk)
-    _wire_chores(parts, desk)
+    _wire_readings(parts, context)
+    _wire_chores(parts, context)
 
 
 def _lay_out() -> Parts:
@@ -65,12 +65,12 @@ def _lay_out() -> Parts:
     return Parts(status, free, warm, note, html("", "model-card"))
 
 
-def _wire_readings(parts: Parts, desk: PageContext) -> None:
+def _wire_readings(parts: Parts, context: PageContext) -> None:
     def look(note: str, request: gr.Request) -> tuple[Any, ...]:
-        watch = desk.watch
-        words, reading = desk.words(request), watch.read()
+        watch = context.watch
+        words, reading = context.words(request), watch.read()
         status = system_render.status(
-            watch.readings or (reading,), watch.advice(), words, desk.recognizer.engine.cache_stats
+            watch.readings or (reading,), watch.advice(), words, context.recognizer.engine.cache_stats
         )
         purpose = gr.skip() if note else system_render.note(words("system.chores"))
         return status, system_render.model_card(reading.model, words), purpose
@@ -78,16 +78,16 @@ def _wire_readings(parts: Parts, desk: PageContext) -> None:
     parts.status.tick(look, parts.note, [parts.status, parts.card, parts.note], **QUIET)
 
 
-def _wire_chores(parts: Parts, desk: PageContext) -> None:
-    engine = desk.recognizer.engine
+def _wire_chores(parts: Parts, context: PageContext) -> None:
+    engine = context.recognizer.engine
 
     async def free(request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-        async for said in _free(engine, desk.words(request)):
+        async for said in _free(engine, context.words(request)):
             yield said
 
     async def warm(request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-        is_measured = desk.settings.batch_frames == 0
-        async for said in _warm(engine, is_measured, desk.words(request)):
+        is_measured = context.settings.batch_frames == 0
+        async for said in _warm(engine, is_measured, context.words(request)):
             yield said
 
     parts.free.click(free, None, parts.chores, **_CHORE)
