@@ -14,7 +14,6 @@ from emotion.settings import Settings
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _DECODED_S = 20
-_DECODED_RATE_HZ = 44_100
 # Of one second of sound in the large model (counted in benchmarks/peak.py).
 _LARGE_GFLOP_PER_S = 21
 # The model computes with half to two thirds of what big products reach (benchmarks/RESULTS.md).
@@ -35,7 +34,9 @@ def findings(settings: Settings, gpus: Sequence[Gpu]) -> Iterator[Finding]:
     yield Finding("variables", variables)
     planned = plan_threads(cores, bool(usable), settings.decode_threads, settings.inference_threads)
     if planned.inference > cores.logical or planned.decode > cores.logical:
-        yield _too_many_threads(settings, cores.logical)
+        wanted = f"inference_threads = {settings.inference_threads} and decode_threads = {settings.decode_threads}"
+        text = f"{wanted} on {cores.logical} cores hold each other up"
+        yield Finding("threads", text, "warning", "Set both to 0, which goes by the machine, or leave them out.")
     at_work = measure_threads(planned.inference)
     yield threads(planned.decode, planned.inference, at_work)
     yield matrix(at_work, on_card=bool(usable))
@@ -51,27 +52,23 @@ def threads(decode: int, inference: int, at_work: ThreadsAtWork) -> Finding:
     )
     if at_work.claimed != inference or at_work.busy > inference + 0.5:
         return Finding("threads", text, "warning", "Start through ./run.sh, which sets the variables before torch.")
-    if at_work.busy < 0.6 * inference:
-        remedy = "Other programs, or the limit of the container, take the rest: see `top`, and cpu.max of the group."
-        return Finding("threads", text, "warning", remedy)
-    return Finding("threads", text)
+    remedy = "Other programs, or the limit of the container, take the rest: see `top`, and cpu.max of the group."
+    return Finding.judged("threads", text, at_work.busy < 0.6 * inference, remedy)
 
 
 def matrix(at_work: ThreadsAtWork, on_card: bool) -> Finding:
     """What the product of two matrices says of the large model on the processor."""
     seconds = at_work.gflops * _OF_THE_PEAK / _LARGE_GFLOP_PER_S
     text = f"{at_work.gflops:.0f} GFLOP/s in float32, about {seconds:.1f} s of sound a second with the large model"
-    if seconds < 1 and not on_card:
-        remedy = f"{command_line('tune')} looks for something faster; --model compact is a hundred times lighter."
-        return Finding("matrices", text, "warning", remedy)
-    return Finding("matrices", text)
+    remedy = f"{command_line('tune')} looks for something faster; --model compact is a hundred times lighter."
+    return Finding.judged("matrices", text, seconds < 1 and not on_card, remedy)
 
 
 def decoding() -> Finding:
     """How fast one thread decodes and resamples stereo of 44.1 kHz."""
     from emotion.audio import decode
 
-    sound = _stereo()
+    sound = noise_wav(_DECODED_S)
     try:
         decode(sound[: len(sound) // _DECODED_S])  # the first call loads the libraries
         started_s = time.perf_counter()
@@ -80,13 +77,12 @@ def decoding() -> Finding:
         return Finding("decoding", "a WAV cannot be decoded", "failure", "pip install --force-reinstall av soundfile")
     speed = _DECODED_S / (time.perf_counter() - started_s)
     text = f"{speed:,.0f} s of sound a second on one thread (WAV, 44.1 kHz stereo)"
-    if speed < _SLOW_DECODING:
-        return Finding("decoding", text, "warning", "Something else keeps the processor busy: see `top`.")
-    return Finding("decoding", text)
+    remedy = "Something else keeps the processor busy: see `top`."
+    return Finding.judged("decoding", text, speed < _SLOW_DECODING, remedy)
 
 
 def cards(usable: Sequence[CudaCard], installed: Sequence[Gpu]) -> Finding:
-    """What does the inference; a card that PyTorch cannot use is a pity worth saying."""
+    """What does the inference; a warning where a card is here that PyTorch cannot use."""
     if usable:
         return _usable_cards(usable)
     idle = ", ".join(f"{gpu.name} ({gpu.total_mb / 1000:.0f} GB)" for gpu in installed)
@@ -112,18 +108,8 @@ def _usable_cards(usable: Sequence[CudaCard]) -> Finding:
         return Finding("devices", f"{text}; this torch has no kernels for {unknown[0].name}", "failure", remedy)
     old = [card for card in usable if card.capability < _FP16_CAPABILITY]
     if old:
-        return Finding(
-            "devices", f"{text}; {old[0].name} computes in fp32 only, which is slower and takes twice as much"
-        )
+        text += f"; {old[0].name} computes in fp32 only, which is slower and takes twice as much"
     return Finding("devices", text)
-
-
-def _too_many_threads(settings: Settings, cores: int) -> Finding:
-    text = (
-        f"inference_threads = {settings.inference_threads} and decode_threads = {settings.decode_threads} "
-        f"on {cores} cores hold each other up"
-    )
-    return Finding("threads", text, "warning", "Set both to 0, which goes by the machine, or leave them out.")
 
 
 def _choice(settings: Settings) -> Finding:
@@ -137,12 +123,10 @@ def _choice(settings: Settings) -> Finding:
     return Finding("computing", f"{choice.runtime} in {choice.precision} on {choice.device}")
 
 
-def _stereo() -> bytes:
-    """A WAV of noise, made from one second again and again."""
+def noise_wav(duration_s: int) -> bytes:
+    """A stereo WAV at 44.1 kHz: one second of noise again and again. As with most formats, resampling takes longest."""
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
-        sound.setnchannels(2)
-        sound.setsampwidth(2)
-        sound.setframerate(_DECODED_RATE_HZ)
-        sound.writeframes(os.urandom(4 * _DECODED_RATE_HZ) * _DECODED_S)
+        sound.setparams((2, 2, 44_100, 0, "NONE", ""))
+        sound.writeframesraw(os.urandom(4 * 44_100) * duration_s)
     return file.getvalue()

@@ -1,7 +1,7 @@
 """One thing that was looked at."""
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, Self
 
 Level = Literal["ok", "warning", "failure"]
 
@@ -17,6 +17,11 @@ class Finding:
     text: str
     level: Level = "ok"
     remedy: str = ""
+
+    @classmethod
+    def judged(cls, subject: str, text: str, is_bad: bool, remedy: str) -> Self:
+        """A warning with its remedy where it `is_bad`."""
+        return cls(subject, text, "warning", remedy) if is_bad else cls(subject, text)
 
     def record(self) -> dict[str, str]:
         """The same as plain JSON values."""

@@ -63,10 +63,8 @@ def swap_use(swap: Usage, memory_bytes: int) -> Finding:
     if not swap.total_bytes:
         return Finding("swap", "none; a program that finds no memory is ended")
     text = f"{swap.used_bytes / 1e9:.1f} of {swap.total_bytes / 1e9:.1f} GB in use"
-    if swap.used_bytes > _NOTABLE_SWAP * memory_bytes:
-        remedy = "Memory was too short: close what is large (`ps aux --sort=-rss | head`), or take a smaller model."
-        return Finding("swap", text, "warning", remedy)
-    return Finding("swap", text)
+    remedy = "Memory was too short: close what is large (`ps aux --sort=-rss | head`), or take a smaller model."
+    return Finding.judged("swap", text, swap.used_bytes > _NOTABLE_SWAP * memory_bytes, remedy)
 
 
 def swappiness(value: int | None) -> Finding:

@@ -45,12 +45,11 @@ def downloaded(name: str, cache_dir: Path) -> Finding:
     size_mb = checkpoint.weights.stat().st_size / 1e6
     text = f"{name}: {size_mb:,.0f} MB, all tensors there, made from {_short(checkpoint.fingerprint)}"
     known = known_model(name)
-    pinned = known.weights_sha256 if known else None
-    if pinned is None:
+    if known is None or known.weights_sha256 is None:
         return Finding("model", text)
-    if checkpoint.fingerprint != f"sha256:{pinned}":
-        return Finding("model", f"{text}, which are not the published weights", "warning", again)
-    return Finding("model", f"{text}, as published")
+    is_other = checkpoint.fingerprint != f"sha256:{known.weights_sha256}"
+    text += ", which are not the published weights" if is_other else ", as published"
+    return Finding.judged("model", text, is_other, again)
 
 
 def chosen(settings: Settings) -> Finding:
@@ -58,17 +57,15 @@ def chosen(settings: Settings) -> Finding:
     name = settings.model
     if name == BUILT_IN:
         return Finding("model", "the built-in one answers, as was chosen")
+    wanted = _LARGE if name == "auto" else name
+    if is_present(wanted, settings.cache_dir):
+        return _present(wanted)
+    remedy = command_line(f"models download {wanted}")
     if name == "auto":
-        if is_present(_LARGE, settings.cache_dir):
-            return Finding("model", f"{_LARGE} answers")
-        text = f"{_LARGE} is not here, the built-in model answers"
-        return Finding("model", text, "warning", command_line(f"models download {_LARGE}"))
-    if is_present(name, settings.cache_dir):
-        return _present(name)
+        return Finding("model", f"{wanted} is not here, the built-in model answers", "warning", remedy)
     if settings.offline:
-        return Finding("model", f"{name} is not here", "failure", command_line(f"models download {name}"))
-    text = f"{name} is not here, and is downloaded at the start"
-    return Finding("model", text, "warning", command_line(f"models download {name}"))
+        return Finding("model", f"{wanted} is not here", "failure", remedy)
+    return Finding("model", f"{wanted} is not here, and is downloaded at the start", "warning", remedy)
 
 
 def _present(name: str) -> Finding:
@@ -89,12 +86,7 @@ def _hubs(settings: Settings) -> Iterator[Finding]:
         yield Finding("hub", "not asked, since offline is set")
         return
     for hub in ("modelscope", "hf"):
-        if hub_answers(hub, settings.hub_timeout_s):
-            yield Finding("hub", f"{hub} answers")
-        else:
-            yield Finding(
-                "hub",
-                f"{hub} does not answer within {settings.hub_timeout_s:.0f} s",
-                "warning",
-                "Only needed to download models. Behind a proxy, set HTTPS_PROXY.",
-            )
+        answers = hub_answers(hub, settings.hub_timeout_s)
+        text = f"{hub} answers" if answers else f"{hub} does not answer within {settings.hub_timeout_s:.0f} s"
+        remedy = "Only needed to download models. Behind a proxy, set HTTPS_PROXY."
+        yield Finding.judged("hub", text, not answers, remedy)

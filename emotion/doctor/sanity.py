@@ -36,7 +36,9 @@ def access(settings: Settings) -> Iterator[Finding]:
         asks = Keyring.of(settings).asks
         known_origins(settings, asks)
     except SettingsInvalid as error:
-        yield Finding("access", str(error), "failure", _mended(error))
+        is_origin = error.details.get("key") == "cors_origins"
+        remedy = 'cors_origins = "https://example.org"' if is_origin else command_line("keys new NAME")
+        yield Finding("access", str(error), "failure", remedy)
         return
     is_open = settings.host not in LOOPBACK
     if is_open and not asks:
@@ -46,11 +48,6 @@ def access(settings: Settings) -> Iterator[Finding]:
         yield Finding("access", f"keys travel in clear to {settings.host}", "warning", remedy)
     else:
         yield Finding("access", "a key or a login is asked for" if asks else "only this machine, without a key")
-
-
-def _mended(error: SettingsInvalid) -> str:
-    is_origin = error.details.get("key") == "cors_origins"
-    return 'cors_origins = "https://example.org"' if is_origin else command_line("keys new NAME")
 
 
 def _open_door(settings: Settings) -> Finding:
@@ -73,9 +70,8 @@ def _limit(settings: Settings) -> Iterator[Finding]:
         yield Finding("limits", text, "warning", 'rate_limit = "600/minute", and jobs_per_client = 32')
     if 0 < settings.jobs_per_client > settings.queue_size:
         text = f"jobs_per_client ({settings.jobs_per_client}) is more than queue_size ({settings.queue_size})"
-        yield Finding(
-            "limits", f"{text}, so it limits nobody", "warning", f"jobs_per_client = {settings.queue_size // 2}"
-        )
+        remedy = f"jobs_per_client = {settings.queue_size // 2}"
+        yield Finding("limits", f"{text}, so it limits nobody", "warning", remedy)
 
 
 def keeping(settings: Settings) -> Iterator[Finding]:

@@ -42,10 +42,7 @@ def _decoders() -> Finding:
     try:
         versions, missing = decoder_versions(), missing_decoders()
     except (ImportError, OSError):
-        return Finding(
-            "decoding", "a decoder cannot be loaded", "failure", "pip install --force-reinstall av soundfile"
-        )
-    if missing:
-        text = f"{versions}; without {', '.join(missing)}"
-        return Finding("decoding", text, "warning", "pip install --force-reinstall av")
-    return Finding("decoding", versions)
+        remedy = "pip install --force-reinstall av soundfile"
+        return Finding("decoding", "a decoder cannot be loaded", "failure", remedy)
+    text = versions + (f"; without {', '.join(missing)}" if missing else "")
+    return Finding.judged("decoding", text, bool(missing), "pip install --force-reinstall av")

@@ -8,6 +8,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -32,7 +33,11 @@ _ANSWER_S = 2.0
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    yield from _files()
+    with suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        yield open_files(soft, hard if hard != resource.RLIM_INFINITY else 2**31)
     yield folder("outputs", settings.outputs, _FEW_BYTES)
     has_large = is_present("emotion2vec_plus_large", settings.cache_dir) or settings.model == "compact"
     yield folder("cache", settings.cache_dir, _FEW_BYTES if has_large else _LARGE_BYTES)
@@ -47,23 +52,12 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield port(settings.host, settings.port)
 
 
-def _files() -> Iterator[Finding]:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield open_files(soft, hard if hard != resource.RLIM_INFINITY else 2**31)
-
-
 def open_files(soft: int, hard: int) -> Finding:
     """Whether so many clients may come at once."""
     text = f"{soft:,} at once (up to {hard:,} without asking root)"
-    if soft < _FEW_FILES:
-        wanted = min(hard, _ENOUGH_FILES)
-        remedy = f"ulimit -n {wanted} before the start, or LimitNOFILE={_ENOUGH_FILES} in the unit of systemd."
-        return Finding("open files", text, "warning", remedy)
-    return Finding("open files", text)
+    wanted = min(hard, _ENOUGH_FILES)
+    remedy = f"ulimit -n {wanted} before the start, or LimitNOFILE={_ENOUGH_FILES} in the unit of systemd."
+    return Finding.judged("open files", text, soft < _FEW_FILES, remedy)
 
 
 def folder(subject: str, path: Path, needed_bytes: int) -> Finding:
@@ -74,13 +68,11 @@ def folder(subject: str, path: Path, needed_bytes: int) -> Finding:
         return Finding(subject, f"{path} cannot be written", "failure", f"Point {variable} at a folder of yours.")
     free_bytes = shutil.disk_usage(existing).free
     text = f"{path}, {free_bytes / 1e9:.1f} GB free"
-    if free_bytes >= needed_bytes:
-        return Finding(subject, text)
     if subject == "cache":
         remedy = f"The large model needs {needed_bytes / 1e9:.1f} GB while it is fetched; EMOTION_MODEL_CACHE moves it."
     else:
         remedy = "keep_days and keep_gb delete old runs by themselves; EMOTION_OUTPUTS moves them to another disk."
-    return Finding(subject, text, "warning", remedy)
+    return Finding.judged(subject, text, free_bytes < needed_bytes, remedy)
 
 
 def write_speed(existing: Path) -> float | None:
@@ -101,10 +93,8 @@ def write_speed(existing: Path) -> float | None:
 
 def disk(bytes_per_s: float) -> Finding:
     text = f"results reach it at {bytes_per_s / 1e6:.0f} MB/s"
-    if bytes_per_s < _SLOW_DISK_BYTES_PER_S:
-        remedy = "Point EMOTION_OUTPUTS at a faster disk, or keep less: EMOTION_KEEP_AUDIO=false."
-        return Finding("disk", text, "warning", remedy)
-    return Finding("disk", text)
+    remedy = "Point EMOTION_OUTPUTS at a faster disk, or keep less: EMOTION_KEEP_AUDIO=false."
+    return Finding.judged("disk", text, bytes_per_s < _SLOW_DISK_BYTES_PER_S, remedy)
 
 
 def write_behind(
@@ -116,10 +106,8 @@ def write_behind(
         return
     wait_s = collected / bytes_per_s
     text = f"the kernel collects {collected / 1e9:.1f} GB before it writes: {wait_s:.1f} s of this disk"
-    if wait_s > _LONGEST_FLUSH_S:
-        yield Finding("write-behind", text, "warning", kernel_remedy(f"vm.dirty_background_bytes={_DIRTY_BYTES}"))
-    else:
-        yield Finding("write-behind", text)
+    remedy = kernel_remedy(f"vm.dirty_background_bytes={_DIRTY_BYTES}")
+    yield Finding.judged("write-behind", text, wait_s > _LONGEST_FLUSH_S, remedy)
 
 
 def backlog(somaxconn: int | None) -> Iterator[Finding]:
@@ -127,10 +115,7 @@ def backlog(somaxconn: int | None) -> Iterator[Finding]:
     if somaxconn is None:
         return
     text = f"{min(somaxconn, _BACKLOG):,} connections may wait (net.core.somaxconn is {somaxconn:,})"
-    if somaxconn < _BACKLOG:
-        yield Finding("backlog", text, "warning", kernel_remedy("net.core.somaxconn=4096"))
-    else:
-        yield Finding("backlog", text)
+    yield Finding.judged("backlog", text, somaxconn < _BACKLOG, kernel_remedy("net.core.somaxconn=4096"))
 
 
 def port(host: str, number: int) -> Finding:
@@ -143,10 +128,9 @@ def port(host: str, number: int) -> Finding:
         code, reason = error.errno or 0, os.strerror(error.errno or 0)
     if code == errno.EADDRINUSE and is_ours(host, number):
         return Finding("port", f"{host}:{number}: a server of this program answers there")
-    is_port = code in (errno.EADDRINUSE, errno.EACCES)
-    remedy = (
-        f"Choose another: --port {_free(host)}" if is_port else 'host = "127.0.0.1", or an address of this machine.'
-    )
+    remedy = 'host = "127.0.0.1", or an address of this machine.'
+    if code in (errno.EADDRINUSE, errno.EACCES):
+        remedy = f"Choose another: --port {_free(host)}"
     return Finding("port", f"{host}:{number} cannot be listened on: {reason}", "failure", remedy)
 
 

@@ -1,8 +1,6 @@
 """Finds by measurement what is fastest on this machine: runtime, precision, threads and batches."""
 
-import io
 import time
-import wave
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from emotion.audio import SAMPLE_RATE_HZ, decode
+from emotion.doctor.computing import noise_wav
 from emotion.engine import measure_batch_frames
 from emotion.errors import EmotionError, ModelError
 from emotion.hardware import Cores
@@ -93,7 +92,7 @@ def settle(checkpoint: Checkpoint | None, best: Trial, decode_threads: int) -> T
 
 def decode_pace(threads: int) -> float:
     """Recordings of 30 s, stereo WAV, that so many threads decode in a second."""
-    recording = _recording()
+    recording = noise_wav(30)
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(decode, [recording] * threads))
         started_s = time.perf_counter()
@@ -148,16 +147,6 @@ def _pace(model: SpeechModel) -> float:
 
 def _noise(duration_s: float) -> FloatArray:
     return np.random.default_rng(0).standard_normal(round(duration_s * SAMPLE_RATE_HZ)).astype(np.float32)
-
-
-def _recording() -> bytes:
-    """A stereo WAV of 30 s at 44.1 kHz; its resampling takes most of the time, as with most formats."""
-    noise = np.random.default_rng(0).normal(0, 3_000, (30 * 44_100, 2)).astype("<i2")
-    target = io.BytesIO()
-    with wave.open(target, "wb") as file:
-        file.setparams((2, 2, 44_100, 0, "NONE", ""))
-        file.writeframesraw(noise.tobytes())
-    return target.getvalue()
 
 
 def write_local(content: str, target: Path) -> None:
