@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -13,7 +12,7 @@ from emotion.engine import SpeechEngine
 from emotion.formatting import size
 from emotion.monitor import memory_held
 from emotion.texts import Words
-from emotion.ui import system_render, theme
+from emotion.ui import system_render, templates
 from emotion.ui.page_context import QUIET, PageContext
 from emotion.ui.texts import html, text
 
@@ -27,87 +26,62 @@ _CHORE: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The components of this tab."""
-
-    status: gr.HTML
-    free: gr.Button
-    warm: gr.Button
-    note: gr.HTML
-    card: gr.HTML
-
-    @property
-    def chores(self) -> list[gr.components.Component]:
-        return [self.note, self.free, self.warm]
-
-
 def add_system(context: PageContext) -> None:
     """Lay out the tab and wire it."""
     with gr.Column(elem_id="system"):
-        parts = _lay_out()
-    _wire_readings(parts, context)
-    _wire_chores(parts, context)
+        scripts = ("patched.js", "system.js")
+        status = html(text("system_waiting"), "system-status", template="patched.html", scripts=scripts)
+        with gr.Row(elem_id="chores"):
+            free = gr.Button(text("system_free"), scale=0, min_width=140, elem_id="free-memory")
+            warm = gr.Button(text("system_warm"), scale=0, min_width=140, elem_id="warm-up")
+            note = html("", "chore-note")
+        card = html("", "model-card")
+    handlers = SystemHandlers(context)
+    status.tick(handlers.show_status, note, [status, card, note], **QUIET)
+    free.click(handlers.free_memory, None, [note, free, warm], **_CHORE)
+    warm.click(handlers.warm_up, None, [note, free, warm], **_CHORE)
 
 
-def _lay_out() -> Parts:
-    status = gr.HTML(
-        text("system_waiting"),
-        html_template=theme.asset("patched.html"),
-        js_on_load=theme.asset("patched.js") + theme.asset("system.js"),
-        apply_default_css=False,
-        elem_id="system-status",
-    )
-    with gr.Row(elem_id="chores"):
-        free = gr.Button(text("system_free"), scale=0, min_width=140, elem_id="free-memory")
-        warm = gr.Button(text("system_warm"), scale=0, min_width=140, elem_id="warm-up")
-        note = html("", "chore-note")
-    return Parts(status, free, warm, note, html("", "model-card"))
+class SystemHandlers:
+    """The events of the tab: each method is one, and gives the values of the components after it."""
 
+    def __init__(self, context: PageContext) -> None:
+        self._context, self._engine = context, context.recognizer.engine
 
-def _wire_readings(parts: Parts, context: PageContext) -> None:
-    def look(note: str, request: gr.Request) -> tuple[Any, ...]:
-        watch = context.watch
-        words, reading = context.words(request), watch.read()
-        status = system_render.status(
-            watch.readings or (reading,), watch.advice(), words, context.recognizer.engine.cache_stats
-        )
-        purpose = gr.skip() if note else system_render.note(words("system.chores"))
+    def show_status(self, note: str, request: gr.Request) -> tuple[Any, ...]:
+        """Machine, recogniser and model; what the buttons are for, until they said something."""
+        words, watch = self._context.words(request), self._context.watch
+        reading = watch.read()
+        status = system_render.status(watch.readings or (reading,), watch.advice(), words, self._engine.cache_stats)
+        purpose = gr.skip() if note else _note(words("system.chores"), words)
         return status, system_render.model_card(reading.model, words), purpose
 
-    parts.status.tick(look, parts.note, [parts.status, parts.card, parts.note], **QUIET)
+    async def free_memory(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+        """Each step of giving unused memory back."""
+        async for values in _free(self._engine, self._context.words(request)):
+            yield values
 
-
-def _wire_chores(parts: Parts, context: PageContext) -> None:
-    engine = context.recognizer.engine
-
-    async def free(request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-        async for said in _free(engine, context.words(request)):
-            yield said
-
-    async def warm(request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-        is_measured = context.settings.batch_frames == 0
-        async for said in _warm(engine, is_measured, context.words(request)):
-            yield said
-
-    parts.free.click(free, None, parts.chores, **_CHORE)
-    parts.warm.click(warm, None, parts.chores, **_CHORE)
+    async def warm_up(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+        """Each step of warming the engine up."""
+        is_measured = self._context.settings.batch_frames == 0
+        async for values in _warm(self._engine, is_measured, self._context.words(request)):
+            yield values
 
 
 async def _free(engine: SpeechEngine, words: Words) -> AsyncIterator[tuple[Any, ...]]:
-    yield _under_way(words("system.free_asked"))
+    yield _step(words("system.free_asked"), words, is_over=False)
     device = engine.card.device
     before = await asyncio.to_thread(memory_held, device)
     hindrance = await _hindrance(engine.free_memory(), words)
     if hindrance is not None:
-        yield _over(hindrance)
+        yield _step(hindrance, words)
         return
     after = await asyncio.to_thread(memory_held, device)
     said = [_freed(before.process_bytes, after.process_bytes, words)]
     if before.card_bytes is not None and after.card_bytes is not None:
         held = {"before": before.card_bytes, "after": after.card_bytes}
         said.append(words("system.free_card", **{name: size(count) for name, count in held.items()}))
-    yield _over(words.joined(said))
+    yield _step(words.joined(said), words)
 
 
 def _freed(before_bytes: int, after_bytes: int, words: Words) -> str:
@@ -118,17 +92,17 @@ def _freed(before_bytes: int, after_bytes: int, words: Words) -> str:
 
 
 async def _warm(engine: SpeechEngine, is_measured: bool, words: Words) -> AsyncIterator[tuple[Any, ...]]:
-    yield _under_way(words("system.warm_asked"))
+    yield _step(words("system.warm_asked"), words, is_over=False)
     started_s = time.perf_counter()
     hindrance = await _hindrance(engine.warm_up(), words)
     if hindrance is not None:
-        yield _over(hindrance)
+        yield _step(hindrance, words)
         return
     said = [words("system.warm_done", seconds=f"{time.perf_counter() - started_s:.1f}")]
     if is_measured:
         pays = engine.batch_frames > 1
         said.append(words("system.batches_pay" if pays else "system.no_batches", frames=f"{engine.batch_frames:,}"))
-    yield _over(words.joined(said))
+    yield _step(words.joined(said), words)
 
 
 async def _hindrance(chore: "Future[None]", words: Words) -> str | None:
@@ -140,9 +114,9 @@ async def _hindrance(chore: "Future[None]", words: Words) -> str | None:
     return None if error is None else words.error(error)
 
 
-def _under_way(said: str) -> tuple[Any, ...]:
-    return system_render.note(said), gr.update(interactive=False), gr.update(interactive=False)
+def _step(said: str, words: Words, *, is_over: bool = True) -> tuple[Any, ...]:
+    return _note(said, words), gr.update(interactive=is_over), gr.update(interactive=is_over)
 
 
-def _over(said: str) -> tuple[Any, ...]:
-    return system_render.note(said), gr.update(interactive=True), gr.update(interactive=True)
+def _note(text: str, words: Words) -> str:
+    return templates.render("system/note.html", words, text=text)
