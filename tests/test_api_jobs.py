@@ -150,8 +150,8 @@ def test_events_of_a_job_that_is_deleted_end(ask, recognizer):
 
 
 def test_a_quiet_stream_of_events_is_kept_alive(ask, recognizer, monkeypatch):
-    monkeypatch.setattr("emotion.api.events._KEEP_ALIVE_S", 0.1)
-    monkeypatch.setattr("emotion.api.events._EVERY_S", 0.05)
+    monkeypatch.setattr("emotion.api.job_endpoints._KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr("emotion.api.job_endpoints._EVENT_EVERY_S", 0.05)
     job = begin(ask)
     assert recognizer.model.began.acquire(timeout=10)
     with ask.stream("GET", job["links"]["events"]) as answer:

@@ -172,8 +172,8 @@ def test_the_time_that_a_job_is_kept_goes_on_while_no_server_runs(serve, setting
 
 def test_a_recording_that_ended_the_server_twice_is_given_up_and_the_others_are_not(serve, settings):
     earlier = JobStore(settings.outputs)
-    earlier.create(record(ONE, attempts=2), Upload("a.wav", LOUD))
-    earlier.create(record(OTHER, attempts=1), Upload("a.wav", LOUD))
+    earlier.create_job(record(ONE, attempts=2), Upload("a.wav", LOUD))
+    earlier.create_job(record(OTHER, attempts=1), Upload("a.wav", LOUD))
     crash(earlier)
     for _ in range(2):  # the next server knows it too
         with serve() as client:
@@ -185,19 +185,19 @@ def test_a_recording_that_ended_the_server_twice_is_given_up_and_the_others_are_
 def test_of_what_was_left_the_most_often_begun_comes_last(tmp_path):
     earlier = JobStore(tmp_path)
     for number, attempts in enumerate((2, 1, 0)):
-        earlier.create(record(f"{number:032x}", attempts=attempts), Upload("a.wav", LOUD))
+        earlier.create_job(record(f"{number:032x}", attempts=attempts), Upload("a.wav", LOUD))
     crash(earlier)
     later = JobStore(tmp_path)
-    assert [kept.attempts for kept in later.restore()] == [0, 1, 2]
+    assert [kept.attempts for kept in later.restore_jobs()] == [0, 1, 2]
     later.close()
 
 
 def test_an_ordered_end_is_not_held_against_a_recording(tmp_path):
     earlier = JobStore(tmp_path)
-    earlier.create(record(), Upload("a.wav", LOUD))
+    earlier.create_job(record(), Upload("a.wav", LOUD))
     earlier.close()
     later = JobStore(tmp_path)
-    (kept,) = later.restore()
+    (kept,) = later.restore_jobs()
     assert (kept.attempts, kept.state) == (0, "queued")
     later.close()
 
@@ -230,14 +230,14 @@ def test_two_servers_on_one_folder_do_each_job_once(serve):
 
 def test_servers_that_run_at_the_same_time_leave_each_other_alone(tmp_path):
     first, second = JobStore(tmp_path), JobStore(tmp_path)
-    first.create(record(ONE), Upload("a.wav", LOUD))
-    second.create(record(OTHER), Upload("b.wav", LOUD))
+    first.create_job(record(ONE), Upload("a.wav", LOUD))
+    second.create_job(record(OTHER), Upload("b.wav", LOUD))
     third = JobStore(tmp_path)
-    assert third.restore() == []
+    assert third.restore_jobs() == []
     first.close()
     second.close()
     fourth = JobStore(tmp_path)
-    assert {kept.id for kept in fourth.restore()} == {ONE, OTHER}
+    assert {kept.id for kept in fourth.restore_jobs()} == {ONE, OTHER}
     third.close()
     fourth.close()
 
@@ -246,14 +246,14 @@ def test_servers_that_start_at_once_share_what_was_left_and_none_does_it_twice(t
     """Real processes, of which one is killed while it holds jobs."""
     earlier = JobStore(tmp_path)
     for number in range(3):
-        earlier.create(record(f"{number:032x}"), Upload("a.wav", LOUD))
+        earlier.create_job(record(f"{number:032x}"), Upload("a.wav", LOUD))
     code = """
 import sys
 from pathlib import Path
 from emotion.api.job_store import JobStore
 store = JobStore(Path(sys.argv[1]))
 input()
-print(len(store.restore()), flush=True)
+print(len(store.restore_jobs()), flush=True)
 input()
 """
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -265,12 +265,12 @@ input()
     taken = [int(server.stdout.readline()) for server in servers]
     assert sorted(taken) == [0, 0, 0, 3]
     late = JobStore(tmp_path)
-    assert late.restore() == []
+    assert late.restore_jobs() == []
     late.close()
     servers[taken.index(3)].send_signal(signal.SIGKILL)
     servers[taken.index(3)].wait()
     next_one = JobStore(tmp_path)
-    assert [kept.state for kept in next_one.restore()] == ["running"] * 3
+    assert [kept.state for kept in next_one.restore_jobs()] == ["running"] * 3
     next_one.close()
     for server in servers:
         server.communicate("\n")
@@ -279,14 +279,14 @@ input()
 def test_what_cannot_be_read_is_deleted_and_said(tmp_path, caplog):
     earlier = JobStore(tmp_path)
     for job_id in (ONE, OTHER):
-        earlier.create(record(job_id), Upload("a.wav", LOUD))
+        earlier.create_job(record(job_id), Upload("a.wav", LOUD))
     earlier.close()
     left = database(tmp_path)
     left.execute("UPDATE jobs SET record = ? WHERE id = ?", ('{"id": "../../etc"}', ONE))
     left.close()
     (tmp_path / FOLDER / "store-0" / "unwritten").mkdir()
     later = JobStore(tmp_path)
-    assert [kept.id for kept in later.restore()] == [OTHER]
+    assert [kept.id for kept in later.restore_jobs()] == [OTHER]
     assert "cannot be understood" in caplog.text
     later.close()
     assert sorted(path.name for path in (tmp_path / FOLDER / "store-0").iterdir()) == [OTHER, DATABASE]
@@ -296,7 +296,7 @@ def test_what_cannot_be_read_is_deleted_and_said(tmp_path, caplog):
 def test_a_damaged_database_is_moved_aside_and_said_and_hinders_no_start(serve, settings, damage, caplog):
     earlier = JobStore(settings.outputs)
     for number in range(200):
-        earlier.create(record(f"{number:032x}"), Upload("a.wav", b"x"))
+        earlier.create_job(record(f"{number:032x}"), Upload("a.wav", b"x"))
     earlier.close()
     with (settings.outputs / FOLDER / "store-0" / DATABASE).open("r+b") as file:
         file.seek(0 if damage == "header" else 4096)
@@ -310,26 +310,26 @@ def test_a_damaged_database_is_moved_aside_and_said_and_hinders_no_start(serve, 
 
 def test_a_database_of_a_newer_version_is_left_alone(tmp_path, caplog):
     earlier = JobStore(tmp_path)
-    earlier.create(record(), Upload("a.wav", LOUD))
+    earlier.create_job(record(), Upload("a.wav", LOUD))
     earlier.close()
     left = database(tmp_path)
     left.execute("PRAGMA user_version = 99")
     left.close()
     today = JobStore(tmp_path)
-    assert today.restore() == []
+    assert today.restore_jobs() == []
     assert "newer version" in caplog.text
-    today.create(record(OTHER), Upload("a.wav", LOUD))
+    today.create_job(record(OTHER), Upload("a.wav", LOUD))
     today.close()
     assert database(tmp_path).execute("SELECT id FROM jobs").fetchall() == [(ONE,)]
 
 
 def test_a_full_disk_is_told_as_one(tmp_path):
     store = JobStore(tmp_path)
-    store.create(record(ONE), Upload("a.wav", LOUD))
+    store.create_job(record(ONE), Upload("a.wav", LOUD))
     (pages,) = store._homes[0].database.execute("PRAGMA page_count").fetchone()
     store._homes[0].database.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(DiskFull):
-        store.create(record(OTHER, message="x" * 100_000), Upload("a.wav", LOUD))
+        store.create_job(record(OTHER, message="x" * 100_000), Upload("a.wav", LOUD))
     store.delete_job(ONE)
     store.close()
     assert files_below(tmp_path, "recording") == []
@@ -346,26 +346,26 @@ def test_a_job_whose_files_somebody_took_away_is_gone_and_hinders_no_start(serve
 
 def test_what_a_disk_cannot_read_today_is_left_for_the_next_start(tmp_path, caplog):
     earlier = JobStore(tmp_path)
-    earlier.create(record(), Upload("a.wav", LOUD))
+    earlier.create_job(record(), Upload("a.wav", LOUD))
     earlier.close()
     file = tmp_path / FOLDER / "store-0" / DATABASE
     file.rename(file.with_name("aside"))
     file.mkdir()  # what no file can be read from
     today = JobStore(tmp_path)
-    assert today.restore() == []
+    assert today.restore_jobs() == []
     assert "cannot be read" in caplog.text
     today.close()
     file.rmdir()
     file.with_name("aside").rename(file)
     later = JobStore(tmp_path)
-    assert [kept.id for kept in later.restore()] == [ONE]
+    assert [kept.id for kept in later.restore_jobs()] == [ONE]
     later.close()
 
 
 def test_a_promise_that_finds_no_room_leaves_nothing(tmp_path):
     store = JobStore(tmp_path)
     with pytest.raises(FolderNotWritable):
-        store.create(record(), Upload("a.wav", tmp_path / "nowhere.wav"))
+        store.create_job(record(), Upload("a.wav", tmp_path / "nowhere.wav"))
     assert files_below(tmp_path, "recording") == []
     assert not (tmp_path / FOLDER / "store-0" / ONE).exists()
     store.close()
@@ -375,7 +375,7 @@ def test_a_disk_that_takes_no_promise_costs_a_line_and_no_job(tmp_path, caplog):
     (tmp_path / "outputs").write_text("a file and no folder")
     settings = Settings(outputs=tmp_path / "outputs")
     with pytest.raises(FolderNotWritable):
-        JobStore(settings.outputs).create(record(), Upload("a.wav", LOUD))
+        JobStore(settings.outputs).create_job(record(), Upload("a.wav", LOUD))
     with asking(ApiRecognizer(settings=settings)) as client:
         assert end_of(client, begin(client)).status_code == 200
     assert "could not be written down" in caplog.text
@@ -427,7 +427,7 @@ def test_a_server_of_version_0_4_that_still_runs_keeps_its_jobs(tmp_path):
     folder = old_job(tmp_path, ONE)
     with FileLock(folder.parent / "lock"):
         store = JobStore(tmp_path)
-        assert store.restore() == []
+        assert store.restore_jobs() == []
         store.close()
     assert (folder / "job.json").exists()
 

@@ -39,7 +39,7 @@ class Analyses:
         answered with a list in their order, in which each has what it would have been answered with alone.
         """
         with Uploads(self._jobs.folder, self._recognizer.settings.max_file_bytes) as uploads:
-            await uploads.read(request, query.name)
+            await uploads.read_body(request, query.name)
             call = _Call(self._recognizer, self._jobs, request, query, uploads)
             return await (call.answer_one() if len(uploads.finished) == 1 else call.answer_all())
 
@@ -73,7 +73,8 @@ class _Call:
         if is_over is None:
             return Response(status_code=_CLIENT_GONE)
         if not is_over:
-            return responses.accepted(self._jobs, job, self._prefers_async)
+            headers = {"Location": job.record.path, **responses.preference(self._prefers_async)}
+            return responses.in_work(self._jobs, job, headers)
         if job.error is not None:  # nobody knows of the job, so nobody will ask for it
             self._jobs.delete_job(job)
         return await responses.finished(job)
@@ -121,20 +122,20 @@ class _Call:
 
     async def _submit(self, entry: _Entry, waits: bool) -> Job:
         arguments = entry.upload, self._wanted, self._root
-        entry.job = await self._jobs.submit_waiting(*arguments) if waits else self._jobs.submit(*arguments)
+        entry.job = await self._jobs.create_job_waiting(*arguments) if waits else self._jobs.create_job(*arguments)
         self._uploads.hand_over(entry.upload)
         return entry.job
 
     async def _settle(self, entry: _Entry, job: Job) -> bool:
         """Wait until a job is over; False, with the job stored, when the client is to come back for it."""
         if self._prefers_async or not await self._is_over_soon(job):
-            await self._jobs.store(job, entry.upload)
+            await self._jobs.store_job(job, entry.upload)
             return False
         return True
 
     async def _is_over_soon(self, job: Job) -> bool:
         """Wait until a job is over; False at once when its recording is so long that the client is to come back."""
-        async with aclosing(self._jobs.follow(job, _EVERY_S)) as descriptions:
+        async with aclosing(self._jobs.follow_job(job, _EVERY_S)) as descriptions:
             async for description in descriptions:
                 if (description["progress"]["duration_s"] or 0.0) > self._async_above_s:
                     return False

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
@@ -15,7 +16,7 @@ from emotion.errors import EmotionError, GivenUp, Unexpected
 from emotion.logs.request_context import NO_REQUEST
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "given_up"]
-_ID_BYTES = 16
+_ID_DIGITS = 32
 _NO_PROGRESS = Progress("waiting", 0, 0, 0)
 
 
@@ -50,9 +51,9 @@ class StoredJob:
 
     def failed(self, error: Exception, ended: float) -> "StoredJob":
         """The record of this job once it ended with an error; the text of an unexpected one is not stored."""
-        told = error if isinstance(error, EmotionError) else Unexpected()
+        known = error if isinstance(error, EmotionError) else Unexpected()
         state: JobState = "given_up" if isinstance(error, GivenUp) else "failed"
-        return replace(self, state=state, ended=ended, code=told.code, message=told.message)
+        return replace(self, state=state, ended=ended, code=known.code, message=known.message)
 
 
 @dataclass(eq=False, slots=True)
@@ -76,19 +77,17 @@ class Job:
     def is_over(self) -> bool:
         return self.record.is_over
 
+    @property
+    def client(self) -> str:
+        return self.record.request.client
+
     def set_state(self, state: JobState) -> None:
         self.record = replace(self.record, state=state)
 
 
-class JobIds:
+def job_ids() -> Iterator[str]:
     """Identifiers that nobody can guess: 32 hexadecimal digits."""
-
-    def __init__(self) -> None:
-        self._random = b""
-
-    def next(self) -> str:
+    while True:
         # Many at a time: asking the system releases Python's lock, and a busy decoder then keeps it for milliseconds.
-        if not self._random:
-            self._random = secrets.token_bytes(256 * _ID_BYTES)
-        identity, self._random = self._random[:_ID_BYTES].hex(), self._random[_ID_BYTES:]
-        return identity
+        digits = secrets.token_hex(256 * _ID_DIGITS // 2)
+        yield from (digits[start : start + _ID_DIGITS] for start in range(0, len(digits), _ID_DIGITS))

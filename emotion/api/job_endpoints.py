@@ -1,19 +1,26 @@
-"""`/v1/analyses/{id}`: a job or its record, its files, and its deletion."""
+"""`/v1/analyses/{id}`: a job or its record, what happens to it, its files, and its deletion."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 from fastapi import Request, Response
-from starlette.responses import FileResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.responses import FileResponse, StreamingResponse
 
-from emotion.access import client_of
+from emotion.access import client_of, problem_of
 from emotion.api import responses
 from emotion.api.job import Job
 from emotion.api.jobs import Jobs
-from emotion.errors import EmotionError, JobNotFound
+from emotion.errors import JobNotFound
 from emotion.outputs.run import RESULT_FILE
+from emotion.record import JobRecord
 
+_EVENT_EVERY_S = 0.25
+# Proxies cut connections on which nothing comes for a minute, some after half of it.
+_KEEP_ALIVE_S = 15.0
 _MEDIA_TYPES = {
     ".json": "application/json",
     ".npy": "application/octet-stream",
@@ -29,13 +36,10 @@ class FileNotThere(JobNotFound):
     """An analysis has no file of this name, or has none yet."""
 
     code = "file_not_found"
-
-    def __init__(self) -> None:
-        EmotionError.__init__(
-            self,
-            "This analysis has no such file. Ask for it with `embedding=npy` or `exports=...`, and wait until the "
-            "analysis is done.",
-        )
+    template = (
+        "This analysis has no such file. Ask for it with `embedding=npy` or `exports=...`, and wait until the analysis "
+        "is done."
+    )
 
 
 class JobEndpoints:
@@ -47,7 +51,20 @@ class JobEndpoints:
     async def show(self, request: Request, id: str) -> Response:
         """The record of an analysis; while it is in work its job, and the problem if it failed."""
         job = self._find(request, id)
-        return await responses.finished(job) if job.is_over else responses.in_work(self._jobs, job)
+        return (
+            await responses.finished(job)
+            if job.is_over
+            else responses.in_work(self._jobs, job, {"Cache-Control": "no-store"})
+        )
+
+    async def events(self, request: Request, id: str) -> StreamingResponse:
+        """Server-sent events: `progress` with the job whenever it changed, and last `done` with the record or `failed`
+        with the problem. A client that connects late, or again, gets the state of the moment first.
+        """
+        job = self._find(request, id)
+        # Without buffering by proxies, which would delay events.
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(self._events(job), headers=headers, media_type=responses.EVENT_STREAM)
 
     async def list_files(self, request: Request, id: str) -> Response:
         """Names, sizes and addresses of the files of an analysis; none while it is in work."""
@@ -84,8 +101,39 @@ class JobEndpoints:
         return Response(status_code=204)
 
     def _find(self, request: Request, job_id: str) -> Job:
-        return self._jobs.find(job_id, client_of(request.scope).name)
+        return self._jobs.find_job(job_id, client_of(request.scope).name)
+
+    async def _events(self, job: Job) -> AsyncIterator[bytes]:
+        loop, number = asyncio.get_running_loop(), 0
+        sent: dict[str, Any] = {}
+        sent_s = loop.time()
+        async for description in self._jobs.follow_job(job, _EVENT_EVERY_S):
+            if _essence(description) != sent:
+                sent, sent_s, number = _essence(description), loop.time(), number + 1
+                yield _event("progress", number, orjson.dumps(description))
+            elif loop.time() - sent_s >= _KEEP_ALIVE_S:
+                sent_s = loop.time()
+                yield KEEPALIVE_COMMENT
+        yield await self._last_event(job, number + 1)
+
+    async def _last_event(self, job: Job, number: int) -> bytes:
+        error = job.error if self._jobs.has_job(job) else JobNotFound()
+        if error is None and job.result is not None:
+            try:
+                return _event("done", number, await job.result.read_json())
+            except JobNotFound as gone:
+                error = gone
+        return _event("failed", number, orjson.dumps(problem_of(error or JobNotFound()).body))
 
 
 def _sizes(files: dict[str, Path]) -> dict[str, int]:
     return {name: path.stat().st_size for name, path in files.items()}
+
+
+def _essence(description: JobRecord) -> dict[str, Any]:
+    """What is worth an event when it changes; the time to wait is an estimate that always changes."""
+    return {**description["progress"], "wait_s": None, "status": description["status"]}
+
+
+def _event(kind: str, number: int, json: bytes) -> bytes:
+    return format_sse_event(data_str=json.decode(), event=kind, id=str(number))

@@ -90,7 +90,7 @@ class JobStore:
         self._homes: list[_Home] = []
         self._home_of: dict[str, _Home] = {}
 
-    def restore(self) -> list[StoredJob]:
+    def restore_jobs(self) -> list[StoredJob]:
         """Take over what earlier servers left: first what is over, in the order of its end, then the rest, what was
         started most often last.
         """
@@ -105,7 +105,7 @@ class JobStore:
                 _delete_orphans(home)
             return sorted(self._records(), key=_restore_order)
 
-    def create(self, record: StoredJob, upload: Upload) -> None:
+    def create_job(self, record: StoredJob, upload: Upload) -> None:
         """Store a job with its recording."""
         with self._lock, self._errors():
             if not self._homes:
@@ -123,7 +123,7 @@ class JobStore:
             self.delete_job(record.id)
             raise
 
-    def save(self, record: StoredJob) -> None:
+    def save_job(self, record: StoredJob) -> None:
         """Store what changed of a job."""
         with self._errors():
             self._home_of[record.id].save(record)
@@ -137,7 +137,7 @@ class JobStore:
             self._folder(job_id).mkdir(mode=0o700, exist_ok=True)
         return self._folder(job_id)
 
-    def complete(self, record: StoredJob, result: JobResult) -> JobResult:
+    def complete_job(self, record: StoredJob, result: JobResult) -> JobResult:
         """Store the result instead of the recording; the result with its files where they lie from now on."""
         folder = self._folder(record.id)
         with self._errors(result.disk_bytes):
@@ -148,14 +148,14 @@ class JobStore:
             if result.folder is not None:
                 shutil.move(result.folder, folder / _FILES)
             self._finish(record)
-        return self.result(record)
+        return self.result_of(record)
 
-    def fail(self, record: StoredJob) -> None:
+    def fail_job(self, record: StoredJob) -> None:
         """Store a record that says why there is no result."""
         with self._errors():
             self._finish(record)
 
-    def result(self, record: StoredJob) -> JobResult:
+    def result_of(self, record: StoredJob) -> JobResult:
         """The result of a job that is done; raises OSError where somebody took its files away."""
         folder = self._folder(record.id)
         files = {path.name: path for path in sorted(folder.glob(f"{_FILES}/*"))}
@@ -179,7 +179,7 @@ class JobStore:
             with contextlib.suppress(EmotionError), self._errors():  # they only count one attempt too many
                 for record in self._records():
                     if not record.is_over:
-                        self.save(replace(record, state="queued", attempts=0))
+                        self.save_job(replace(record, state="queued", attempts=0))
             for home in self._homes:
                 home.database.close()
             self._homes, self._home_of = [], {}

@@ -1,27 +1,31 @@
 """The endpoints, joined with the application."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Response
-from starlette.routing import Route
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Receive, Scope, Send
 
-from emotion.api import operations
+from emotion.access import problem_of_status
 from emotion.api.about import About
 from emotion.api.analyses import Analyses
-from emotion.api.description import Description
-from emotion.api.events import Events
-from emotion.api.finished_jobs import MAX_KEPT
 from emotion.api.job_endpoints import JobEndpoints
-from emotion.api.jobs import Jobs
-from emotion.api.problems import NotFound, ProblemRoute
+from emotion.api.jobs import MAX_KEPT, Jobs
+from emotion.api.openapi import ANSWERS, TAKES_RECORDINGS, Description
+from emotion.api.responses import problem_response
 from emotion.api.stream import Stream
 from emotion.engine import ConcurrencyLimit
 from emotion.engine.recognizer import Recognizer
+from emotion.errors import EmotionError
 from emotion.live.socket import MAX_SESSIONS, LiveConversations
 from emotion.monitor import StudioWatch
+
+METHODS = ("GET", "POST", "DELETE")
 
 
 def add_api(
@@ -43,7 +47,7 @@ def add_api(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await jobs.restore()
+        await jobs.restore_jobs()
         yield
         await jobs.close()
 
@@ -62,34 +66,66 @@ def add_api(
 
 def _add_analyses(router: APIRouter, recognizer: Recognizer, jobs: Jobs) -> None:
     by_id = JobEndpoints(jobs)
-    _add(router, "POST /v1/analyses", Analyses(recognizer, jobs).create, "createAnalysis", operations.CREATED)
-    _add(router, "GET /v1/analyses/{id}", by_id.show, "getAnalysis", operations.SHOWN)
-    _add(router, "DELETE /v1/analyses/{id}", by_id.delete, "deleteAnalysis", operations.DELETED)
-    _add(router, "GET /v1/analyses/{id}/events", Events(jobs).stream, "followAnalysis", operations.EVENTS)
-    _add(router, "GET /v1/analyses/{id}/files", by_id.list_files, "listFiles", operations.FILES)
-    _add(router, "GET /v1/analyses/{id}/files/{name}", by_id.file, "getFile", operations.FILE)
+    _add(router, "POST /v1/analyses", Analyses(recognizer, jobs).create, "createAnalysis")
+    _add(router, "GET /v1/analyses/{id}", by_id.show, "getAnalysis")
+    _add(router, "DELETE /v1/analyses/{id}", by_id.delete, "deleteAnalysis")
+    _add(router, "GET /v1/analyses/{id}/events", by_id.events, "followAnalysis")
+    _add(router, "GET /v1/analyses/{id}/files", by_id.list_files, "listFiles")
+    _add(router, "GET /v1/analyses/{id}/files/{name}", by_id.file, "getFile")
 
 
 def _add_about(router: APIRouter, about: About) -> None:
-    _add(router, "GET /v1/labels", about.labels, "listLabels", operations.plain("LabelList", "The labels."))
-    _add(router, "GET /v1/models", about.models, "listModels", operations.plain("ModelList", "The models."))
-    _add(router, "GET /v1/status", about.status, "getStatus", operations.plain("StatusRecord", "The status."))
-    _add(router, "GET /healthz", about.health, "getHealth", operations.HEALTHY)
-    _add(router, "GET /readyz", about.readiness, "getReadiness", operations.READY)
+    _add(router, "GET /v1/labels", about.labels, "listLabels")
+    _add(router, "GET /v1/models", about.models, "listModels")
+    _add(router, "GET /v1/status", about.status, "getStatus")
+    _add(router, "GET /healthz", about.health, "getHealth")
+    _add(router, "GET /readyz", about.readiness, "getReadiness")
 
 
-def _add(
-    router: APIRouter, method_and_path: str, endpoint: Callable[..., Any], name: str, answers: operations.Responses
-) -> None:
+def _add(router: APIRouter, method_and_path: str, endpoint: Callable[..., Any], operation_id: str) -> None:
     method, path = method_and_path.split()
     router.add_api_route(
         path,
         endpoint,
         methods=[method],
-        operation_id=name,
+        operation_id=operation_id,
         response_class=Response,
         response_model=None,
-        responses=answers,
-        status_code=204 if 204 in answers else 200,
-        openapi_extra=operations.TAKES_RECORDINGS if method == "POST" else None,
+        responses=ANSWERS[operation_id],
+        status_code=204 if method == "DELETE" else 200,
+        openapi_extra=TAKES_RECORDINGS if method == "POST" else None,
     )
+
+
+class ProblemRoute(APIRoute):
+    """A route that answers what it refuses; what should not happen at all is left to the server around it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except (EmotionError, RequestValidationError) as error:
+                return problem_response(error)
+
+        return answer
+
+
+class NotFound:
+    """Answers for addresses below /v1 that are no endpoints (404), and for methods that an endpoint has not (405)."""
+
+    def __init__(self, routes: list[BaseRoute]) -> None:
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        allowed = [method for method in METHODS if self._has({**scope, "method": method})]
+        if allowed:
+            problem = problem_of_status(405, "This address does not take this method.", "method_not_allowed")
+            problem.headers["Allow"] = ", ".join(allowed)
+        else:
+            problem = problem_of_status(404, "There is nothing at this address. See /docs.", "not_found")
+        await problem(scope, receive, send)
+
+    def _has(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is Match.FULL for route in self._routes)

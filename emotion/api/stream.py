@@ -19,8 +19,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from emotion.access import client_of, problem_of
 from emotion.analysis import AnalysisRequest
 from emotion.api.jobs import Jobs
-from emotion.api.problems import invalid
 from emotion.api.query import AnalysisQuery
+from emotion.api.responses import invalid
 from emotion.api.uploads import Upload
 from emotion.audio import shown_name
 from emotion.engine.recognizer import Recognizer
@@ -78,11 +78,11 @@ class Stream:
         request = self._query.request(self._websocket.headers, client_of(scope))
         try:
             # The sound cannot be sent again, so it waits for its place in a full queue.
-            job = await self._jobs.submit_waiting(upload, request, str(scope.get("root_path", "")))
+            job = await self._jobs.create_job_waiting(upload, request, str(scope.get("root_path", "")))
         except BaseException:
             upload.discard()
             raise
-        async with aclosing(self._jobs.follow(job, _PROGRESS_S)) as descriptions:
+        async with aclosing(self._jobs.follow_job(job, _PROGRESS_S)) as descriptions:
             async for description in descriptions:
                 await socket.send({"type": "progress", "job": description})
         if job.result is None:

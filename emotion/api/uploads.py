@@ -124,7 +124,7 @@ class Uploads:
         """From now on somebody else discards it."""
         self.finished = [other for other in self.finished if other is not upload]
 
-    async def read(self, request: Request, name: str | None) -> None:
+    async def read_body(self, request: Request, name: str | None) -> None:
         """Read the body; raises RequestInvalid, BodyNotSound, ClipTooLarge and DiskFull."""
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type == _MULTIPART:
