@@ -2,11 +2,13 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from pydantic import TypeAdapter
 
-from emotion.api.schemas import component_schemas
+from emotion.api.schemas import Problem, component_schemas
 from emotion.engine.recognizer import ModelState
 from emotion.errors import HubUnreachable
 from emotion.labels import EMOTIONS
+from emotion.record import AnalysisRecord, JobRecord
 from emotion.settings import Settings
 from tests.api_server import LOUD, WAV, ApiRecognizer, asking
 from tests.fakes import FakeModel
@@ -14,6 +16,12 @@ from tests.fakes import FakeModel
 
 def keys_of(name: str) -> set[str]:
     return set(component_schemas()[name]["properties"])
+
+
+@pytest.mark.parametrize("shape", [AnalysisRecord, JobRecord, Problem])
+def test_each_example_has_the_shape_that_it_shows(shape):
+    example = component_schemas()[shape.__name__]["example"]
+    assert TypeAdapter(shape).validate_python(example, strict=True, extra="forbid") == example
 
 
 def test_labels_are_those_of_the_model_in_its_order():

@@ -1,7 +1,9 @@
 """What the answers look like, for the description of the API: the shapes of `emotion.record`, and those of the API."""
 
+from importlib.resources import files
 from typing import Annotated, Any, Literal, NotRequired
 
+import orjson
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
@@ -181,59 +183,6 @@ _DESCRIBED = (
     Readiness,
     StreamMoment,
 )
-_ID = "0f8fad5bd9cb469fa16570867728950e"
-_PATH = f"/v1/analyses/{_ID}"
-_KEYS = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown")
-_SCORES = dict(zip(_KEYS, (0.012, 0.004, 0.006, 0.853, 0.063, 0.02, 0.011, 0.03, 0.001), strict=True))
-_RECORD: AnalysisRecord = {
-    "schema": 1,
-    "emotion": "happy",
-    "confidence": 0.853,
-    "scores": _SCORES,
-    "granularity": "utterance",
-    "timestamp": "2026-11-22 10:00:00",
-    "file": "call.m4a",
-    "duration_s": 12.84,
-    "margin": 0.79,
-    "uncertain": False,
-    "silent": False,
-    "overall_from": "clip",
-    "cached": False,
-    "model": {
-        "name": "emotion2vec_plus_large",
-        "fingerprint": "sha256:be501a01f26fcdc7663a062dff86af839afbaef7c4de32f5e42d7e1ad2784da4",
-        "runtime": "torch",
-        "device": "cpu",
-        "precision": "bf16",
-    },
-    "frame_rate_hz": 50,
-    "num_frames": 641,
-    "timings_ms": {"decode": 8.1, "queue": 0.4, "inference": 231.0},
-}
-_JOB: JobRecord = {
-    "id": _ID,
-    "name": "meeting.mp3",
-    "status": "recognising",
-    "created": "2026-11-22 10:00:00",
-    "progress": {
-        "stage": "recognising",
-        "position": 0,
-        "windows_done": 12,
-        "windows": 150,
-        "wait_s": 0.0,
-        "duration_s": 3600.0,
-    },
-    "links": {"self": _PATH, "events": f"{_PATH}/events", "files": f"{_PATH}/files"},
-}
-_PROBLEM: Problem = {
-    "type": "urn:emotion2vec-studio:error:not_sound",
-    "title": "Not sound",
-    "status": 415,
-    "detail": "'notes.txt' holds no sound that can be read. Use WAV, MP3, M4A, FLAC, OGG, WEBM, AMR, AIFF, CAF or WMA.",
-    "code": "not_sound",
-    "request_id": "8c1f0b7a4d2e9653",
-}
-_EXAMPLES = {"AnalysisRecord": _RECORD, "JobRecord": _JOB, "Problem": _PROBLEM}
 
 
 def component_schemas() -> dict[str, Any]:
@@ -241,9 +190,10 @@ def component_schemas() -> dict[str, Any]:
     adapters = [(shape.__name__, "serialization", TypeAdapter(shape)) for shape in _DESCRIBED]
     _, described = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas: dict[str, Any] = described["$defs"]
+    examples = orjson.loads(files("emotion.api").joinpath("examples.json").read_bytes())
     for name, schema in schemas.items():
         if "properties" in schema:
             schema["additionalProperties"] = False
-        if name in _EXAMPLES:
-            schema["example"] = _EXAMPLES[name]
+        if name in examples:
+            schema["example"] = examples[name]
     return schemas
