@@ -37,7 +37,6 @@ def answer_later(future):
 def test_a_bar_follows_the_windows_of_a_long_file(on_a_terminal):
     future = Future()
     with terminal.progress_bar(1) as bar:
-        assert isinstance(bar, terminal.ProgressBar)
         bar.follow("long.wav", future, answer_later(future))
     assert "12/300" in on_a_terminal.readouterr().err
 
@@ -51,7 +50,7 @@ def test_no_bar_is_drawn_into_a_pipe(capfd):
 
 
 def test_a_download_is_a_line_at_every_tenth_in_a_pipe(capfd):
-    with terminal.DownloadBar("large") as report:
+    with terminal.download_bar("large") as report:
         report(0, 0)
         for done in range(0, 101):
             report(done * 1_000_000, 100_000_000)
@@ -61,9 +60,9 @@ def test_a_download_is_a_line_at_every_tenth_in_a_pipe(capfd):
 
 
 def test_a_download_is_a_bar_on_a_terminal_and_nothing_before_it_begins(on_a_terminal):
-    with terminal.DownloadBar("large"):
+    with terminal.download_bar("large"):
         pass
     assert on_a_terminal.readouterr().err == ""
-    with terminal.DownloadBar("large") as report:
+    with terminal.download_bar("large") as report:
         report(50_000_000, 100_000_000)
     assert "50.0/100.0 MB" in on_a_terminal.readouterr().err

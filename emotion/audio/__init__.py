@@ -17,6 +17,7 @@ from emotion.audio.clip import (
     Clip,
     DecodeLimits,
     Source,
+    sound_files,
     wav_bytes,
     write_wav,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "open_source",
     "read_archive",
     "shown_name",
+    "sound_files",
     "wav_bytes",
     "write_wav",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion.audio.mapping import forget_rows
+from emotion.errors import NothingInside
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -110,3 +111,11 @@ def pcm16(samples: NDArray[np.float32]) -> bytes:
     """Samples as 16-bit little-endian integers; those beyond [-1, 1] are clipped."""
     scaled: NDArray[np.int16] = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
     return scaled.tobytes()
+
+
+def sound_files(folder: Path) -> list[Path]:
+    """The files below a folder that are sound by their names, in order; raises NothingInside if there are none."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES and path.is_file())
+    if not found:
+        raise NothingInside(folder.resolve().name)
+    return found

@@ -1,21 +1,22 @@
 """`emotion recognize --results`: any number of recordings into Parquet files, resumable, here or on a cluster."""
 
 import json
-import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from emotion.cli import terminal
 from emotion.formatting import duration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.status import Status
+
     from emotion.analysis import AnalysisRequest
     from emotion.bulk import BulkProgress, Listing, Results, Watch
     from emotion.settings import Settings
@@ -47,8 +48,8 @@ def recognize_bulk(call: BulkCall, settings: "Settings") -> int:
     settings = settings.model_copy(update={"cache": "off"})
     listing = Listing(call.sources)
     work = _on_cluster if call.cluster else _here
-    with Results(call.results).held() as results, _ending_on_interrupt(not call.cluster) as stop, _Bar() as bar:
-        tally = work(call, settings, listing, results, Watch(bar.show, stop))
+    with Results(call.results).held() as results, _ending_on_interrupt(not call.cluster) as stop, _bar() as show:
+        tally = work(call, settings, listing, results, Watch(show, stop))
     _say_end(tally, results.name, call.as_json, stop.is_set())
     if stop.is_set():
         return INTERRUPTED
@@ -59,13 +60,8 @@ def _here(
     call: BulkCall, settings: "Settings", listing: "Listing", results: "Results", watch: "Watch"
 ) -> "BulkProgress":
     from emotion.bulk import recognize_into, state_of
-    from emotion.engine.recognizer import Recognizer
 
-    with (
-        terminal.DownloadBar(settings.model) as report,
-        Recognizer(settings=settings, on_download=report) as recognizer,
-    ):
-        terminal.say_model(recognizer.state)
+    with terminal.recognizer_of(settings) as recognizer:
         state = state_of(call.request, recognizer.engine.card, settings)
         before = results.begin(state, call.overwrite, call.retry_failed)
         _say_begin(before.rows)
@@ -139,38 +135,28 @@ def _ending_on_interrupt(asked: bool) -> Iterator[threading.Event]:
             signal.signal(signal.SIGINT, before)
 
 
-class _Bar:
-    """A moving line on a terminal, a line now and then elsewhere."""
+@contextmanager
+def _bar() -> Iterator["Callable[[BulkProgress], None]"]:
+    """Shows how far it is: a moving line on a terminal, a line now and then elsewhere."""
+    from rich.console import Console
 
-    def __init__(self) -> None:
-        self._shown_s = time.monotonic()
-        self._watched = terminal.watched()
+    is_watched, shown_s = terminal.watched(), time.monotonic()
+    with ExitStack() as ending:
+        status: Status | None = None
 
-    def __enter__(self) -> Self:
-        return self
+        def show(tally: "BulkProgress") -> None:
+            nonlocal shown_s, status
+            if time.monotonic() - shown_s < (_BAR_EVERY_S if is_watched else _LINE_EVERY_S):
+                return
+            shown_s = time.monotonic()
+            if not is_watched:
+                terminal.say(_line(tally))
+            elif status is None:
+                status = ending.enter_context(Console(stderr=True).status(_line(tally)))
+            else:
+                status.update(_line(tally))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._watched:
-            _move_line("")
-
-    def show(self, tally: "BulkProgress") -> None:
-        """Show how far it is, unless that was shown just now."""
-        now_s = time.monotonic()
-        if now_s - self._shown_s < (_BAR_EVERY_S if self._watched else _LINE_EVERY_S):
-            return
-        self._shown_s = now_s
-        if self._watched:
-            _move_line(_line(tally))
-        else:
-            terminal.say(_line(tally))
-
-
-def _move_line(line: str) -> None:
-    """Show a line where the last one was."""
-    width = shutil.get_terminal_size().columns - 1
-    print(f"\r\x1b[K{line[:width]}", end="", file=sys.stderr, flush=True)  # noqa: T201
+        yield show
 
 
 def _line(tally: "BulkProgress") -> str:

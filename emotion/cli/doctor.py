@@ -10,20 +10,19 @@ from emotion.cli import flags, terminal
 _MARKS = {"ok": "ok  ", "warning": "warn", "failure": "FAIL"}
 
 
+@flags.with_settings("offline", "hub")
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="All findings as one JSON list on standard output.")] = False,
     profile: Annotated[str | None, typer.Option("--profile", help="personal, team or production.")] = None,
-    offline: flags.Offline = None,
-    hub: flags.Hub = None,
-    config: flags.Config = None,
+    *,
+    load: flags.Load,
 ) -> None:
     """Check machine, versions, speed and settings. Changes nothing; exits with 1 if something will not work."""
     from emotion.doctor import examine
-    from emotion.settings import load_settings
 
     counts = dict.fromkeys(_MARKS, 0)
     records = []
-    for finding in examine(load_settings(config, profile, offline=offline, hub=hub)):
+    for finding in examine(load(profile=profile)):
         counts[finding.level] += 1
         records.append(finding.record())
         if as_json:

@@ -2,47 +2,35 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emotion.cli import flags, terminal
-from emotion.errors import EmotionError
 
 if TYPE_CHECKING:
-    from emotion.analysis.evaluation import Evaluation, LabelledFile
-    from emotion.engine.recognizer import Recognizer
+    from emotion.analysis.evaluation import Evaluation
 
 _SOURCE_HELP = "Folder with one sub-folder per label, or a CSV with the columns path and label."
 
 
+@flags.with_settings(*flags.MODEL)
 def evaluate(
     source: Annotated[Path, typer.Argument(metavar="FOLDER|CSV", help=_SOURCE_HELP)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON line.")] = False,
-    model: flags.Model = None,
-    hub: flags.Hub = None,
-    offline: flags.Offline = None,
-    runtime: flags.Runtime = None,
-    device: flags.Device = None,
-    precision: flags.Precision = None,
-    config: flags.Config = None,
+    *,
+    load: flags.Load,
 ) -> None:
     """Measure unweighted and weighted accuracy, F1 and the confusion matrix on labelled recordings."""
     from emotion.analysis.evaluation import evaluate as judge
     from emotion.analysis.evaluation import read_labelled
     from emotion.audio import SOUND_SUFFIXES
-    from emotion.engine.recognizer import Recognizer
-    from emotion.settings import load_settings
 
     labelled = read_labelled(source, SOUND_SUFFIXES)
-    chosen: dict[str, Any] = {"model": model, "hub": hub, "offline": offline, "runtime": runtime, "device": device}
-    settings = load_settings(config, **chosen, precision=precision)
-    with (
-        terminal.DownloadBar(settings.model) as report,
-        Recognizer(settings=settings, on_download=report) as recognizer,
-    ):
-        terminal.say_model(recognizer.state)
-        pairs = _recognize_all(recognizer, labelled)
+    with terminal.recognizer_of(load()) as recognizer:
+        analyses = terminal.analyses_of(recognizer, [file.path for file in labelled])
+        found = zip(labelled, analyses, strict=True)
+        pairs = [(file.label, analysis.emotion.key) for file, analysis in found if analysis is not None]
         card = recognizer.state.card
     evaluation = judge(pairs)
     failed = len(labelled) - len(pairs)
@@ -52,20 +40,6 @@ def evaluate(
         _show_tables(evaluation, card.name)
     if failed:
         raise typer.Exit(1)
-
-
-def _recognize_all(recognizer: "Recognizer", labelled: "list[LabelledFile]") -> list[tuple[str, str]]:
-    """Reference and recognised label of every recording that could be read."""
-    pairs: list[tuple[str, str]] = []
-    futures = recognizer.submit_all(file.path for file in labelled)
-    with terminal.progress_bar(len(labelled)) as bar:
-        for file, future in zip(labelled, futures, strict=True):
-            bar.follow(file.path.name, future, recognizer.progress)
-            try:
-                pairs.append((file.label, future.result().emotion.key))
-            except EmotionError as error:
-                terminal.say(f"{file.path.name}: {error}")
-    return pairs
 
 
 def _show_tables(evaluation: "Evaluation", model: str) -> None:

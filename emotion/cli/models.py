@@ -1,7 +1,7 @@
 """`emotion models`: which there are, where they lie, download and verify; `precision` has quantize and compare."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +10,6 @@ from emotion.errors import EmotionError
 
 if TYPE_CHECKING:
     from emotion.analysis import Analysis
-    from emotion.settings import Settings
 
 app = typer.Typer(help="List, download, verify, quantize and compare models.", invoke_without_command=True)
 _BYTES_PER_PARAMETER = 4
@@ -26,18 +25,19 @@ app.command()(precision.compare)
 def models(context: typer.Context) -> None:
     """List the models when no word follows."""
     if context.invoked_subcommand is None:
-        show_list(offline=None, config=None)
+        show_list()
 
 
 @app.command("list")
-def show_list(offline: flags.Offline = None, config: flags.Config = None) -> None:
+@flags.with_settings("offline")
+def show_list(*, load: flags.Load) -> None:
     """Which models there are, and which of them are on this machine."""
     from rich.console import Console
     from rich.table import Table
 
     from emotion.model.checkpoint import LICENSE, list_models
 
-    settings = _settings(config, offline=offline)
+    settings = load()
     table = Table(box=None, pad_edge=False)
     for title in ("model", "parameters", "licence", "on this machine"):
         table.add_column(title, overflow="fold")
@@ -49,37 +49,32 @@ def show_list(offline: flags.Offline = None, config: flags.Config = None) -> Non
 
 
 @app.command()
-def download(
-    name: Annotated[str, typer.Argument(help=_NAME_HELP)],
-    hub: flags.Hub = None,
-    config: flags.Config = None,
-) -> None:
+@flags.with_settings("hub")
+def download(name: Annotated[str, typer.Argument(help=_NAME_HELP)], *, load: flags.Load) -> None:
     """Download a model into the cache; an interrupted download goes on where it stopped."""
     from emotion.model.checkpoint import download as fetch
 
-    settings = _settings(config, hub=hub)
-    with terminal.DownloadBar(name) as report:
+    settings = load()
+    with terminal.download_bar(name) as report:
         checkpoint = fetch(name, settings.cache_dir, settings.hub, report)
     terminal.show(f"{checkpoint.name} {checkpoint.fingerprint}")
     terminal.show(f"  {checkpoint.folder}")
 
 
 @app.command()
+@flags.with_settings("runtime", "device", "precision")
 def verify(
     name: Annotated[str, typer.Argument(help=_NAME_HELP)] = "emotion2vec_plus_large",
     clip: Annotated[
         Path | None, typer.Option(help="The official example clip, if it did not come with the model.")
     ] = None,
-    runtime: flags.Runtime = None,
-    device: flags.Device = None,
-    precision: flags.Precision = None,
-    config: flags.Config = None,
+    *,
+    load: flags.Load,
 ) -> None:
     """Run the official example clip and compare with the scores its publishers printed."""
     from emotion.engine.recognizer import Recognizer
 
-    settings = _settings(config, model=name, offline=True, runtime=runtime, device=device, precision=precision)
-    with Recognizer(settings=settings) as recognizer:
+    with Recognizer(settings=load(model=name, offline=True)) as recognizer:
         example = clip or recognizer.example()
         if example is None:
             raise EmotionError(f"{name} came without its example clip. Name it: --clip test.wav")
@@ -107,12 +102,6 @@ def _compare(analysis: "Analysis") -> None:
     if worst > GOLDEN.log_tolerance:
         terminal.say("These are not the published scores: the weights or the clip differ from the official ones.")
         raise typer.Exit(1)
-
-
-def _settings(config: Path | None, **flags: Any) -> "Settings":
-    from emotion.settings import load_settings
-
-    return load_settings(config, **flags)
 
 
 def _compact_parameters() -> str:

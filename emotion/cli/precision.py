@@ -2,12 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,18 +26,18 @@ _RECORDINGS_HELP = "Recordings of your own, or folders of them."
 _SAMPLES = Path(__file__).parent.parent / "ui" / "assets" / "samples"
 
 
+@flags.with_settings()
 def quantize(
     name: Annotated[str, typer.Argument(help=_HERE_HELP)],
     files: Annotated[list[Path] | None, typer.Argument(metavar="FILE|FOLDER...", help=_CALIBRATE_HELP)] = None,
-    config: flags.Config = None,
+    *,
+    load: flags.Load,
 ) -> None:
     """Make int8 of a model for CPUs: calibrate it once on speech and keep it in the cache, for --precision int8.
 
     Calibrate on recordings like those you will recognise, some dozens of your own: int8 then loses least.
     """
-    from emotion.settings import load_settings
-
-    settings = _named(load_settings(config, model=name, offline=True))
+    settings = _named(load(model=name, offline=True))
     if not files:
         terminal.say(
             "emotion: no recordings were named, so the example clip of the model and synthetic samples are taken. "
@@ -54,30 +52,27 @@ def quantize(
         raise typer.Exit(1)
 
 
+@flags.with_settings("precision", "runtime", "model", "device")
 def compare(
     files: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help=_RECORDINGS_HELP)],
-    precision: flags.Precision = None,
     against: Annotated[str, typer.Option(help="The precision to compare with.")] = "fp32",
-    runtime: flags.Runtime = None,
     against_runtime: Annotated[
         str | None, typer.Option(help="The runtime to compare with; that of --runtime if not named.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many recordings.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON line.")] = False,
-    model: flags.Model = None,
-    device: flags.Device = None,
-    config: flags.Config = None,
+    *,
+    load: flags.Load,
 ) -> None:
     """Compare two precisions or runtimes of a model on your own recordings: labels, scores, embeddings and time.
 
     Exits with 1 when a file failed.
     """
     from emotion.analysis.comparison import compare as judge
-    from emotion.settings import load_settings
 
-    common: dict[str, Any] = {"model": model, "offline": True, "device": device}
-    chosen = _named(load_settings(config, **common, precision=precision, runtime=runtime))
-    other = _named(load_settings(config, **common, precision=against, runtime=against_runtime or runtime))
+    chosen = _named(load(offline=True))
+    other_runtime = {} if against_runtime is None else {"runtime": against_runtime}
+    other = _named(load(offline=True, precision=against, **other_runtime))
     sources = _find_recordings(files)[:limit]
     for settings in (chosen, other):
         _make_missing_int8(settings, sources)
@@ -109,15 +104,9 @@ class _Side:
 
 def _find_recordings(files: list[Path]) -> list[Path]:
     """The recordings, each once; folders give their sound files in order of name."""
-    from emotion.audio import SOUND_SUFFIXES
+    from emotion.audio import sound_files
 
-    found: dict[Path, None] = {}
-    for path in files:
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SOUND_SUFFIXES and p.is_file())
-        if path.is_dir() and not inside:
-            raise EmotionError(f"The folder {path.name!r} holds no sound file.")
-        found |= dict.fromkeys(inside if path.is_dir() else [path])
-    return list(found)
+    return list(dict.fromkeys(one for path in files for one in (sound_files(path) if path.is_dir() else [path])))
 
 
 def _samples_for(settings: "Settings") -> list[Path]:
@@ -140,11 +129,19 @@ def _make_missing_int8(settings: "Settings", sources: list[Path]) -> None:
 
 
 def _make_int8(settings: "Settings", waveforms: "list[FloatArray]") -> Path:
+    from rich.progress import MofNCompleteColumn, TextColumn
+
     from emotion.model.quantization import quantize as calibrate
 
     checkpoint = _checkpoint_of(settings)
-    with _block_bar(checkpoint.name) as report:
-        return calibrate(checkpoint, waveforms, settings.cache_dir, report)
+    with terminal.rich_bar(MofNCompleteColumn(), TextColumn("blocks")) as bar:
+        task = bar.add_task(f"{checkpoint.name} int8", total=None)
+        return calibrate(
+            checkpoint,
+            waveforms,
+            settings.cache_dir,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
 
 
 def _read_waveforms(settings: "Settings", sources: list[Path]) -> "tuple[list[FloatArray], dict[Path, ClipError]]":
@@ -195,21 +192,6 @@ def _checkpoint_of(settings: "Settings") -> "Checkpoint":
     return find_checkpoint(settings.model, settings.cache_dir)
 
 
-@contextmanager
-def _block_bar(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows how many blocks are made, on a terminal; nothing where standard error is a file or a pipe."""
-    if not terminal.watched():
-        yield lambda done, total: None  # noqa: ARG005 - nobody sees it
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("blocks"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{name} int8", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def _run_side(settings: "Settings", sources: list[Path]) -> _Side:
     """The answers of one model about all recordings that it could read."""
     import numpy as np
@@ -218,19 +200,12 @@ def _run_side(settings: "Settings", sources: list[Path]) -> _Side:
     from emotion.audio import SAMPLE_RATE_HZ, Clip
     from emotion.engine.recognizer import Recognizer
 
-    answers: dict[Path, Answer] = {}
     with Recognizer(settings=settings) as recognizer:
         # The first run pays for what the others find there, on whichever side.
         recognizer.recognize(Clip("warm-up", np.zeros(SAMPLE_RATE_HZ, np.float32)))
         started_s = time.perf_counter()
-        futures = recognizer.submit_all(sources, embedding=True)
-        with terminal.progress_bar(len(sources)) as bar:
-            for source, future in zip(sources, futures, strict=True):
-                bar.follow(source.name, future, recognizer.progress)
-                try:
-                    answers[source] = answer_of(future.result())
-                except EmotionError as error:
-                    terminal.show_failure(source.name, error, as_json=False)
+        found = zip(sources, terminal.analyses_of(recognizer, sources, embedding=True), strict=True)
+        answers = {source: answer_of(analysis) for source, analysis in found if analysis is not None}
         return _Side(recognizer.state.card, time.perf_counter() - started_s, answers)
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emotion.cli import bulk, flags, terminal
-from emotion.errors import NothingInside
 
 if TYPE_CHECKING:
     from emotion.analysis import AnalysisRequest, Granularity
@@ -30,6 +29,7 @@ _RESULTS_HELP = (
 _FORMATS_HELP = "Also write csv, srt, vtt, textgrid, audacity, rttm or labelstudio (json always is); may be repeated."
 
 
+@flags.with_settings(*flags.MODEL)
 def recognize(
     files: Annotated[list[str], typer.Argument(metavar="FILE|FOLDER|ZIP|-...", help=_FILES_HELP)],
     granularity: Annotated[str, typer.Option(help="utterance: one answer; frame: 50 a second.")] = "utterance",
@@ -43,36 +43,21 @@ def recognize(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --results: try failed ones again.")
     ] = False,
-    model: flags.Model = None,
-    hub: flags.Hub = None,
-    offline: flags.Offline = None,
-    runtime: flags.Runtime = None,
-    device: flags.Device = None,
-    precision: flags.Precision = None,
-    config: flags.Config = None,
+    *,
+    load: flags.Load,
 ) -> None:
     """Recognise the emotion in recordings. Exits with 1 when a file failed; the others are still done."""
-    from emotion.settings import load_settings
-
-    settings = load_settings(
-        config,
-        model=model,
-        hub=hub,
-        offline=offline,
-        runtime=runtime,
-        device=device,
-        precision=precision,
-        outputs=output,
-    )
+    settings = load(outputs=output)
     writes = output is not None or not as_json
     request = _request(granularity, embedding, formats or [], settings.keep_audio)
     if results is not None:
-        _refuse_beside_results(output, formats)
+        if output is not None or formats:
+            raise typer.BadParameter("Parquet files take the place of --output and --format.", param_hint="--results")
         call = bulk.BulkCall(files, results, request, cluster, overwrite, retry_failed, as_json)
         raise typer.Exit(bulk.recognize_bulk(call, settings))
-    _refuse_without_results(cluster, overwrite, retry_failed)
-    failures = _recognize_files(files, request, writes, settings, as_json)
-    if failures:
+    if cluster or overwrite or retry_failed:
+        raise typer.BadParameter("--cluster, --overwrite and --retry-failed need --results.", param_hint="--results")
+    if _recognize_files(files, request, writes, settings, as_json):
         raise typer.Exit(1)
 
 
@@ -81,26 +66,11 @@ def _recognize_files(
 ) -> int:
     """The files of the call as one batch; the number of those that failed."""
     from emotion.engine.batch import Batch
-    from emotion.engine.recognizer import Recognizer
 
     sources = list(_find_sources(files))
-    with (
-        terminal.DownloadBar(settings.model) as report,
-        Recognizer(settings=settings, on_download=report) as recognizer,
-    ):
-        terminal.say_model(recognizer.state)
+    with terminal.recognizer_of(settings) as recognizer:
         batch = Batch(recognizer, sources, request, writes=writes, summary_of_one=False)
         return _run(batch, recognizer, as_json)
-
-
-def _refuse_beside_results(output: Path | None, formats: list[str] | None) -> None:
-    if output is not None or formats:
-        raise typer.BadParameter("Parquet files take the place of --output and --format.", param_hint="--results")
-
-
-def _refuse_without_results(cluster: bool, overwrite: bool, retry_failed: bool) -> None:
-    if cluster or overwrite or retry_failed:
-        raise typer.BadParameter("--cluster, --overwrite and --retry-failed need --results.", param_hint="--results")
 
 
 def _request(granularity: str, embedding: bool, formats: list[str], keep_audio: bool) -> "AnalysisRequest":
@@ -119,7 +89,7 @@ def _request(granularity: str, embedding: bool, formats: list[str], keep_audio: 
 
 def _find_sources(files: list[str]) -> "Iterator[Path | Named]":
     """The recordings behind the words of the call; folders give their sound files in order of name."""
-    from emotion.audio import SOUND_SUFFIXES
+    from emotion.audio import sound_files
     from emotion.engine.batch import Named
 
     for word in files:
@@ -127,10 +97,7 @@ def _find_sources(files: list[str]) -> "Iterator[Path | Named]":
         if word == _STANDARD_INPUT:
             yield Named(sys.stdin.buffer.read(), "standard input")
         elif path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SOUND_SUFFIXES and p.is_file())
-            if not found:
-                raise NothingInside(path.resolve().name)
-            yield from found
+            yield from sound_files(path)
         else:
             yield path
 

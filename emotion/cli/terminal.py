@@ -4,25 +4,24 @@ import json
 import os
 import sys
 from concurrent.futures import Future, wait
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any
 
 from emotion.errors import EmotionError, command_line
 from emotion.formatting import clock
 from emotion.labels import Language, emotion_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from rich.progress import Progress
+    from rich.progress import Progress as RichProgress
+    from rich.progress import ProgressColumn
 
     from emotion.analysis import Analysis
-    from emotion.engine import Progress as JobProgress
-    from emotion.engine import StageTimes
-    from emotion.engine.recognizer import ModelState
-
-    ProgressOf = Callable[[Future[Analysis]], JobProgress]
+    from emotion.engine import Progress, StageTimes
+    from emotion.engine.recognizer import ModelState, Recognizer, ReportDownload
+    from emotion.settings import Settings
 
 _POLL_S = 0.1
 # Share of the time that inference may wait for decoding before it is worth a word.
@@ -95,56 +94,45 @@ def _doubt(analysis: "Analysis", spoken: Language) -> str:
     return f" or {analysis.runner_up.headline(spoken)}" if analysis.uncertain else ""
 
 
-def progress_bar(count: int) -> "QuietBar":
-    """A bar on a terminal, nothing where standard error is a file or a pipe."""
-    return ProgressBar(count) if watched() else QuietBar()
+def rich_bar(*columns: "ProgressColumn", transient: bool = True) -> "RichProgress":
+    """A bar on standard error, with these columns; nothing is drawn where that is a file or a pipe."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    name = TextColumn("{task.description}", markup=False)
+    return Progress(
+        *(name, BarColumn(), *columns, TimeRemainingColumn()),
+        console=Console(stderr=True),
+        transient=transient,
+        disable=not watched(),
+    )
 
 
-class QuietBar:
-    """Waits for results and shows nothing."""
+@contextmanager
+def progress_bar(count: int) -> "Iterator[ProgressBar]":
+    """A bar over so many files; in a file or a pipe one that shows nothing, for which rich, 0.1 s, is not imported."""
+    if not watched():
+        yield ProgressBar(None, count)
+        return
+    from rich.progress import TaskProgressColumn, TextColumn
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def follow(self, name: str, future: "Future[Analysis]", progress: "ProgressOf") -> None:
-        """Wait for a result; the bar shows meanwhile where it is."""
-        del name, progress
-        wait([future])
+    with rich_bar(TaskProgressColumn(), TextColumn("{task.fields[stage]}")) as bar:
+        yield ProgressBar(bar, count)
 
 
-class ProgressBar(QuietBar):
+class ProgressBar:
     """A bar over the files of one call, which also moves with the windows of a long file."""
 
-    def __init__(self, count: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    def __init__(self, bar: "RichProgress | None", count: int) -> None:
+        self._bar, self._finished = bar, 0
+        if bar is not None:
+            self._task = bar.add_task("", total=count, stage="")
 
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[stage]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._bar.add_task("", total=count, stage="")
-        self._finished = 0
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-    def follow(self, name: str, future: "Future[Analysis]", progress: "ProgressOf") -> None:
+    def follow(self, name: str, future: "Future[Analysis]", progress: "Callable[[Future[Analysis]], Progress]") -> None:
+        """Wait for a result; the bar shows meanwhile where it is."""
+        if self._bar is None:
+            wait([future])
+            return
         while not wait([future], timeout=_POLL_S).done:
             now = progress(future)
             windows = f"{now.stage} {now.windows_done}/{now.windows}" if now.windows > 1 else now.stage
@@ -154,49 +142,51 @@ class ProgressBar(QuietBar):
         self._bar.update(self._task, completed=self._finished)
 
 
-class DownloadBar:
+@contextmanager
+def download_bar(name: str) -> "Iterator[ReportDownload]":
     """Shows `(done_bytes, total_bytes)` of a download: a bar on a terminal, a line at every tenth elsewhere.
 
     Nothing is shown before the first call, so that a model which is here already is opened in silence.
     """
+    bar: RichProgress | None = None
+    said_tenth = -1
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._said_tenth = -1
-        self._bar: Progress | None = None
+    def report(done_bytes: int, total_bytes: int) -> None:
+        nonlocal bar, said_tenth
+        if not watched():
+            if total_bytes and 10 * done_bytes // total_bytes > said_tenth:
+                said_tenth = 10 * done_bytes // total_bytes
+                say(f"{name}: {done_bytes / 1e6:.0f} of {total_bytes / 1e6:.0f} MB")
+            return
+        if bar is None:
+            from rich.progress import DownloadColumn, TransferSpeedColumn
 
-    def __enter__(self) -> Self:
-        return self
+            bar = ending.enter_context(rich_bar(DownloadColumn(), TransferSpeedColumn(), transient=False))
+            bar.add_task(name, total=None)
+        bar.update(bar.task_ids[0], completed=done_bytes, total=total_bytes or None)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, done_bytes: int, total_bytes: int) -> None:
-        if watched():
-            self._move_bar(done_bytes, total_bytes)
-        elif total_bytes:
-            self._say_tenth(done_bytes, total_bytes)
-
-    def _move_bar(self, done_bytes: int, total_bytes: int) -> None:
-        if self._bar is None:
-            self._bar = _download_progress()
-            self._task = self._bar.add_task(self._name, total=None)
-            self._bar.start()
-        self._bar.update(self._task, completed=done_bytes, total=total_bytes or None)
-
-    def _say_tenth(self, done_bytes: int, total_bytes: int) -> None:
-        tenth = 10 * done_bytes // total_bytes
-        if tenth > self._said_tenth:
-            self._said_tenth = tenth
-            say(f"{self._name}: {done_bytes / 1e6:.0f} of {total_bytes / 1e6:.0f} MB")
+    with ExitStack() as ending:
+        yield report
 
 
-def _download_progress() -> "Progress":
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+@contextmanager
+def recognizer_of(settings: "Settings") -> "Iterator[Recognizer]":
+    """A recogniser with these settings; the download of its model is shown, and that the built-in one answers said."""
+    from emotion.engine.recognizer import Recognizer
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+    with download_bar(settings.model) as report, Recognizer(settings=settings, on_download=report) as recognizer:
+        say_model(recognizer.state)
+        yield recognizer
+
+
+def analyses_of(recognizer: "Recognizer", paths: list[Path], **wanted: Any) -> "Iterator[Analysis | None]":
+    """The analysis of each file under a bar, None for one that failed, which is said."""
+    with progress_bar(len(paths)) as bar:
+        for path, future in zip(paths, recognizer.submit_all(paths, **wanted), strict=True):
+            bar.follow(path.name, future, recognizer.progress)
+            try:
+                analysis = future.result()
+            except EmotionError as error:
+                show_failure(path.name, error, as_json=False)
+                analysis = None
+            yield analysis

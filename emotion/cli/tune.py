@@ -14,18 +14,19 @@ if TYPE_CHECKING:
 _SECONDS_HELP = "About how long to measure; what does not fit is left out."
 
 
+@flags.with_settings("model")
 def tune(
-    model: flags.Model = None,
     seconds: Annotated[float, typer.Option(help=_SECONDS_HELP, min=5)] = 60.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show; write nothing.")] = False,
-    config: flags.Config = None,
+    *,
+    load: flags.Load,
 ) -> None:
     """Measure what is fastest on this machine, and write it to config/local.toml for later starts."""
     from emotion.doctor import tuning
     from emotion.hardware import describe_machine, usable_cores
-    from emotion.settings import load_settings, local_config_path
+    from emotion.settings import local_config_path
 
-    settings = load_settings(config, model=model)
+    settings = load()
     checkpoint, cores = _find(settings), usable_cores()
     terminal.say(f"Measuring {checkpoint.name if checkpoint else 'the built-in model'} for about {seconds:.0f} s ...")
     paces = {threads: tuning.decode_pace(threads) for threads in tuning.thread_counts(cores)}
