@@ -62,7 +62,7 @@ def work(
     watch = Watch()
     with Results(str(place)).held() as results:
         state = state_of(request or AnalysisRequest(), recognizer.engine.card, recognizer.settings)
-        before = results.begin(state, **words)
+        before = results.claim(state, **words)
         return recognize_into(recognizer, results, Listing([str(source) for source in sources]), before, watch)
 
 
@@ -75,9 +75,9 @@ def paths(place: Path) -> list[str]:
 
 
 def test_a_folder_becomes_one_row_for_each_recording(recognizer, calls, tmp_path):
-    tally = work(recognizer, tmp_path / "out", calls, request=AnalysisRequest(embedding=True))
+    progress = work(recognizer, tmp_path / "out", calls, request=AnalysisRequest(embedding=True))
     rows = {row["entry"]: row for row in table(tmp_path / "out").to_pylist()}
-    assert (tally.here.rows, tally.failed) == (10, 1)
+    assert (progress.here.rows, progress.failed) == (10, 1)
     assert len(rows) == 10
     assert rows["late/quiet.wav"]["emotion"] == "sad"
     assert rows["late/quiet.wav"]["duration_s"] == 0.3
@@ -121,7 +121,7 @@ def test_a_part_is_written_when_it_is_old_enough_however_few_rows_it_has(calls, 
         model = HeldModel()
         recognizer.engine.use(model)
         with Results(str(tmp_path / "out")).held() as results:
-            before = results.begin(state_of(AnalysisRequest(), model.card, recognizer.settings))
+            before = results.claim(state_of(AnalysisRequest(), model.card, recognizer.settings))
 
             def tell(_: BulkProgress) -> None:
                 seen.append(len(results.parts()))
@@ -135,25 +135,25 @@ def test_a_part_is_written_when_it_is_old_enough_however_few_rows_it_has(calls, 
 def test_what_is_done_is_not_done_again_and_what_is_new_is(recognizer, calls, tmp_path):
     work(recognizer, tmp_path / "out", calls)
     write_wav(loud_clip(0.2), calls / "new.wav")
-    tally = work(recognizer, tmp_path / "out", calls)
-    assert (tally.before.rows, tally.here.rows, tally.again) == (10, 1, 10)
-    assert tally.failed == 1  # from the first time
+    progress = work(recognizer, tmp_path / "out", calls)
+    assert (progress.before.rows, progress.here.rows, progress.again) == (10, 1, 10)
+    assert progress.failed == 1  # from the first time
     assert len(set(paths(tmp_path / "out"))) == len(paths(tmp_path / "out")) == 11
 
 
 def test_a_recording_that_is_named_twice_is_done_once(recognizer, calls, tmp_path):
-    tally = work(recognizer, tmp_path / "out", calls / "1.wav", calls, calls / "1.wav")
-    assert (tally.here.rows, tally.again) == (10, 2)
+    progress = work(recognizer, tmp_path / "out", calls / "1.wav", calls, calls / "1.wav")
+    assert (progress.here.rows, progress.again) == (10, 2)
     assert len(paths(tmp_path / "out")) == 10
 
 
 def test_stopping_keeps_what_is_done_and_the_rest_follows_later(recognizer, calls, tmp_path):
     with Results(str(tmp_path / "out")).held() as results:
-        before = results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
+        before = results.claim(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
         stop = threading.Event()
-        watch = Watch(lambda tally: stop.set() if tally.here.rows >= 3 else None, stop)
-        tally = recognize_into(recognizer, results, Listing([str(calls)]), before, watch)
-    assert tally.here.rows == 3
+        watch = Watch(lambda progress: stop.set() if progress.here.rows >= 3 else None, stop)
+        progress = recognize_into(recognizer, results, Listing([str(calls)]), before, watch)
+    assert progress.here.rows == 3
     assert len(paths(tmp_path / "out")) == 3
     wait_for(lambda: recognizer.engine.queue_length == 0)
     work(recognizer, tmp_path / "out", calls)
@@ -209,16 +209,16 @@ def test_failed_recordings_are_tried_again_only_when_asked(recognizer, calls, tm
     work(recognizer, tmp_path / "out", calls)
     write_wav(loud_clip(0.2), calls / "broken.wav")
     assert work(recognizer, tmp_path / "out", calls).here.rows == 0
-    tally = work(recognizer, tmp_path / "out", calls, retry_failed=True)
-    assert (tally.before.rows, tally.here.rows, tally.failed) == (9, 1, 0)
+    progress = work(recognizer, tmp_path / "out", calls, retry_failed=True)
+    assert (progress.before.rows, progress.here.rows, progress.failed) == (9, 1, 0)
     assert len(set(paths(tmp_path / "out"))) == len(paths(tmp_path / "out")) == 10
 
 
 def test_a_part_that_held_nothing_but_failures_goes_when_they_are_tried_again(recognizer, tmp_path):
     (tmp_path / "broken.wav").write_bytes(NO_SOUND)
     work(recognizer, tmp_path / "out", tmp_path / "broken.wav")
-    tally = work(recognizer, tmp_path / "out", tmp_path / "broken.wav", retry_failed=True)
-    assert (tally.before.rows, tally.here.failed) == (0, 1)
+    progress = work(recognizer, tmp_path / "out", tmp_path / "broken.wav", retry_failed=True)
+    assert (progress.before.rows, progress.here.failed) == (0, 1)
     assert len(paths(tmp_path / "out")) == 1
 
 
@@ -231,8 +231,8 @@ def test_who_was_taken_over_writes_no_more(recognizer, calls):
     place = "memory://taken/out"
     state = state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings)
     first, second = Results(place), Results(place)
-    before = first.begin(state)
-    second.begin(state)
+    before = first.claim(state)
+    second.claim(state)
     with pytest.raises(ResultsInUse):
         recognize_into(recognizer, first, Listing([str(calls)]), before)
     assert second.parts() == []
@@ -265,8 +265,8 @@ def test_recordings_and_results_of_a_store(recognizer, calls):
     store = fsspec.filesystem("memory")
     for path in calls.rglob("*.wav"):
         store.pipe_file(f"/bucket/calls/{path.relative_to(calls).as_posix()}", path.read_bytes())
-    tally = work(recognizer, "memory://bucket/out", "memory://bucket/calls")
-    assert (tally.here.rows, tally.failed) == (10, 1)
+    progress = work(recognizer, "memory://bucket/out", "memory://bucket/calls")
+    assert (progress.here.rows, progress.failed) == (10, 1)
     assert work(recognizer, "memory://bucket/out", "memory://bucket/calls").again == 10
     rows = [
         row
@@ -324,12 +324,12 @@ def test_work_ends_when_recordings_fail_for_no_fault_of_theirs(recognizer, calls
         work(recognizer, tmp_path / "out", calls)
 
 
-def test_a_tally_says_how_long_the_rest_takes(recognizer, calls, tmp_path):
-    tallies: list[BulkProgress] = []
+def test_progress_says_how_long_the_rest_takes(recognizer, calls, tmp_path):
+    seen: list[BulkProgress] = []
     with Results(str(tmp_path / "out")).held() as results:
-        before = results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
-        recognize_into(recognizer, results, Listing([str(calls)]), before, Watch(tallies.append))
-    last = tallies[-1]
+        before = results.claim(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
+        recognize_into(recognizer, results, Listing([str(calls)]), before, Watch(seen.append))
+    last = seen[-1]
     later = BulkProgress(last.here, last.before, 0, 110, 10.0)
     assert later.left_s == pytest.approx(100.0)
     assert later.per_s == pytest.approx(1.0)
@@ -347,7 +347,7 @@ def test_a_full_disk_is_said(recognizer, calls, tmp_path, monkeypatch):
 
 def test_blocks_are_the_same_whenever_they_are_cut(recognizer, calls, tmp_path):
     results = Results(str(tmp_path / "out"))
-    results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
+    results.claim(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
     blocks = Blocks(Listing([str(calls), str(calls)]), results, results.parts(), 4)
     first, second = list(blocks), list(blocks)
     assert first == second
@@ -360,7 +360,7 @@ def test_blocks_are_the_same_whenever_they_are_cut(recognizer, calls, tmp_path):
 def test_a_list_that_cannot_be_read_ends_the_blocks_with_its_reason(recognizer, tmp_path):
     (tmp_path / "empty").mkdir()
     results = Results(str(tmp_path / "out"))
-    results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
+    results.claim(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
     (text,) = Blocks(Listing([str(tmp_path / "empty")]), results, [], 4)
     assert "no sound file" in BLOCK_JSON.validate_json(text).error
 
@@ -382,7 +382,7 @@ def replica_of():
 def test_a_replica_makes_the_part_of_a_block_once(replica_of, calls, tmp_path):
     results = Results(str(tmp_path / "out"))
     settings = load_settings(model="compact", cache="off")
-    results.begin(state_of(AnalysisRequest(), open_on_replica(settings.model_dump()), settings))
+    results.claim(state_of(AnalysisRequest(), open_on_replica(settings.model_dump()), settings))
     replica = replica_of(results)
     (block,) = Blocks(Listing([str(calls)]), results, [], 100)
     summary = replica({"block": [block]})
@@ -397,7 +397,7 @@ def test_a_replica_with_another_model_says_so_in_its_summary_and_writes_nothing(
     replica_of, recognizer, calls, tmp_path
 ):
     results = Results(str(tmp_path / "out"))
-    results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
+    results.claim(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
     (block,) = Blocks(Listing([str(calls)]), results, [], 100)
     assert "model was fake, and is now compact" in replica_of(results)({"block": [block]})["error"][0]
     assert results.parts() == []

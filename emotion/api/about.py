@@ -1,4 +1,4 @@
-"""What this server is and how it does: labels, models, status, and whether it lives and serves."""
+"""What this server is and how it is: labels, models, status, and whether it lives and serves."""
 
 import asyncio
 from pathlib import Path
@@ -20,13 +20,13 @@ BUILT_IN_LICENSE = "CC BY-NC-SA 4.0"
 
 
 class About:
-    """The endpoints that tell about the server; nothing here is of any client's recordings."""
+    """The endpoints about the server; nothing here is of any client's recordings."""
 
     def __init__(self, recognizer: Recognizer, watch: StudioWatch) -> None:
         self._recognizer, self._watch = recognizer, watch
 
     async def labels(self) -> Response:
-        """The emotions that the model which answers now recognises, in its order, and those that it does not."""
+        """The emotions that the current model recognizes, in its order, and those that it does not."""
         card = self._recognizer.state.card
         known = [emotion_of(key) for key in card.labels]
         unknown = [emotion for emotion in EMOTIONS if emotion.key not in card.labels]
@@ -51,16 +51,11 @@ class About:
         )
 
     async def models(self) -> Response:
-        """Which model answers now, what becomes of the one that was wished for, and which are on the server."""
+        """Which model answers now, what becomes of the one that was asked for, and which are on the server."""
         state = self._recognizer.state
         listed = await asyncio.to_thread(list_models, self._recognizer.settings.cache_dir)
-        built_in = {"name": BUILT_IN, "licence": BUILT_IN_LICENSE, "present": True, "answers": False}
-        models = [built_in] + [
-            {"name": entry.model.name, "licence": LICENSE, "present": entry.present, "answers": False}
-            for entry in listed
-        ]
-        for model in models:
-            model["answers"] = model["name"] == state.card.name
+        models = [(BUILT_IN, BUILT_IN_LICENSE, True)]
+        models += [(entry.model.name, LICENSE, entry.present) for entry in listed]
         return _json(
             {
                 "answering": {**state.card.record(), "embedding_size": state.card.embedding_size},
@@ -70,7 +65,10 @@ class About:
                 "done_bytes": state.done_bytes,
                 "total_bytes": state.total_bytes,
                 "reason": None if state.reason is None else state.reason.message,
-                "models": models,
+                "models": [
+                    {"name": name, "licence": licence, "present": present, "answers": name == state.card.name}
+                    for name, licence, present in models
+                ],
             }
         )
 
@@ -80,9 +78,7 @@ class About:
         record = status.record()
         del record["engine"]["recent"]  # how long each of the last recordings took
         stats = self._recognizer.engine.cache_stats
-        record["cache"] = None
-        if stats is not None:
-            record["cache"] = {"hits": stats.hits, "misses": stats.misses, "entries": stats.entries}
+        record["cache"] = stats and {"hits": stats.hits, "misses": stats.misses, "entries": stats.entries}
         record["advice"] = [advice.record() for advice in self._watch.advice()]
         return _json(record)
 

@@ -33,7 +33,7 @@ ARRAY_TYPE: Final = "<f4"
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What is kept of an analysis: its JSON, in memory or in a file, and its other files by name.
+    """The result of an analysis: its JSON, in memory or in a file, and its other files by name.
 
     `folder` is deleted with the result; `disk_bytes` is what its files take.
     """
@@ -75,15 +75,29 @@ async def result_of(analysis: Analysis, files_url: str, make_folder: Callable[[]
 
     Raises DiskFull and FolderNotWritable.
     """
-    if _is_quick(analysis):
-        return _result(analysis, orjson.dumps(_record(analysis, {}, files_url)))
-    return await asyncio.to_thread(_write, analysis, files_url, make_folder())
-
-
-def _is_quick(analysis: Analysis) -> bool:
     frames = 0 if analysis.frame_scores is None else len(analysis.frame_scores)
     numbers = 0 if analysis.embedding is None else analysis.embedding.size
-    return not _needs_files(analysis) and frames <= _QUICK_FRAMES and numbers <= _QUICK_NUMBERS
+    if not _needs_files(analysis) and frames <= _QUICK_FRAMES and numbers <= _QUICK_NUMBERS:
+        return _make_result(analysis, files_url, None)
+    return await asyncio.to_thread(_make_result, analysis, files_url, make_folder())
+
+
+def _make_result(analysis: Analysis, files_url: str, folder: Path | None) -> JobResult:
+    """Make a result that is quick to make without a folder, any other with one."""
+    files: dict[str, Path] = {}
+    run: Path | None = None
+    if folder is not None and _needs_files(analysis):
+        written = write_run(folder, analysis, analysis.request.exports, keep_audio=False)
+        analysis, run = written.analysis, written.folder
+        files = {path.name: path for path in written.all}
+    content = orjson.dumps(_record(analysis, files, files_url))
+    json: bytes | Path = content
+    disk_bytes = sum(path.stat().st_size for path in files.values())
+    if folder is not None and len(content) > _MAX_MEMORY_BYTES:
+        json, disk_bytes = folder / f"record-{secrets.token_hex(8)}.json", disk_bytes + len(content)
+        with disk_errors(folder, len(content)):
+            json.write_bytes(content)
+    return JobResult(json, analysis.cached, analysis.clip.duration_s, analysis.timings_ms, files, run, disk_bytes)
 
 
 def _needs_files(analysis: Analysis) -> bool:
@@ -95,32 +109,6 @@ def _embedding_is_file(analysis: Analysis) -> bool:
     if analysis.embedding is None:
         return False
     return analysis.request.embedding_form == "npy" or analysis.embedding.nbytes > MAX_BASE64_BYTES
-
-
-def _write(analysis: Analysis, files_url: str, folder: Path) -> JobResult:
-    """Make a result that is long or has files, on a thread."""
-    files: dict[str, Path] = {}
-    run: Path | None = None
-    if _needs_files(analysis):
-        written = write_run(folder, analysis, analysis.request.exports, keep_audio=False)
-        analysis, run = written.analysis, written.folder
-        files = {path.name: path for path in written.all}
-    json = orjson.dumps(_record(analysis, files, files_url))
-    if len(json) <= _MAX_MEMORY_BYTES:
-        return _result(analysis, json, files, run)
-    path = folder / f"record-{secrets.token_hex(8)}.json"
-    with disk_errors(folder, len(json)):
-        path.write_bytes(json)
-    return _result(analysis, path, files, run)
-
-
-def _result(
-    analysis: Analysis, json: bytes | Path, files: dict[str, Path] | None = None, run: Path | None = None
-) -> JobResult:
-    files = files or {}
-    on_disk = [*files.values(), *([json] if isinstance(json, Path) else [])]
-    disk_bytes = sum(path.stat().st_size for path in on_disk)
-    return JobResult(json, analysis.cached, analysis.clip.duration_s, analysis.timings_ms, files, run, disk_bytes)
 
 
 def _record(analysis: Analysis, files: dict[str, Path], files_url: str) -> AnalysisRecord:

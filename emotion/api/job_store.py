@@ -7,6 +7,7 @@ server that starts takes over the folders that nobody holds.
 """
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -22,7 +23,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from emotion.api.job import StoredJob
 from emotion.api.job_result import JobResult
-from emotion.api.old_jobs import OLD_RECORD, old_jobs
 from emotion.api.uploads import Upload
 from emotion.errors import DiskFull, EmotionError, FolderNotWritable
 from emotion.outputs.folders import disk_errors
@@ -42,6 +42,8 @@ COMMIT;
 """
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _RECORDING, _RESULT, _FILES = "recording", "record.json", "files"
+# Version 0.4 had a folder for each server, and in it one for each job with this file.
+_OLD_RECORD = "job.json"
 _RECORD = TypeAdapter(StoredJob)
 _LOG = logging.getLogger(__name__)
 
@@ -59,17 +61,17 @@ class _Home:
             return self.database.execute(sql, values).fetchall()
 
     def save(self, record: StoredJob) -> None:
-        json = _RECORD.dump_json(record).decode()
-        self.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", record.id, record.state, json)
+        content = _RECORD.dump_json(record).decode()
+        self.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", record.id, record.state, content)
 
     def job_ids(self) -> set[str]:
         return {job_id for (job_id,) in self.execute("SELECT id FROM jobs")}
 
     def records(self) -> Iterator[StoredJob]:
         """The jobs; what cannot be understood is deleted."""
-        for job_id, json in self.execute("SELECT id, record FROM jobs"):
+        for job_id, content in self.execute("SELECT id, record FROM jobs"):
             try:
-                yield _RECORD.validate_json(json)
+                yield _RECORD.validate_json(content)
             except ValidationError:
                 _LOG.warning("a job that an earlier server left cannot be understood; it is deleted")
                 self.delete_row(job_id)
@@ -98,7 +100,7 @@ class JobStore:
             return []
         with self._lock, self._errors():
             self._claim(with_jobs=True)
-            for record in old_jobs(self._root, self._homes[0].folder):
+            for record in _old_jobs(self._root, self._homes[0].folder):
                 self._homes[0].save(record)
             for home in self._homes:
                 self._home_of |= {record.id: home for record in home.records()}
@@ -265,7 +267,7 @@ def _delete_orphans(home: _Home) -> None:
     """Delete folders of jobs that were not stored to the end, or not deleted to the end."""
     known = home.job_ids()
     for folder in home.folder.iterdir():
-        if folder.is_dir() and folder.name not in known and not (folder / OLD_RECORD).exists():
+        if folder.is_dir() and folder.name not in known and not (folder / _OLD_RECORD).exists():
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -280,3 +282,47 @@ def _link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # on another disk, or one without links
         shutil.copyfile(source, target)
+
+
+def _old_jobs(root: Path, home: Path) -> Iterator[StoredJob]:
+    """Move the jobs of servers that are gone from `root` to `home`, and give their records, to be stored there.
+
+    A job that cannot be read today is left for the next start, one that cannot be understood is lost; both is said.
+    """
+    for server in root.glob("server-*"):
+        lock = FileLock(server / "lock", blocking=False, thread_local=False)
+        try:
+            with lock:
+                for file in server.glob(f"*/{_OLD_RECORD}"):
+                    file.parent.replace(home / file.parent.name)
+        except Timeout:  # it still runs
+            continue
+        shutil.rmtree(server, ignore_errors=True)
+    for file in home.glob(f"*/{_OLD_RECORD}"):
+        try:
+            yield _record_of_old(file.read_bytes())
+        except OSError as error:
+            _LOG.warning("a job that version 0.4 left cannot be read (%s)", error.strerror)
+            continue
+        except (ValueError, LookupError, TypeError, AttributeError):
+            _LOG.warning("a job that version 0.4 left cannot be understood; it is deleted")
+        file.unlink(missing_ok=True)
+
+
+def _record_of_old(content: bytes) -> StoredJob:
+    old = json.loads(content)
+    wanted, end = old["wish"], old["outcome"] or {}
+    request = {
+        "granularity": wanted["granularity"],
+        "embedding": wanted["embedding"] != "none",
+        "embedding_form": "npy" if wanted["embedding"] == "none" else wanted["embedding"],
+        "exports": wanted["exports"],
+        "keep_audio": False,
+        "cache": wanted["cache"],
+        "client": old["client"]["name"],
+        "owner": old["client"]["folder"] or "",
+    }
+    same = {key: old[key] for key in ("name", "created", "path", "request_id")}
+    state = "running" if not end else "failed" if end["code"] else "done"
+    record = {"id": old["identity"], "request": request, "attempts": old["beginnings"], "state": state, **same, **end}
+    return _RECORD.validate_python(record)

@@ -1,7 +1,7 @@
 """Bulk work: any number of recordings into Parquet files, resumable after a kill, on one machine or on a Ray cluster.
 
     with Results("labels/").held() as results, Recognizer("compact", cache="off") as recognizer:
-        before = results.begin(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
+        before = results.claim(state_of(AnalysisRequest(), recognizer.engine.card, recognizer.settings))
         progress = recognize_into(recognizer, results, Listing(["calls/"]), before)
 
 `listing` and `manifests` find recordings as a stream, `storage` reads what lies on other machines, `pipeline` takes a

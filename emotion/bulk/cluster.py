@@ -167,8 +167,8 @@ class Replica:
         part = self._results.new_part()
         for row in self._pipeline.rows(block.recordings, threading.Event()):
             if row is not None:
-                part.add(row)
-        self._results.publish(part)
+                part.add_row(row)
+        self._results.publish_part(part)
         return part.sum
 
 

@@ -72,7 +72,7 @@ class PartWriter:
         """What it will be called among the results."""
         return part_name(self._paths)
 
-    def add(self, row: Row) -> None:
+    def add_row(self, row: Row) -> None:
         self._rows.append(row)
         self._paths.append(row["path"])
         self.sum = self.sum.with_row(row)

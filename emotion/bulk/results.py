@@ -33,7 +33,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class State:
-    """How results are made; all that must be the same when somebody goes on with them."""
+    """How results are made; all that must be the same when a later call continues them."""
 
     granularity: Granularity
     embedding: bool
@@ -70,7 +70,7 @@ class Results:
     @property
     def state(self) -> State:
         if self._state is None:
-            raise RuntimeError("results were written to before they were begun")
+            raise RuntimeError("results were written to before they were claimed")
         return self._state
 
     @contextmanager
@@ -79,8 +79,8 @@ class Results:
         with self._store.held():
             yield self
 
-    def begin(self, state: State, overwrite: bool = False, retry_failed: bool = False) -> Sum:
-        """Take the results over, new or to go on with; what they hold already.
+    def claim(self, state: State, overwrite: bool = False, retry_failed: bool = False) -> Sum:
+        """Take the results over, new or to be continued; what they hold already.
 
         Raises ResultsDiffer if they were made in another way, ResultsNotOurs if nobody knows how.
         """
@@ -89,7 +89,7 @@ class Results:
             raise ResultsNotOurs(self.name)
         if overwrite:
             for name in self.parts():
-                self._store.remove(name)
+                self._store.delete_file(name)
         elif found is not None and (differences := _differences(found, {**_plain(state), "schema": _SCHEMA})):
             raise ResultsDiffer(self.name, "; ".join(differences))
         self._state = state
@@ -114,39 +114,39 @@ class Results:
         """What one part holds, None where there is none of that name."""
         if not self._store.has(part):
             return None
-        with self._store.open(part) as file:
+        with self._store.open_file(part) as file:
             return read_sum(file, part)
 
     def new_part(self) -> PartWriter:
-        """A part to fill, which `publish` adds to the results."""
+        """A part to fill, which `publish_part` adds to the results."""
         return PartWriter(self._store, self.state.schema)
 
-    def publish(self, part: PartWriter) -> None:
-        """Add a part to the results; raises ResultsInUse if another command has taken them over since `begin`."""
+    def publish_part(self, part: PartWriter) -> None:
+        """Add a part to the results; raises ResultsInUse if another command has taken them over since `claim`."""
         part.close()
         found = self._read_state()
         if found is None or found.get("run") != self._run:
             part.path.unlink(missing_ok=True)
             raise ResultsInUse(self.name)
-        self._store.publish(part.path, part.name)
+        self._store.publish_file(part.path, part.name)
 
     def _delete_failures(self) -> None:
         """Take the rows of recordings that failed out, so that these count as not done."""
         for name in self.parts():
-            with self._store.open(name) as file:
+            with self._store.open_file(name) as file:
                 if not read_sum(file, name).failed:
                     continue
                 file.seek(0)
                 aside = self._store.aside()
                 has_rows = write_without_failures(file, name, aside)
             if has_rows:
-                self._store.publish(aside, name)
+                self._store.publish_file(aside, name)
             else:
-                self._store.remove(name)
+                self._store.delete_file(name)
 
     def _of_parts(self, parts: list[str], read: Callable[[BinaryIO, str], Found]) -> Iterator[Found]:
         def read_one(name: str) -> Found:
-            with self._store.open(name) as file:
+            with self._store.open_file(name) as file:
                 return read(file, name)
 
         with ThreadPoolExecutor(_READERS, thread_name_prefix="parts") as pool:
@@ -155,7 +155,7 @@ class Results:
                 yield from pool.map(read_one, parts[first : first + 2 * _READERS])
 
     def _read_state(self) -> dict[str, Any] | None:
-        content = self._store.read(STATE_FILE)
+        content = self._store.read_file(STATE_FILE)
         if content is None:
             return None
         try:
@@ -170,7 +170,7 @@ class Results:
         aside = self._store.aside()
         with unwritable(self.name):
             aside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-        self._store.publish(aside, STATE_FILE)
+        self._store.publish_file(aside, STATE_FILE)
 
 
 def require_same(begun: State, now: State, name: str) -> None:

@@ -1,11 +1,11 @@
 """Where recordings and results may lie: this machine, an object store through fsspec, or the web."""
 
 import posixpath
-import threading
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
 from emotion.audio import shown_name
@@ -16,7 +16,7 @@ WEB = frozenset({"http", "https"})
 # Others that fsspec knows run commands, open sockets or unpack what they read, and none of them stores recordings.
 STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "hf", "hdfs", "memory"})
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "oss": "ossfs", "hf": "huggingface_hub"}
-_ATTEMPTS, _RETRY_S = 3, 0.5
+_WAITS_S = (0.5, 1.0)
 _WEB_TIMEOUT_S = 60.0
 _BLOCK_BYTES = 1 << 20
 _MODIFIED_KEYS = ("LastModified", "mtime", "updated", "last_modified", "created")
@@ -95,17 +95,20 @@ def fetch(place: str, limit_bytes: int) -> bytes:
     Raises ClipNotFound or ClipUnreadable.
     """
     name = name_of(place)
-    for attempt in range(_ATTEMPTS):
+    for wait_s in (*_WAITS_S, None):
         try:
-            return _read_web(place, limit_bytes) if protocol_of(place) in WEB else _read_store(place, limit_bytes)
+            if protocol_of(place) in WEB:
+                return _read_web(place, limit_bytes)
+            system, path = storage(place)
+            return cast(bytes, system.cat_file(path, start=0, end=limit_bytes + 1))
         except EmotionError:
             raise
         except FileNotFoundError:
             raise ClipNotFound(name) from None
         except Exception as error:  # every storage has its own
-            if isinstance(error, PermissionError) or attempt == _ATTEMPTS - 1:
+            if isinstance(error, PermissionError) or wait_s is None:
                 raise ClipUnreadable(name) from error
-            threading.Event().wait(_RETRY_S * 2**attempt)
+            time.sleep(wait_s)
     raise ClipUnreadable(name)
 
 
@@ -122,12 +125,6 @@ def modified(details: Mapping[str, Any]) -> datetime | None:
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=UTC)
     return None
-
-
-def _read_store(place: str, limit_bytes: int) -> bytes:
-    system, path = storage(place)
-    content: bytes = system.cat_file(path, start=0, end=limit_bytes + 1)
-    return content
 
 
 def _read_web(url: str, limit_bytes: int) -> bytes:

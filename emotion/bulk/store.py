@@ -55,7 +55,7 @@ class Store:
         with unwritable(self.name):
             return bool(self._system.exists(self._path(name)))
 
-    def read(self, name: str) -> bytes | None:
+    def read_file(self, name: str) -> bytes | None:
         """The content of a small file, None where there is none."""
         with unwritable(self.name):
             try:
@@ -63,19 +63,19 @@ class Store:
             except FileNotFoundError:
                 return None
 
-    def open(self, name: str) -> BinaryIO:
+    def open_file(self, name: str) -> BinaryIO:
         with unwritable(self.name):
             return cast(BinaryIO, self._system.open(self._path(name), "rb"))
 
     def aside(self) -> Path:
-        """A new path of this machine to write to, before `publish`."""
+        """A new path of this machine to write to, before `publish_file`."""
         if self._folder is None:
             return Path(tempfile.mkdtemp(prefix="emotion-")) / "part"
         with unwritable(self.name):
             self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder / f"{_ASIDE}{secrets.token_hex(8)}"
 
-    def publish(self, aside: Path, name: str) -> None:
+    def publish_file(self, aside: Path, name: str) -> None:
         """Make a file one of the results, at once and whole; one of the same name is replaced."""
         with unwritable(self.name):
             if self._folder is None:  # one request: there whole or not at all
@@ -87,7 +87,7 @@ class Store:
                 os.fsync(file.fileno())
             aside.replace(self._folder / name)
 
-    def remove(self, name: str) -> None:
+    def delete_file(self, name: str) -> None:
         with unwritable(self.name), suppress(FileNotFoundError):
             self._system.rm_file(self._path(name))
 
@@ -110,7 +110,7 @@ class Store:
         try:
             for name in self.names():
                 if name.startswith(_ASIDE):
-                    self.remove(name)
+                    self.delete_file(name)
             yield
         finally:
             lock.release()

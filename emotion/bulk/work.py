@@ -16,7 +16,7 @@ def recognize_into(
 ) -> BulkProgress:
     """Recognize what is listed and not in the results; how far it came at the end, or when it was stopped.
 
-    `before` is what `results.begin` gave. Whatever ends it, what is done is written; a part of a bounded number of rows
+    `before` is what `results.claim` gave. Whatever ends it, what is done is written; a part of a bounded number of rows
     and a bounded age is written meanwhile, so that a kill loses little. Raises ManifestInvalid and other errors that
     concern all of it.
     """
@@ -29,16 +29,16 @@ def recognize_into(
                 for row in rows:
                     if row is not None:
                         part = part or results.new_part()
-                        part.add(row)
+                        part.add_row(row)
                         tracker.done = tracker.done.with_row(row)
                     if part and (part.sum.rows >= settings.bulk_part_rows or part.age_s >= settings.bulk_part_s):
                         full, part = part, None  # taken first: what cannot be published is not published again
-                        results.publish(full)
+                        results.publish_part(full)
                     tracker.again = pending.again
                     tracker.tell()
         finally:
             if part is not None:
-                results.publish(part)
+                results.publish_part(part)
     tracker.again = pending.again
     return tracker.progress
 

@@ -63,7 +63,7 @@ def _here(
 
     with terminal.recognizer_of(settings) as recognizer:
         state = state_of(call.request, recognizer.engine.card, settings)
-        before = results.begin(state, call.overwrite, call.retry_failed)
+        before = results.claim(state, call.overwrite, call.retry_failed)
         _say_begin(before.rows)
         return recognize_into(recognizer, results, listing, before, watch)
 
@@ -75,7 +75,7 @@ def _on_cluster(
 
     with connected(settings):
         state = state_on_cluster(call.request, settings)
-        before = results.begin(state, call.overwrite, call.retry_failed)
+        before = results.claim(state, call.overwrite, call.retry_failed)
         _say_begin(before.rows)
         try:
             return recognize_on_cluster(settings, results, listing, before, watch)
