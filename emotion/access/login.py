@@ -1,11 +1,14 @@
 """Signing in and out on the page, with a name and a password or with a key."""
 
 import asyncio
+import base64
+import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
-from urllib.parse import parse_qs
+from pathlib import Path
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -15,17 +18,17 @@ from emotion.access.clients import Client, address_of
 from emotion.access.gate import LOGIN_PATH, LOGOUT_PATH
 from emotion.access.keys import KEY_PREFIX, Keyring
 from emotion.access.limits import SIGN_INS, RateLimiter
-from emotion.access.login_page import login_headers, login_html
 from emotion.access.problems import problem_of, retry_after_s
 from emotion.access.sessions import Sessions, cookie_of, token_of
 from emotion.errors import BodyTooLarge, TooManyRequests
-from emotion.labels import LANGUAGES, Language
+from emotion.labels import LANGUAGES
 from emotion.texts import LANGUAGE_COOKIE, Words, language_of
+from emotion.texts.templates import Templates
 
 _LARGEST_FORM_BYTES = 8 * 1024
 # Each takes 16 MiB and a processor for 0.2 s, which recognition needs more.
 _PASSWORDS_AT_ONCE = 2
-_MINUTE_S = 60
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -55,29 +58,30 @@ class SignIn:
 
     async def show(self, request: Request) -> Response:
         wanted = own_path(request.query_params.get("next", ""))
-        language = self._language_of(request)
-        said = Words(language)("sign_in.ended") if "ended" in request.query_params else ""
-        answer = _page(request, language, wanted=wanted, said=said)
+        words = self._words(request)
+        answer = _page(request, words, words("sign_in.ended") if "ended" in request.query_params else "", wanted)
         if request.query_params.get("language") in LANGUAGES:
-            answer.set_cookie(LANGUAGE_COOKIE, language, max_age=365 * 24 * 3600, path=_root(request), samesite="lax")
+            year_s = 365 * 24 * 3600
+            answer.set_cookie(LANGUAGE_COOKIE, words.language, year_s, path=_root(request), samesite="lax")
         return answer
 
     async def sign_in(self, request: Request) -> Response:
         form = await _form_of(request)
         if form is None:
             return problem_of(BodyTooLarge(_LARGEST_FORM_BYTES)).response()
-        address, language = f"address:{address_of(request.scope)}", self._language_of(request)
+        words = self._words(request)
         try:
-            client = await self._client_of(form, address)
+            client = await self._client_of(form, f"address:{address_of(request.scope)}")
         except TooManyRequests as error:
-            return _refuse(request, language, form, error)
-        if client is None:
-            said = Words(language)("sign_in.wrong")
-            answer = _page(request, language, wanted=form.wanted, typed=form.name, said=said, is_bad=True)
-            answer.status_code = HTTPStatus.UNAUTHORIZED
+            retry_s = retry_after_s(error) or 1
+            said = words("sign_in.too_many", minutes=math.ceil(retry_s / 60))
+            answer = _page(request, words, said, form.wanted, form.name, HTTPStatus.TOO_MANY_REQUESTS)
+            answer.headers["Retry-After"] = str(retry_s)
             return answer
-        token = self._sessions.begin(client)
-        return _redirect(request, form.wanted, token)
+        if client is None:
+            said = words("sign_in.wrong")
+            return _page(request, words, said, form.wanted, form.name, HTTPStatus.UNAUTHORIZED)
+        return _redirect(request, form.wanted, self._sessions.begin(client))
 
     async def sign_out(self, request: Request) -> Response:
         token = token_of(request.scope)
@@ -88,7 +92,8 @@ class SignIn:
     async def _client_of(self, form: _Form, address: str) -> Client | None:
         """Raises TooManyRequests for an address from which too much was guessed, without looking at the guess."""
         self._failures.check(address)
-        client = self._client_of_key(form)
+        key = form.password.strip()
+        client = self._keyring.client_of_key(key) if key.startswith(KEY_PREFIX) else None
         if client is None:
             async with self._slots:
                 self._failures.check(address)  # others of the same address may have guessed meanwhile
@@ -97,13 +102,9 @@ class SignIn:
                     self._failures.count(address)
         return client
 
-    def _client_of_key(self, form: _Form) -> Client | None:
-        key = form.password.strip()
-        return self._keyring.client_of_key(key) if key.startswith(KEY_PREFIX) else None
-
-    def _language_of(self, request: Request) -> Language:
+    def _words(self, request: Request) -> Words:
         chosen = (request.query_params.get("language"), request.cookies.get(LANGUAGE_COOKIE), self._chosen)
-        return language_of(request.headers.get("accept-language", ""), *chosen)
+        return Words(language_of(request.headers.get("accept-language", ""), *chosen))
 
 
 def own_path(wanted: str) -> str:
@@ -122,37 +123,54 @@ async def _form_of(request: Request) -> _Form | None:
         body += piece
         if len(body) > _LARGEST_FORM_BYTES:
             return None
-    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10) if body.count(b"&") < 10 else {}
-    return _Form(_field(fields, "name").strip(), _field(fields, "password"), own_path(_field(fields, "next")))
-
-
-def _field(fields: Mapping[str, list[str]], name: str) -> str:
-    return fields.get(name, [""])[0]
-
-
-def _refuse(request: Request, language: Language, form: _Form, error: TooManyRequests) -> Response:
-    retry_s = retry_after_s(error) or 1
-    said = Words(language)("sign_in.too_many", minutes=math.ceil(retry_s / _MINUTE_S))
-    answer = _page(request, language, wanted=form.wanted, typed=form.name, said=said, is_bad=True)
-    answer.status_code = HTTPStatus.TOO_MANY_REQUESTS
-    answer.headers["Retry-After"] = str(retry_s)
-    return answer
+    fields = dict(parse_qsl(body.decode("utf-8", "replace"))) if body.count(b"&") < 10 else {}
+    return _Form(fields.get("name", "").strip(), fields.get("password", ""), own_path(fields.get("next", "")))
 
 
 def _page(
-    request: Request, language: Language, *, wanted: str, typed: str = "", said: str = "", is_bad: bool = False
+    request: Request, words: Words, said: str, wanted: str, typed: str = "", status: int = HTTPStatus.OK
 ) -> HTMLResponse:
-    action = request.scope.get("root_path", "") + LOGIN_PATH
-    html = login_html(language, action, wanted=wanted, typed=typed, said=said, is_bad=is_bad)
-    return HTMLResponse(html, headers=login_headers())
+    """The page of sign-in: one form, no script, nothing fetched. `typed` is the name that was typed already."""
+    html = Templates(_TEMPLATES).render(
+        "login.html",
+        words,
+        style=_style(),
+        languages=[Words(other) for other in reversed(LANGUAGES)],
+        action=request.scope.get("root_path", "") + LOGIN_PATH,
+        wanted=wanted,
+        typed=typed,
+        said=said,
+        is_bad=status != HTTPStatus.OK,
+    )
+    return HTMLResponse(html, status, _page_headers())
+
+
+@cache
+def _page_headers() -> dict[str, str]:
+    """The page's own style applies, and nothing else is loaded, run, or framed."""
+    style_hash = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+    return {
+        "Content-Security-Policy": (
+            f"default-src 'none'; style-src 'sha256-{style_hash}'; img-src data:; form-action 'self'; "
+            "base-uri 'none'; frame-ancestors 'none'"
+        ),
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        # Not `no-referrer`: a browser would then say that the form comes from nowhere.
+        "Referrer-Policy": "same-origin",
+        "Vary": "Cookie, Accept-Language",
+    }
+
+
+@cache
+def _style() -> str:
+    return (_TEMPLATES / "login.css").read_text(encoding="utf-8")
 
 
 def _redirect(request: Request, path: str, token: str) -> Response:
-    answer = RedirectResponse(
-        request.scope.get("root_path", "") + path, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"}
-    )
-    is_secure = request.scope.get("scheme") == "https"
-    answer.headers.append("Set-Cookie", cookie_of(token, is_secure, _root(request)))
+    address = request.scope.get("root_path", "") + path
+    answer = RedirectResponse(address, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
+    answer.headers.append("Set-Cookie", cookie_of(token, request.scope.get("scheme") == "https", _root(request)))
     return answer
 
 
