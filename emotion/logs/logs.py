@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from traceback import extract_tb
-from types import TracebackType
 from typing import Any, Literal, TextIO
 
 from emotion.logs.request_context import NO_REQUEST, request_id
@@ -34,7 +33,7 @@ def set_up_logs(level: str = "info", log_format: Format = "text", stream: TextIO
     names_are_said = wanted <= logging.DEBUG
     stream_handler = logging.StreamHandler(stream or sys.stderr)
     stream_handler.setFormatter(JsonLines(names_are_said) if log_format == "json" else TextLines(names_are_said))
-    stream_handler.addFilter(RequestId())
+    stream_handler.addFilter(_add_request_id)
     setattr(stream_handler, _MARK, True)
     root = logging.getLogger()
     for other in filter(is_ours, list(root.handlers)):
@@ -54,52 +53,57 @@ def say(line: str) -> None:
     logging.getLogger(f"{HOUSE}.server").info(line)
 
 
-class RequestId(logging.Filter):
-    """Gives every record the id of the request at hand."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if not hasattr(record, "request_id"):
-            record.request_id = request_id()
-        return True
+def _add_request_id(record: logging.LogRecord) -> bool:
+    """A filter that gives every record the id of the request at hand."""
+    if not hasattr(record, "request_id"):
+        record.request_id = request_id()
+    return True
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line; `time` is in UTC."""
+class _Lines(logging.Formatter):
+    """What both kinds of lines have in common."""
 
     def __init__(self, names_are_said: bool = False) -> None:
         super().__init__()
         self._names_are_said = names_are_said
+
+    def _said(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        # asyncio writes the exception of a task, with its message, into lines of its own.
+        return message.partition("\n")[0] if record.name == "asyncio" and not self._names_are_said else message
+
+    def _exception(self, record: logging.LogRecord) -> list[str]:
+        error = record.exc_info[1] if record.exc_info else None
+        return [] if error is None else list(exception_lines(error, self._names_are_said))
+
+
+class JsonLines(_Lines):
+    """One JSON object a line; `time` is in UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": _message(record, self._names_are_said),
+            "message": self._said(record),
             "request_id": getattr(record, "request_id", NO_REQUEST),
             **_fields(record),
         }
-        if record.exc_info and record.exc_info[1] is not None:
-            line["exception"] = "\n".join(exception_lines(record.exc_info[1], self._names_are_said))
+        if exception := self._exception(record):
+            line["exception"] = "\n".join(exception)
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-class TextLines(logging.Formatter):
+class TextLines(_Lines):
     """`2026-11-22 10:00:00.123 info    emotion.engine [3f2a…] decoded stage=decoded elapsed_ms=8.1`"""
-
-    def __init__(self, names_are_said: bool = False) -> None:
-        super().__init__()
-        self._names_are_said = names_are_said
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created).isoformat(" ", timespec="milliseconds")
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         identity = getattr(record, "request_id", NO_REQUEST)
-        said = _one_line(f"{record.name} [{identity}] {_message(record, self._names_are_said)}{fields}")
-        lines = [f"{moment} {record.levelname.lower():<7} {said}"]
-        if record.exc_info and record.exc_info[1] is not None:
-            lines += [f"  {_one_line(line)}" for line in exception_lines(record.exc_info[1], self._names_are_said)]
-        return "\n".join(lines)
+        said = _one_line(f"{record.name} [{identity}] {self._said(record)}{fields}")
+        exception = (f"  {_one_line(line)}" for line in self._exception(record))
+        return "\n".join([f"{moment} {record.levelname.lower():<7} {said}", *exception])
 
 
 def exception_lines(error: BaseException, names_are_said: bool) -> Iterator[str]:
@@ -108,21 +112,11 @@ def exception_lines(error: BaseException, names_are_said: bool) -> Iterator[str]
     if before is not None:
         yield from exception_lines(before, names_are_said)
         yield "which led to:"
-    yield from _places(error.__traceback__)
+    for place in extract_tb(error.__traceback__):
+        # The last parts of a path, since the rest tells of the machine.
+        yield f"{'/'.join(Path(place.filename).parts[-3:])}:{place.lineno} in {place.name}"
     kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     yield f"{kind}: {error}" if names_are_said or type(error) in _OF_THE_CODE else kind
-
-
-def _places(trace: TracebackType | None) -> Iterator[str]:
-    """The places in the code, by the last parts of their paths, since the rest tells of the machine."""
-    for place in extract_tb(trace):
-        yield f"{'/'.join(Path(place.filename).parts[-3:])}:{place.lineno} in {place.name}"
-
-
-def _message(record: logging.LogRecord, names_are_said: bool) -> str:
-    message = record.getMessage()
-    # asyncio writes the exception of a task, with its message, into lines of its own.
-    return message.partition("\n")[0] if record.name == "asyncio" and not names_are_said else message
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
