@@ -123,7 +123,8 @@ def serve_page(recognizer: FakeRecognizer) -> Iterator[str]:
     """The address of the page while it is served."""
     app = asyncio.run(_mounted(recognizer))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
+        # A client that listens without an end, as those of Gradio do, holds the end up for no longer than that.
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
