@@ -165,6 +165,8 @@ def test_it_runs_much_faster_than_real_time_on_one_core(network: Compact) -> Non
     assert 20.0 / min(times_s) > 40
 
 
+# On one thread, since for clips of a few seconds threads would mostly wait for each other.
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.skipif(not SPEECH_FOLDER.exists(), reason="the emotional speech is not beside the project")
 def test_clips_of_acted_speech_are_recognised(network: Compact) -> None:
     soundfile = pytest.importorskip("soundfile")

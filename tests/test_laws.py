@@ -1,6 +1,7 @@
 """Laws of the house: who may import whom, and that importing does nothing."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -62,14 +63,15 @@ ALLOWED = {
 }
 
 
-def imports_of(path: Path) -> set[str]:
+@functools.cache
+def imports_of(path: Path) -> frozenset[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+    return frozenset(names)
 
 
 def room_of(path: Path) -> str:
