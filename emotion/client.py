@@ -9,11 +9,10 @@ Needs httpx only; what the server says no to is a `Refused`.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -28,6 +27,7 @@ from emotion.record import ProgressRecord as Progress
 from emotion.record import SegmentRecord as Segment
 
 __all__ = [
+    "AnalysisOptions",
     "Client",
     "Embedding",
     "Frame",
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_JOB, _DONE, _REFUSED = 202, 200, 300
 _LATER = (429, 503)
 # What a proxy says when the server behind it is away.
 _AWAY = (502, 504)
@@ -63,7 +62,6 @@ class Refused(EmotionError):
         self.status, self.problem, self.retry_s = status, dict(problem), retry_s
 
 
-@dataclass(eq=False, repr=False)
 class ServerAway(EmotionError):
     """Nobody answers at the address, or the answer broke off."""
 
@@ -71,6 +69,15 @@ class ServerAway(EmotionError):
     template = "{url} does not answer ({reason}). Check the address, and that the server runs."
     url: str
     reason: str
+
+
+class AnalysisOptions(TypedDict, total=False):
+    """What may be asked for beside the analysis itself; `name` is what the record calls the recording."""
+
+    granularity: Granularity
+    embedding: Literal["none", "npy", "base64"]
+    exports: Iterable[str]
+    name: str | None
 
 
 class Client:
@@ -111,33 +118,20 @@ class Client:
         self,
         recording: Path | str | bytes,
         *,
-        granularity: Granularity = "utterance",
-        embedding: Literal["none", "npy", "base64"] = "none",
-        exports: Iterable[str] = (),
-        name: str | None = None,
         on_progress: Callable[[Job], None] | None = None,
+        **wanted: Unpack[AnalysisOptions],
     ) -> Record:
         """The record of a file or of its bytes; waits until it is done, however long it is.
 
         With `on_progress` the recording is a job from the start, and each look at it is told. Raises Refused and
         ServerAway.
         """
-        query = {"granularity": granularity, "embedding": embedding, "exports": list(exports), "name": name}
-        answer = self._upload(recording, query, wants_job=on_progress is not None)
-        return cast(Record, answer.json()) if answer.status_code == _DONE else self.wait(answer.json(), on_progress)
+        answer = self._upload(recording, wanted, wants_job=on_progress is not None)
+        return cast(Record, answer.json()) if answer.status_code == 200 else self.wait(answer.json(), on_progress)
 
-    def submit(
-        self,
-        recording: Path | str | bytes,
-        *,
-        granularity: Granularity = "utterance",
-        embedding: Literal["none", "npy", "base64"] = "none",
-        exports: Iterable[str] = (),
-        name: str | None = None,
-    ) -> Job:
+    def submit(self, recording: Path | str | bytes, **wanted: Unpack[AnalysisOptions]) -> Job:
         """Begin an analysis and return at once; `wait` has its record."""
-        query = {"granularity": granularity, "embedding": embedding, "exports": list(exports), "name": name}
-        return cast(Job, self._upload(recording, query, wants_job=True).json())
+        return cast(Job, self._upload(recording, wanted, wants_job=True).json())
 
     def wait(self, job: Job, on_progress: Callable[[Job], None] | None = None) -> Record:
         """The record of a job when it is done; asks as often as the server says.
@@ -146,7 +140,7 @@ class Client:
         """
         while True:
             answer = self._ask("GET", f"/v1/analyses/{job['id']}", outlasts_server=True)
-            if answer.status_code != _JOB:
+            if answer.status_code != 202:
                 return cast(Record, answer.json())
             job = cast(Job, answer.json())
             if on_progress is not None:
@@ -183,14 +177,15 @@ class Client:
         """How machine, engine and queue of the server do."""
         return cast("dict[str, Any]", self._ask("GET", "/v1/status").json())
 
-    def _upload(self, recording: Path | str | bytes, query: dict[str, Any], *, wants_job: bool) -> httpx.Response:
+    def _upload(self, recording: Path | str | bytes, wanted: AnalysisOptions, *, wants_job: bool) -> httpx.Response:
         headers = {"Content-Type": "application/octet-stream"} | ({"Prefer": "respond-async"} if wants_job else {})
+        query = {**wanted, "exports": list(wanted.get("exports", ()))}
         if isinstance(recording, bytes):
             return self._ask("POST", "/v1/analyses", query, headers, recording)
         path = Path(recording)
         if not path.is_file():
             raise ClipNotFound(path.name)
-        return self._ask("POST", "/v1/analyses", {**query, "name": query["name"] or path.name}, headers, path)
+        return self._ask("POST", "/v1/analyses", {**query, "name": wanted.get("name") or path.name}, headers, path)
 
     def _ask(
         self,
@@ -207,34 +202,22 @@ class Client:
         Raises Refused for any other refusal, and ServerAway.
         """
         give_up_s = time.monotonic() + self._patience_s
+        wanted = {key: value for key, value in (query or {}).items() if value is not None}
         while True:
+            error: Refused | ServerAway
             try:
-                return self._ask_once(method, path, query or {}, headers, body)
-            except (Refused, ServerAway) as error:
-                pause_s = _pause_s(error, outlasts_server)
-                if pause_s is None or time.monotonic() + pause_s > give_up_s:
-                    raise
+                # A file is sent as it is read, and so never in memory as a whole.
+                with body.open("rb") if isinstance(body, Path) else nullcontext(body) as content:
+                    answer = self._http.request(method, path, params=wanted, headers=headers, content=content)
+                if answer.status_code < 300:
+                    return answer
+                error = _refused(answer)
+            except httpx.HTTPError as reason:
+                error = ServerAway(self._url, type(reason).__name__)
+            pause_s = _pause_s(error, outlasts_server)
+            if pause_s is None or time.monotonic() + pause_s > give_up_s:
+                raise error
             time.sleep(pause_s)
-
-    def _ask_once(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, Any],
-        headers: Mapping[str, str] | None,
-        body: bytes | Path | None,
-    ) -> httpx.Response:
-        wanted = {key: value for key, value in query.items() if value is not None}
-        with ExitStack() as opened:
-            # A file is sent as it is read, and so never in memory as a whole.
-            content = opened.enter_context(body.open("rb")) if isinstance(body, Path) else body
-            try:
-                answer = self._http.request(method, path, params=wanted, headers=headers, content=content)
-            except httpx.HTTPError as error:
-                raise ServerAway(self._url, type(error).__name__) from error
-        if answer.status_code >= _REFUSED:
-            raise _refused(answer)
-        return answer
 
 
 def embedding_of(record: Record) -> "NDArray[np.float32]":

@@ -3,16 +3,17 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, dataclass_transform
 
 from emotion.formatting import with_units
 
 
+@dataclass_transform(eq_default=False)
 class EmotionError(Exception):
     """Anything that Emotion2Vec+ Studio refuses; the message is fit to be shown to a person.
 
-    `code` is a stable word for programs and translations; `details` holds the names and numbers of the message. Most
-    have a `template`, which a dataclass of the family fills with its fields.
+    `code` is a stable word for programs and translations; `details` holds the names and numbers of the message. A kind
+    with fields is a dataclass: they are its details, and fill its `template`.
     """
 
     code = "error"
@@ -22,6 +23,10 @@ class EmotionError(Exception):
         self.message = message or self.template
         super().__init__(self.message)
         self.details = details
+
+    def __init_subclass__(cls) -> None:
+        if "__annotations__" in vars(cls):
+            dataclass(eq=False, repr=False)(cls)
 
     def __post_init__(self) -> None:
         details = dict(vars(self))
@@ -44,49 +49,42 @@ class ClipError(EmotionError):
     code = "clip_error"
 
 
-@dataclass(eq=False, repr=False)
 class ClipNotFound(ClipError):
     code = "clip_not_found"
     template = "There is no file called {name!r}. Check the name."
     name: str
 
 
-@dataclass(eq=False, repr=False)
 class ClipUnreadable(ClipError):
     code = "clip_unreadable"
     template = "{name!r} cannot be opened. Check its permissions and its disk."
     name: str
 
 
-@dataclass(eq=False, repr=False)
 class ClipEmpty(ClipError):
     code = "clip_empty"
     template = "{name!r} is empty. Record or export it again."
     name: str
 
 
-@dataclass(eq=False, repr=False)
 class NotSound(ClipError):
     code = "not_sound"
     template = "{name!r} holds no sound that can be read. Use WAV, MP3, M4A, FLAC, OGG, WEBM, AMR, AIFF, CAF or WMA."
     name: str
 
 
-@dataclass(eq=False, repr=False)
 class ClipTooLarge(ClipError):
     code = "clip_too_large"
     template = "This file is larger than {limit}. Cut or compress it, or raise max_file_bytes."
     limit_bytes: int
 
 
-@dataclass(eq=False, repr=False)
 class ClipTooLong(ClipError):
     code = "clip_too_long"
     template = "This recording lasts longer than {limit_s:.0f} s. Cut it, or raise max_clip_s."
     limit_s: float
 
 
-@dataclass(eq=False, repr=False)
 class ClipTooShort(ClipError):
     code = "clip_too_short"
     template = "This recording lasts {duration_ms} ms; at least {limit_ms} ms are needed."
@@ -94,7 +92,6 @@ class ClipTooShort(ClipError):
     limit_s: float
 
 
-@dataclass(eq=False, repr=False)
 class RateOutOfRange(ClipError):
     code = "rate_out_of_range"
     template = "This recording claims {rate_hz} samples per second; {low_hz} to {high_hz} can be read. Export it again."
@@ -103,7 +100,6 @@ class RateOutOfRange(ClipError):
     high_hz: int
 
 
-@dataclass(eq=False, repr=False)
 class TooManyChannels(ClipError):
     code = "too_many_channels"
     template = "This recording has {channels} channels; at most {limit} can be read. Mix it down."
@@ -111,14 +107,12 @@ class TooManyChannels(ClipError):
     limit: int
 
 
-@dataclass(eq=False, repr=False)
 class ClipLocked(ClipError):
     code = "clip_locked"
     template = "{name!r} is locked with a password. Unpack the archive and give the recordings themselves."
     name: str
 
 
-@dataclass(eq=False, repr=False)
 class ArchiveBroken(ClipError):
     """An archive, or a recording in it, that cannot be unpacked."""
 
@@ -127,7 +121,6 @@ class ArchiveBroken(ClipError):
     name: str
 
 
-@dataclass(eq=False, repr=False)
 class ArchiveTooLarge(ClipError):
     code = "archive_too_large"
     template = "{name!r} holds more than {max_files} files, or more than {limit} once unpacked. Split it into several."
@@ -136,7 +129,6 @@ class ArchiveTooLarge(ClipError):
     limit_bytes: int
 
 
-@dataclass(eq=False, repr=False)
 class NothingInside(ClipError):
     """A folder or an archive without recordings."""
 
@@ -145,7 +137,6 @@ class NothingInside(ClipError):
     name: str
 
 
-@dataclass(eq=False, repr=False)
 class GivenUp(ClipError):
     """A recording that was in work each time when the server broke down."""
 
@@ -175,7 +166,6 @@ class CheckpointBroken(ModelError):
     code = "checkpoint_broken"
 
 
-@dataclass(eq=False, repr=False)
 class OutOfMemory(ModelError):
     """The memory of the device does not hold this work."""
 
@@ -187,7 +177,6 @@ class OutOfMemory(ModelError):
     device: str
 
 
-@dataclass(eq=False, repr=False)
 class DiskFull(EmotionError):
     code = "disk_full"
     template = (
@@ -197,7 +186,6 @@ class DiskFull(EmotionError):
     needed_bytes: int
 
 
-@dataclass(eq=False, repr=False)
 class FolderNotWritable(EmotionError):
     code = "folder_not_writable"
     template = "The folder {name!r} cannot be written: {reason}. Choose another with --output."
@@ -213,7 +201,6 @@ class RunNotFound(EmotionError):
     template = "This result is not there. It was deleted or moved, or its files are damaged."
 
 
-@dataclass(eq=False, repr=False)
 class RunIsOpen(EmotionError):
     code = "run_is_open"
     template = "The run {name!r} is still being written. Wait until it is done, or cancel it."
@@ -234,7 +221,6 @@ class EngineBusy(EmotionError):
         )
 
 
-@dataclass(eq=False, repr=False)
 class LiveFull(EmotionError):
     """As many microphones are listened to as may be."""
 
@@ -281,7 +267,6 @@ class TooManyRequests(EmotionError):
         )
 
 
-@dataclass(eq=False, repr=False)
 class BodyTooLarge(EmotionError):
     code = "body_too_large"
     template = "This request is larger than {limit}. Send fewer recordings at once, or raise max_body_bytes."
