@@ -6,10 +6,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
+import orjson
 from fastapi import Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from emotion.access import client_of
+from emotion.access import client_of, problem_of
 from emotion.api import responses
 from emotion.api.job import Job
 from emotion.api.jobs import Jobs
@@ -50,7 +51,7 @@ class _Entry:
 
     upload: Upload
     job: Job | None = None
-    error: EmotionError | None = None
+    error: Exception | None = None
 
 
 class _Call:
@@ -111,14 +112,21 @@ class _Call:
         yield b"]}"
 
     async def _entry_json(self, entry: _Entry) -> bytes:
-        if entry.job is None:
-            return responses.refused_entry(entry.upload.name, entry.error or RuntimeError("a recording has no answer"))
-        if entry.job.error is not None:
-            self._jobs.delete_job(entry.job)
-        try:
-            return await responses.entry(self._jobs, entry.job)
-        except JobNotFound as error:  # its time was over before the answer was out
-            return responses.refused_entry(entry.upload.name, error)
+        """One recording of several: its name, the status it would have had alone, and record, job or problem."""
+        job, error, name = entry.job, entry.error, entry.upload.name
+        if job is not None and job.error is not None:
+            self._jobs.delete_job(job)
+            error = job.error
+        elif job is not None:
+            head = {"name": name, "location": job.record.path}
+            if job.result is None:
+                return orjson.dumps({**head, "status": 202, "job": self._jobs.describe_job(job)})
+            try:
+                return orjson.dumps({**head, "status": 200, "record": orjson.Fragment(await job.result.read_json())})
+            except JobNotFound as deleted:  # its time was over before the answer was out
+                error = deleted
+        problem = problem_of(error or RuntimeError("a recording has no answer"))
+        return orjson.dumps({"name": name, "status": problem.status, "problem": problem.body})
 
     async def _submit(self, entry: _Entry, waits: bool) -> Job:
         arguments = entry.upload, self._wanted, self._root

@@ -125,10 +125,12 @@ class JobStore:
             self.delete_job(record.id)
             raise
 
-    def save_job(self, record: StoredJob) -> None:
-        """Store what changed of a job."""
-        with self._errors():
+    def save_job(self, record: StoredJob, needed_bytes: int = 0) -> None:
+        """Store what changed of a job; the recording of one that is over is deleted."""
+        with self._errors(needed_bytes):
             self._home_of[record.id].save(record)
+            if record.is_over:
+                self.recording(record.id).unlink(missing_ok=True)
 
     def recording(self, job_id: str) -> Path:
         return self._folder(job_id) / _RECORDING
@@ -149,13 +151,8 @@ class JobStore:
                 shutil.move(result.json, folder / _RESULT)
             if result.folder is not None:
                 shutil.move(result.folder, folder / _FILES)
-            self._finish(record)
+        self.save_job(record, result.disk_bytes)
         return self.result_of(record)
-
-    def fail_job(self, record: StoredJob) -> None:
-        """Store a record that says why there is no result."""
-        with self._errors():
-            self._finish(record)
 
     def result_of(self, record: StoredJob) -> JobResult:
         """The result of a job that is done; raises OSError where somebody took its files away."""
@@ -188,10 +185,6 @@ class JobStore:
 
     def _folder(self, job_id: str) -> Path:
         return self._home_of[job_id].folder / job_id
-
-    def _finish(self, record: StoredJob) -> None:
-        self._home_of[record.id].save(record)
-        self.recording(record.id).unlink(missing_ok=True)
 
     def _records(self) -> list[StoredJob]:
         return [record for home in self._homes for record in home.records()]

@@ -245,7 +245,7 @@ class Jobs:
         failed = job.record.failed(error, time.time())
         if job.stored is not None and await job.stored:
             try:
-                await asyncio.to_thread(self._store.fail_job, failed)
+                await asyncio.to_thread(self._store.save_job, failed)
             except (EmotionError, OSError):
                 _LOG.warning("why a job failed could not be written down", exc_info=True)
         job.record, job.error = failed, error

@@ -39,22 +39,6 @@ def in_work(jobs: Jobs, job: Job, headers: dict[str, str]) -> Response:
     return Response(orjson.dumps(jobs.describe_job(job)), 202, {"Retry-After": str(RETRY_S), **headers}, JSON)
 
 
-async def entry(jobs: Jobs, job: Job) -> bytes:
-    """One recording among several: its name, the status it would have had alone, and record, job or problem."""
-    if job.error is not None:
-        return refused_entry(job.record.name, job.error)
-    head = {"name": job.record.name, "location": job.record.path}
-    if job.result is not None:
-        return orjson.dumps({**head, "status": 200, "record": orjson.Fragment(await job.result.read_json())})
-    return orjson.dumps({**head, "status": 202, "job": jobs.describe_job(job)})
-
-
-def refused_entry(name: str, error: Exception) -> bytes:
-    """The same of a recording that was refused, or failed."""
-    problem = problem_of(error)
-    return orjson.dumps({"name": name, "status": problem.status, "problem": problem.body})
-
-
 def preference(prefers_async: bool) -> dict[str, str]:
     return {"Preference-Applied": "respond-async"} if prefers_async else {}
 

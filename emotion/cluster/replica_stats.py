@@ -1,7 +1,6 @@
 """What the replicas said of themselves, as if they were one engine."""
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 
 from emotion.cache import CacheStats
 from emotion.cluster.messages import Report
@@ -14,7 +13,6 @@ class ReplicaStats:
 
     def __init__(self, first: Report) -> None:
         self._reports = {first.replica: first}
-        self._seen: dict[str, StageTimes] = {first.replica: first.times}
         self._gone = CacheStats()
         self.times = StageTimes()
 
@@ -52,21 +50,19 @@ class ReplicaStats:
         """Take new reports of all replicas that run; the batches in them. No report at all changes nothing."""
         if not reports:
             return []
-        self._add_times(reports)
-        running = {report.replica: report for report in reports}
-        for name, report in self._reports.items():
-            if name not in running and report.cache is not None:
+        before, self._reports = self._reports, {report.replica: report for report in reports}
+        self._add_times(before)
+        for name, report in before.items():
+            if name not in self._reports and report.cache is not None:
                 self._gone = CacheStats(self._gone.hits + report.cache.hits, self._gone.misses + report.cache.misses)
-        self._reports = running
         return [batch for report in reports for batch in report.batches]
 
-    def _add_times(self, reports: Sequence[Report]) -> None:
+    def _add_times(self, before: Mapping[str, Report]) -> None:
         # Threads of inference by their mean, so that all of them at work are one hundred percent, and not N hundred.
-        added = dict.fromkeys((field.name for field in fields(StageTimes)), 0.0)
-        for report in reports:
-            before = self._seen.get(report.replica, StageTimes())
-            for name in added:
-                share = 1 if name == "decode_s" else len(reports)
-                added[name] += max(getattr(report.times, name) - getattr(before, name), 0.0) / share
-        self._seen = {report.replica: report.times for report in reports}
-        self.times = StageTimes(**{name: getattr(self.times, name) + seconds for name, seconds in added.items()})
+        times = dict(vars(self.times))
+        for replica, report in self._reports.items():
+            then = before[replica].times if replica in before else StageTimes()
+            for name in times:
+                share = 1 if name == "decode_s" else len(self._reports)
+                times[name] += max(getattr(report.times, name) - getattr(then, name), 0.0) / share
+        self.times = StageTimes(**times)
