@@ -59,7 +59,7 @@ class About:
         return _json(
             {
                 "answering": {**state.card.record(), "embedding_size": state.card.embedding_size},
-                # Of a folder of one's own only the name: where it lies is nobody's business.
+                # Of a model in a folder only its name: clients must not learn where it lies.
                 "wanted": Path(state.wanted).name,
                 "phase": state.phase,
                 "done_bytes": state.done_bytes,

@@ -76,7 +76,7 @@ class _Call:
         if not is_over:
             headers = {"Location": job.record.path, **responses.preference(self._prefers_async)}
             return responses.in_work(self._jobs, job, headers)
-        if job.error is not None:  # nobody knows of the job, so nobody will ask for it
+        if job.error is not None:  # no client knows its address
             self._jobs.delete_job(job)
         return await responses.finished(job)
 

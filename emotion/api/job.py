@@ -61,7 +61,7 @@ class Job:
     """A job in the memory of the server.
 
     `future` is there while the engine works, `task` until the outcome is kept: a `result` or an `error`. `stored` is
-    there once the job is to survive the server, and tells whether it could be written down. `progress` is the last
+    there once the job is to survive the server, and says whether it could be written down. `progress` is the last
     that is known.
     """
 

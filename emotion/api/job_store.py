@@ -3,7 +3,7 @@
 Each server has a folder below `.jobs` in the outputs, with a database of its own, and a folder for each job with its
 recording, later its result. SQLite locks the database for as long as the server lives: the system ends the lock with
 the process, and the lock needs no memory that processes share, so that a network disk with file locks will do. A
-server that starts takes over the folders that nobody holds.
+server that starts takes over the folders that no other holds.
 """
 
 import contextlib
@@ -155,7 +155,7 @@ class JobStore:
         return self.result_of(record)
 
     def result_of(self, record: StoredJob) -> JobResult:
-        """The result of a job that is done; raises OSError where somebody took its files away."""
+        """The result of a job that is done; raises OSError where its files were deleted."""
         folder = self._folder(record.id)
         files = {path.name: path for path in sorted(folder.glob(f"{_FILES}/*"))}
         disk_bytes = sum(path.stat().st_size for path in (*files.values(), folder / _RESULT))
@@ -227,7 +227,7 @@ class JobStore:
 
 
 def _opened(folder: Path) -> _Home | None:
-    """The folder with its lock; None while another server holds it, or if it cannot be read, which is said."""
+    """The folder with its lock; None while another server holds it, or if it cannot be read, which is logged."""
     database: sqlite3.Connection | None = None
     try:
         database = sqlite3.connect(folder / DATABASE, timeout=0, isolation_level=None, check_same_thread=False)
@@ -278,9 +278,9 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _old_jobs(root: Path, home: Path) -> Iterator[StoredJob]:
-    """Move the jobs of servers that are gone from `root` to `home`, and give their records, to be stored there.
+    """Move the jobs of servers that have ended from `root` to `home`, and give their records, to be stored there.
 
-    A job that cannot be read today is left for the next start, one that cannot be understood is lost; both is said.
+    A job that cannot be read today is left for the next start, one that cannot be understood is lost; both is logged.
     """
     for server in root.glob("server-*"):
         lock = FileLock(server / "lock", blocking=False, thread_local=False)

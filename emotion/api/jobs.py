@@ -152,7 +152,7 @@ class Jobs:
                 await asyncio.wait({job.task}, timeout=every_s)
 
     def delete_job(self, job: Job) -> None:
-        """Cancel a job that is in work, and delete all that is kept of it."""
+        """Cancel a job that is in work, and delete its result."""
         if self._jobs.pop(job.record.id, None) is None:
             return
         _cancel(job)
@@ -188,7 +188,7 @@ class Jobs:
         job.task.add_done_callback(self._tasks.discard)
 
     async def _work(self, job: Job, upload: Upload | None) -> None:
-        """Wait for the engine and keep what it says; never raises, since perhaps nobody waits."""
+        """Wait for the engine and keep its result; never raises, since perhaps no client waits."""
         # The client and the log of the server before know the job by the id of the request that it came with.
         with request_scope(job.record.request_id):
             try:
@@ -277,7 +277,7 @@ class Jobs:
                 job.result = self._store.result_of(record)
             else:
                 job.error = error_of(record.code, record.message)
-        except OSError:  # somebody took its files away
+        except OSError:  # its files were deleted by hand
             self.delete_job(job)
         else:
             self._finished.add(job, time.time() - record.ended)

@@ -38,8 +38,8 @@ def add_api(
 ) -> None:
     """Answer below `/v1`, and at `/healthz`, `/readyz`, `/openapi.json` and `/docs`.
 
-    To be called before the page is mounted, which takes every other address. What the API has begun ends with the
-    application. `turns` counts the recordings of each client that are in work, here and on the page;
+    To be called before the page is mounted, which takes every other address. Jobs in work end with the application,
+    or are left to the next server. `turns` counts the recordings of each client that are in work, here and on the page;
     `max_kept` finished analyses and `max_streams` streams are there at a time.
     """
     turns = turns or recognizer.admission.limit

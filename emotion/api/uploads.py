@@ -104,7 +104,7 @@ class Spool(UploadFile):
 
 
 class Uploads:
-    """The recordings of one request, in `finished`; those that were not handed over go at the end of the context."""
+    """The recordings of one request, in `finished`; those not handed over are deleted at the end of the context."""
 
     def __init__(self, folder: Callable[[], Path], limit_bytes: int) -> None:
         self._folder, self._limit_bytes = folder, limit_bytes
@@ -121,7 +121,7 @@ class Uploads:
             upload.discard()
 
     def hand_over(self, upload: Upload) -> None:
-        """From now on somebody else discards it."""
+        """Leave it to the caller to discard it."""
         self.finished = [other for other in self.finished if other is not upload]
 
     async def read_body(self, request: Request, name: str | None) -> None:

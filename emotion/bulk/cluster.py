@@ -98,7 +98,7 @@ BLOCK_JSON = TypeAdapter(Block)
 class Blocks:
     """What is listed and not in some parts, in blocks as JSON; can be sent to another machine.
 
-    Goes by the names of the parts at the start: if listing is begun again later, the same blocks come again.
+    Uses the names of the parts at the start: if listing starts again later, the same blocks come again.
     """
 
     def __init__(self, listing: Listing, results: Results, parts: list[str], rows: int) -> None:

@@ -53,8 +53,8 @@ class ResultsDiffer(EmotionError):
 
     code = "results_differ"
     template = (
-        "The results in {name!r} were begun in another way: {differences}. Go on with the words of then, choose "
-        "another folder, or lose them and begin anew with --overwrite."
+        "The results in {name!r} were made in another way: {differences}. Repeat the command with the options of that "
+        "time, choose another folder, or delete them and start again with --overwrite."
     )
     name: str
     differences: str

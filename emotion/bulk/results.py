@@ -173,9 +173,9 @@ class Results:
         self._store.publish_file(aside, STATE_FILE)
 
 
-def require_same(begun: State, now: State, name: str) -> None:
-    """Raises ResultsDiffer if a replica makes other results than those that were begun."""
-    if differences := _differences(_plain(begun), _plain(now)):
+def require_same(before: State, now: State, name: str) -> None:
+    """Raises ResultsDiffer if a replica makes other results than those that are there."""
+    if differences := _differences(_plain(before), _plain(now)):
         raise ResultsDiffer(name, "; ".join(differences))
 
 

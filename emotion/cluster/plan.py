@@ -12,7 +12,7 @@ from emotion.settings import Settings
 # A replica holds as many recordings as keep its engine busy: more could not move to a new replica any more.
 _ONGOING = 8
 _ONGOING_OF_BATCHES = 32
-# What a replica has no use for, and what is nobody's business on another machine.
+# What a replica has no use for, and what must not leave the front.
 _OF_THE_FRONT = ("api_keys", "page_logins", "results_url")
 
 

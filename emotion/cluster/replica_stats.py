@@ -1,4 +1,4 @@
-"""What the replicas said of themselves, as if they were one engine."""
+"""What the replicas report, added up as if they were one engine."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ class ReplicaStats:
 
     def __init__(self, first: Report) -> None:
         self._reports = {first.replica: first}
-        self._gone = CacheStats()
+        self._ended_cache = CacheStats()
         self.times = StageTimes()
 
     @property
@@ -40,8 +40,8 @@ class ReplicaStats:
         if not caches:
             return None
         return CacheStats(
-            hits=self._gone.hits + sum(stats.hits for stats in caches),
-            misses=self._gone.misses + sum(stats.misses for stats in caches),
+            hits=self._ended_cache.hits + sum(stats.hits for stats in caches),
+            misses=self._ended_cache.misses + sum(stats.misses for stats in caches),
             entries=sum(stats.entries for stats in caches),
             size_bytes=sum(stats.size_bytes for stats in caches),
         )
@@ -54,7 +54,9 @@ class ReplicaStats:
         self._add_times(before)
         for name, report in before.items():
             if name not in self._reports and report.cache is not None:
-                self._gone = CacheStats(self._gone.hits + report.cache.hits, self._gone.misses + report.cache.misses)
+                self._ended_cache = CacheStats(
+                    self._ended_cache.hits + report.cache.hits, self._ended_cache.misses + report.cache.misses
+                )
         return [batch for report in reports for batch in report.batches]
 
     def _add_times(self, before: Mapping[str, Report]) -> None:
