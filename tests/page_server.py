@@ -30,7 +30,7 @@ from emotion.ui.file_links import FileLinks
 from emotion.ui.page import mount_page
 from emotion.ui.page_context import PageContext
 from emotion.ui.runs import Runs
-from emotion.ui.timeline_detail import Details
+from emotion.ui.timeline_detail import TimelineDetails
 from emotion.ui.workspace import PageVisitor, Workspaces
 from tests.fakes import FakeModel
 
@@ -151,6 +151,6 @@ def page_context(recognizer: FakeRecognizer) -> PageContext:
         with gr.Blocks():
             tabs, open_clip = gr.Tabs(), gr.State("")
         runs, workspaces = Runs(recognizer), Workspaces(recognizer.settings.outputs)  # type: ignore[arg-type]
-        return PageContext(recognizer, watch, runs, workspaces, FileLinks(), Details(0.5), tabs, open_clip)  # type: ignore[arg-type]
+        return PageContext(recognizer, watch, runs, workspaces, FileLinks(), TimelineDetails(0.5), tabs, open_clip)  # type: ignore[arg-type]
 
     return asyncio.run(laid_out())

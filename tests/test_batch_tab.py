@@ -22,7 +22,7 @@ from emotion.labels import EMOTION_BY_KEY, EMOTIONS
 from emotion.settings import Settings
 from emotion.texts import Words
 from emotion.ui import batch_render
-from emotion.ui.batches import Batches, BatchFilter, Followed
+from emotion.ui.batches import Batches, BatchFilter, FollowedBatch
 from emotion.ui.tabs.batch import BatchHandlers
 from emotion.ui.uploads import Uploads
 from emotion.ui.workspace import PageVisitor
@@ -188,20 +188,20 @@ def test_of_a_thousand_rows_five_hundred_are_shown_at_a_time():
 # Batches and who follows them
 
 
-async def begun(batches: Batches, recordings: list[str], session: str = "session") -> Followed:
-    return await batches.begin(who(batches, session), recordings, AnalysisRequest())
+async def begun(batches: Batches, recordings: list[str], session: str = "session") -> FollowedBatch:
+    return await batches.start_batch(who(batches, session), recordings, AnalysisRequest())
 
 
 def who(batches: Batches, session: str, owner: str = "") -> PageVisitor:
     return visitor_of(batches.recognizer, session, owner)
 
 
-async def ended(batches: Batches, followed: Followed) -> BatchView:
+async def ended(batches: Batches, followed: FollowedBatch) -> BatchView:
     return [view async for view in batches.views(followed)][-1]
 
 
 def test_a_batch_is_followed_to_its_end(recognizer, recordings):
-    async def follow() -> tuple[list[BatchView], Followed]:
+    async def follow() -> tuple[list[BatchView], FollowedBatch]:
         batches = Batches(recognizer, Uploads())
         followed = await begun(batches, recordings)
         return [view async for view in batches.views(followed)], followed
@@ -214,7 +214,7 @@ def test_a_batch_is_followed_to_its_end(recognizer, recordings):
 
 
 def test_a_session_has_one_batch_at_a_time_and_others_have_theirs(recognizer, recordings):
-    async def begin_four() -> list[Followed]:
+    async def begin_four() -> list[FollowedBatch]:
         batches = Batches(recognizer, Uploads())
         recognizer.model.gate.clear()
         first, again = await begun(batches, recordings), await begun(batches, recordings[:1])
@@ -236,11 +236,16 @@ def test_a_page_that_comes_anew_finds_its_batch_by_the_token_and_nobody_else_doe
         followed = await begun(batches, recordings)
         async with aclosing(batches.views(followed)) as views:
             await anext(views)
-        assert batches.adopt(who(batches, "new"), followed.token) is followed
-        assert batches.of("new") is followed
+        assert batches.resume_batch(who(batches, "new"), followed.token) is followed
+        assert batches.batch_of("new") is followed
         thief, stranger = who(batches, "thief"), who(batches, "stranger", "clients/bo")
-        assert batches.adopt(thief, "") is batches.adopt(thief, "x" * 22) is batches.of("thief") is None
-        assert batches.adopt(stranger, followed.token) is batches.of("stranger") is None
+        assert (
+            batches.resume_batch(thief, "")
+            is batches.resume_batch(thief, "x" * 22)
+            is batches.batch_of("thief")
+            is None
+        )
+        assert batches.resume_batch(stranger, followed.token) is batches.batch_of("stranger") is None
         recognizer.model.gate.set()
         return await ended(batches, followed)
 
@@ -271,11 +276,11 @@ def test_the_uploads_stay_until_the_batch_is_over_though_the_page_is_gone(recogn
         folder.mkdir(parents=True, exist_ok=True)
         path = Path(recordings[0]).rename(folder / "a.wav")
         uploads = Uploads()
-        uploads.remember("", "session", path)
+        uploads.add_user("", "session", path)
         recognizer.model.gate.clear()
         batches = Batches(recognizer, uploads)
         followed = await begun(batches, [str(path)])
-        uploads.forget("", "session")
+        uploads.release("", "session")
         there = [path.exists()]
         recognizer.model.gate.set()
         await ended(batches, followed)
@@ -295,7 +300,7 @@ def test_only_so_many_rows_of_batches_that_are_over_are_remembered(recognizer, r
             followed = await begun(batches, recordings)
             await ended(batches, followed)
             tokens.append(followed.token)
-        return [batches.adopt(who(batches, "later"), token) is not None for token in tokens]
+        return [batches.resume_batch(who(batches, "later"), token) is not None for token in tokens]
 
     assert asyncio.run(begin_three()) == [False, False, True]
 
@@ -341,14 +346,14 @@ def test_a_page_that_is_closed_while_the_zips_are_looked_into_starts_nothing(con
 
     monkeypatch.setattr("emotion.ui.batches.Batch", slow_batch)
 
-    async def close_early() -> tuple[str, Followed | None]:
+    async def close_early() -> tuple[str, FollowedBatch | None]:
         handlers = BatchHandlers(context, Uploads())
         steps = handlers.start(reader(), recordings, "utterance", False, True, [])
         shown = text_of((await anext(steps))[3])
         await steps.aclose()
         looked_into.set()
         await asyncio.sleep(0)
-        return shown, handlers._batches.of("session")
+        return shown, handlers._batches.batch_of("session")
 
     shown, followed = asyncio.run(close_early())
     assert shown.startswith("🎧 Looking into the files")

@@ -145,43 +145,43 @@ def upload(name: str) -> Path:
 
 def test_an_upload_goes_with_the_last_reader_who_used_it():
     uploads, path = Uploads(), upload("shared")
-    uploads.remember("", "first", path)
-    uploads.remember("", "second", path)
-    uploads.forget("", "first")
+    uploads.add_user("", "first", path)
+    uploads.add_user("", "second", path)
+    uploads.release("", "first")
     assert path.exists()
-    uploads.forget("", "second")
+    uploads.release("", "second")
     assert not path.parent.exists()
 
 
 def test_an_upload_of_two_clients_goes_with_the_second():
     uploads, path = Uploads(), upload("of-two")
     for name in ("ann", "bo"):
-        uploads.belong(name, [path])
-        uploads.remember(name, "session", path)
-    assert uploads.is_of("ann", path)
-    assert not uploads.is_of("stranger", path)
-    uploads.forget("ann", "session")
+        uploads.add_owner(name, [path])
+        uploads.add_user(name, "session", path)
+    assert uploads.is_owner("ann", path)
+    assert not uploads.is_owner("stranger", path)
+    uploads.release("ann", "session")
     assert path.exists()
-    assert not uploads.is_of("ann", path)
-    uploads.forget("bo", "session")
+    assert not uploads.is_owner("ann", path)
+    uploads.release("bo", "session")
     assert not path.exists()
 
 
 def test_no_path_is_an_upload_by_its_looks():
     uploads, mine = Uploads(), upload("mine")
     theirs = upload("theirs")
-    uploads.belong("ann", [mine])
+    uploads.add_owner("ann", [mine])
     for path in (f"{mine.parent}/../{theirs.parent.name}/call.wav", f"{mine}\0", "", "/", str(mine.parent)):
-        assert not uploads.is_of("ann", path)
-    assert uploads.is_of("ann", f"{mine.parent}/./call.wav")
-    uploads.remember("ann", "session", mine, theirs)
-    uploads.forget("ann", "session")
+        assert not uploads.is_owner("ann", path)
+    assert uploads.is_owner("ann", f"{mine.parent}/./call.wav")
+    uploads.add_user("ann", "session", mine, theirs)
+    uploads.release("ann", "session")
 
 
 def test_what_is_no_upload_is_never_deleted(tmp_path):
     uploads, path = Uploads(), tmp_path / "folder" / "call.wav"
     path.parent.mkdir()
     path.write_bytes(b"RIFF")
-    uploads.remember("", "first", path)
-    uploads.forget("", "first")
+    uploads.add_user("", "first", path)
+    uploads.release("", "first")
     assert path.exists()

@@ -23,7 +23,7 @@ from emotion.ui.history_render import MORE_CLIPS, PAGE_RUNS, HistoryQuery
 from emotion.ui.page_context import PageContext
 from emotion.ui.runs import Runs
 from emotion.ui.tabs.history import HistoryHandlers
-from emotion.ui.timeline_detail import Details
+from emotion.ui.timeline_detail import TimelineDetails
 from emotion.ui.workspace import Workspaces
 from tests.fakes import NOON, analyze, loud_clip, tone, turning_clip
 from tests.page_server import text_of
@@ -81,7 +81,7 @@ def handlers(tmp_path: Path) -> HistoryHandlers:
     nothing: Any = None
     runs, workspaces = Runs(recognizer), Workspaces(tmp_path)
     return HistoryHandlers(
-        PageContext(recognizer, nothing, runs, workspaces, FileLinks(), Details(0.5), nothing, nothing)
+        PageContext(recognizer, nothing, runs, workspaces, FileLinks(), TimelineDetails(0.5), nothing, nothing)
     )
 
 

@@ -16,10 +16,10 @@ from emotion.outputs import EXPORT_FORMATS
 from emotion.settings import Settings
 from emotion.texts import LANGUAGE_COOKIE, Words
 from emotion.ui import render, templates, timeline_data
+from emotion.ui.clip_view import log_text
 from emotion.ui.language import visitor_language
-from emotion.ui.run_log import journal
+from emotion.ui.layout import translations
 from emotion.ui.tabs.recognize import SAMPLES, sample_path
-from emotion.ui.texts import translations
 from tests.fakes import FakeModel, analyze, loud_clip, tone, turning_clip
 from tests.page_server import text_of
 
@@ -143,11 +143,11 @@ def test_the_built_in_model_is_said_plainly_with_its_licence_and_the_way_to_the_
 
 def test_the_log_tells_what_was_done_and_how_long_each_stage_took():
     timed = replace(analyze(loud_clip()), timings_ms={"decode": 8.1, "queue": 0.4, "inference": 231.0, "write": 3.2})
-    english = journal(timed, "outputs_20261122_120000", ENGLISH)
+    english = log_text(timed, "outputs_20261122_120000", ENGLISH)
     assert "Recording: call.wav · 0:01.0" in english
     assert "Inference: 231.0 ms" in english
     assert "Total: 242.7 ms" in english
-    assert "推理: 231.0 毫秒" in journal(timed, "outputs_20261122_120000", CHINESE)
+    assert "推理: 231.0 毫秒" in log_text(timed, "outputs_20261122_120000", CHINESE)
 
 
 # Words

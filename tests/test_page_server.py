@@ -17,7 +17,7 @@ from emotion.labels import EMOTIONS
 from emotion.settings import Settings
 from emotion.texts import Words
 from emotion.ui import render
-from emotion.ui.runs import Runs, View
+from emotion.ui.runs import Runs, RunStep
 from tests.fakes import loud_clip
 from tests.page_server import FakeRecognizer, quiet_pandas, serve_page, text_of, visitor_of
 from tests.page_wire import call, component, endpoint, messages, on_click, upload
@@ -45,8 +45,8 @@ def recording(tmp_path) -> Path:
 PLAIN = AnalysisRequest()
 
 
-async def collect(runs: Runs, recording: Path | None, request: AnalysisRequest = PLAIN) -> list[View]:
-    return [view async for view in runs.views(recording and str(recording), request, visitor_of(runs.recognizer))]
+async def collect(runs: Runs, recording: Path | None, request: AnalysisRequest = PLAIN) -> list[RunStep]:
+    return [view async for view in runs.steps(recording and str(recording), request, visitor_of(runs.recognizer))]
 
 
 def test_a_recording_goes_from_waiting_to_its_result(recognizer, recording):
@@ -91,20 +91,20 @@ def test_a_full_queue_is_said_at_once(tmp_path, recording):
 
 
 def test_cancelling_a_session_ends_its_recording_and_no_other(recognizer, recording):
-    async def cancel_one() -> tuple[list[View], list[View]]:
+    async def cancel_one() -> tuple[list[RunStep], list[RunStep]]:
         runs = Runs(recognizer)
         recognizer.model.gate.clear()
         mine = asyncio.ensure_future(collect(runs, recording))
         others = asyncio.ensure_future(anext_result(runs))
         await asyncio.to_thread(recognizer.model.waiting.wait, 10)
-        runs.cancel("session")
-        runs.cancel("a session that waits for nothing")
+        runs.cancel_run("session")
+        runs.cancel_run("a session that waits for nothing")
         cancelled = await mine
         recognizer.model.gate.set()
         return cancelled, await others
 
-    async def anext_result(runs: Runs) -> list[View]:
-        return [view async for view in runs.views(str(recording), PLAIN, visitor_of(recognizer, "another session"))]
+    async def anext_result(runs: Runs) -> list[RunStep]:
+        return [view async for view in runs.steps(str(recording), PLAIN, visitor_of(recognizer, "another session"))]
 
     cancelled, others = asyncio.run(cancel_one())
     assert "Cancelled" in text_of(cancelled[-1].card)
@@ -115,7 +115,7 @@ def test_cancelling_a_session_ends_its_recording_and_no_other(recognizer, record
 def test_closing_the_iterator_cancels_the_work(recognizer, recording):
     async def close_early() -> None:
         recognizer.model.gate.clear()
-        async with aclosing(Runs(recognizer).views(str(recording), PLAIN, visitor_of(recognizer))) as views:
+        async with aclosing(Runs(recognizer).steps(str(recording), PLAIN, visitor_of(recognizer))) as views:
             await anext(views)
 
     asyncio.run(close_early())
@@ -130,7 +130,7 @@ def test_a_long_recording_counts_its_windows(tmp_path):
     write_wav(loud_clip(6.0), tmp_path / "long.wav")
 
     async def first_window() -> str:
-        async with aclosing(Runs(recognizer).views(str(tmp_path / "long.wav"), PLAIN, visitor_of(recognizer))) as views:
+        async with aclosing(Runs(recognizer).steps(str(tmp_path / "long.wav"), PLAIN, visitor_of(recognizer))) as views:
             return await anext(text_of(v.progress) async for v in views if "window" in v.progress)
 
     assert asyncio.run(first_window()) == "Recognising window 1 of 6"

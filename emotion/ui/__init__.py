@@ -1,8 +1,9 @@
 """The page: translates between a browser and the core, and decides nothing.
 
-`page` builds and mounts it, `layout` has what stands around the tabs, `tabs` one file for each; `desk` is what all of
-them work with. `runs` and `batches` follow recordings through the recogniser, `live_socket` the microphone. `render`,
-`..._render` and `lanes` turn what the core says into what is shown, `clip_view` shows one clip on any tab. `shelf` and
-`details` serve files and closer looks, `uploads` forgets what came from a browser. `words` holds every text in English
-and Chinese, `language` whose turn it is, `theme` the looks.
+`page` builds and mounts it, `layout` has what stands around the tabs and the components of all, `tabs` one file for
+each; `page_context` is what all of them work with, `workspace` what belongs to one client. `runs` and `batches` follow
+recordings through the recognizer, `live_socket` the microphone. `render` and `..._render` turn what the core says into
+HTML by the `templates`, `timeline_data` into the lanes of a timeline, and `clip_view` shows one clip on any tab.
+`file_links` and `timeline_detail` serve files and closer looks, `uploads` deletes what came from a browser, and
+`gradio_adapter` and `guard` stand between Gradio and the rest. `theme` has the looks and scripts in `assets`.
 """

@@ -31,7 +31,7 @@ class BatchFilter:
 
 
 @dataclass(eq=False)
-class Followed:
+class FollowedBatch:
     """One batch; `token` is known to its visitor alone, and `filters` are by the session that looks at it."""
 
     token: str
@@ -59,36 +59,36 @@ class Batches:
 
     def __init__(self, recognizer: Recognizer, uploads: Uploads) -> None:
         self.recognizer, self._uploads = recognizer, uploads
-        self._followed: list[Followed] = []
+        self._followed: list[FollowedBatch] = []
 
-    def of(self, session: str) -> Followed | None:
+    def batch_of(self, session: str) -> FollowedBatch | None:
         """The batch that a session started or found again last."""
         return next((followed for followed in reversed(self._followed) if session in followed.filters), None)
 
-    async def begin(self, visitor: PageVisitor, paths: Sequence[str], request: AnalysisRequest) -> Followed:
+    async def start_batch(self, visitor: PageVisitor, paths: Sequence[str], request: AnalysisRequest) -> FollowedBatch:
         """A new batch of uploaded files; while one of this session is in work, that one."""
-        known = self.of(visitor.session)
+        known = self.batch_of(visitor.session)
         if known is not None and not known.is_over:
             return known
         token = secrets.token_urlsafe(16)
         # Besides the session, so that they outlast a page that is loaded anew.
-        self._uploads.remember(visitor.workspace.owner, token, *paths)
+        self._uploads.add_user(visitor.workspace.owner, token, *paths)
         try:
             sources = [Path(path) for path in paths]
             batch = await asyncio.to_thread(
                 Batch, self.recognizer, sources, visitor.own(request), visitor.workspace.outputs
             )
         except BaseException:
-            self._uploads.forget(visitor.workspace.owner, token)
+            self._uploads.release(visitor.workspace.owner, token)
             raise
         with request_context.request_scope(visitor.request_id):
             ended = batch.start()
-        followed = Followed(token, visitor.workspace, batch, ended, {visitor.session: BatchFilter()})
-        followed.ended.add_done_callback(lambda _: self._uploads.forget(visitor.workspace.owner, token))
+        followed = FollowedBatch(token, visitor.workspace, batch, ended, {visitor.session: BatchFilter()})
+        followed.ended.add_done_callback(lambda _: self._uploads.release(visitor.workspace.owner, token))
         self._keep(followed)
         return followed
 
-    def adopt(self, visitor: PageVisitor, token: str) -> Followed | None:
+    def resume_batch(self, visitor: PageVisitor, token: str) -> FollowedBatch | None:
         """The batch of a token, if it is one of this visitor's workspace; from now on it is that of the session too."""
         followed = next((known for known in self._followed if known.token == token), None)
         if followed is None or followed.workspace.owner != visitor.workspace.owner:
@@ -96,13 +96,13 @@ class Batches:
         followed.filters.setdefault(visitor.session, BatchFilter())
         return followed
 
-    def cancel(self, session: str) -> None:
+    def cancel_batch(self, session: str) -> None:
         """Stop the batch of a session; does nothing where there is none."""
-        followed = self.of(session)
+        followed = self.batch_of(session)
         if followed is not None:
             followed.batch.cancel()
 
-    async def views(self, followed: Followed) -> AsyncGenerator[BatchView]:
+    async def views(self, followed: FollowedBatch) -> AsyncGenerator[BatchView]:
         """How far the batch is, twice a second; the last view is that of its end.
 
         When the iterators of all its pages were closed, and no other came within some seconds, the batch is cancelled.
@@ -120,7 +120,7 @@ class Batches:
             followed.pages -= 1
             asyncio.get_running_loop().call_later(PATIENCE_S, _cancel_if_left, followed)
 
-    def _keep(self, followed: Followed) -> None:
+    def _keep(self, followed: FollowedBatch) -> None:
         """Remember one more, and as many of those that are over as there is room for."""
         self._followed.append(followed)
         held = 0
@@ -130,6 +130,6 @@ class Batches:
                 self._followed.remove(known)
 
 
-def _cancel_if_left(followed: Followed) -> None:
+def _cancel_if_left(followed: FollowedBatch) -> None:
     if not followed.pages and not followed.is_over:
         followed.batch.cancel()

@@ -56,7 +56,7 @@ class ClientGuard:
         # By itself Gradio would also fetch an address and hand it on.
         if path.lower().startswith(("http:", "https:")):
             return False
-        return not owner or self._uploads.is_of(owner, path)
+        return not owner or self._uploads.is_owner(owner, path)
 
     async def _pass_own(self, owner: str, word: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what one client asks, with names that only this client can say."""
@@ -84,11 +84,11 @@ class ClientGuard:
             await _refuse(404, scope, receive, send)
 
     def _may_take(self, owner: str, path: str) -> bool:
-        return path.lower().startswith(("http:", "https:")) or self._uploads.is_of(owner, path)
+        return path.lower().startswith(("http:", "https:")) or self._uploads.is_owner(owner, path)
 
     def _own_uploads(self, owner: str, paths: Any) -> Any:
         if isinstance(paths, list):
-            self._uploads.belong(owner, [path for path in paths if isinstance(path, str)])
+            self._uploads.add_owner(owner, [path for path in paths if isinstance(path, str)])
         return paths
 
 

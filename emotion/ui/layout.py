@@ -1,7 +1,8 @@
-"""What stands around the tabs, and the choices that several tabs offer."""
+"""What stands around the tabs, what they are made of, and the texts that the browser chooses by its language."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -11,9 +12,9 @@ from emotion.outputs import EXPORT_FORMATS
 from emotion.outputs.exports import known_formats
 from emotion.settings import Settings
 from emotion.texts import Words
-from emotion.ui import templates
-from emotion.ui.texts import html, text
+from emotion.ui import render, templates, theme
 
+TITLE = "Emotion2Vec+ Studio"
 MODEL_POLL_S = 2.0
 
 
@@ -39,6 +40,20 @@ class OptionParts:
     @property
     def inputs(self) -> list[gr.components.Component]:
         return [self.granularity, self.embedding, self.keep_audio, self.exports]
+
+
+def text(name: str) -> gr.i18n.I18nData:
+    """A text of the group `page`."""
+    # Without the prefix, a key that is also a name of Gradio's own texts shows "[object Object]".
+    return gr.i18n.I18nData(f"page_{name}")
+
+
+def html(value: Any, name: str, *classes: str, template: str | None = None, scripts: Sequence[str] = ()) -> gr.HTML:
+    """A component that shows HTML as it is, or what the scripts make of the value in a template that never changes."""
+    options: dict[str, Any] = {"html_template": theme.asset(template)} if template else {}
+    if scripts:
+        options["js_on_load"] = "".join(theme.asset(script) for script in scripts)
+    return gr.HTML(value, apply_default_css=False, elem_id=name, elem_classes=list(classes), **options)
 
 
 def header() -> HeaderParts:
@@ -79,3 +94,32 @@ def option_parts(settings: Settings, name: str = "") -> OptionParts:
 def request_of(granularity: Granularity, embedding: bool, keep_audio: bool, exports: Sequence[str]) -> AnalysisRequest:
     """What the values of `OptionParts.inputs` ask for."""
     return AnalysisRequest(granularity, embedding, exports=known_formats(exports), keep_audio=keep_audio)
+
+
+def _kept_for(settings: Settings, words: Words) -> str:
+    """How long runs stay in outputs/."""
+    if settings.keep_days and settings.keep_gb:
+        return words("kept.days_and_size", days=f"{settings.keep_days:g}", gigabytes=f"{settings.keep_gb:g}")
+    if settings.keep_days:
+        return words("kept.days", days=f"{settings.keep_days:g}")
+    if settings.keep_gb:
+        return words("kept.size", gigabytes=f"{settings.keep_gb:g}")
+    return words("kept.always")
+
+
+def translations(settings: Settings) -> gr.I18n:
+    """All texts of the browser in both languages."""
+    by_language = {}
+    for language in LANGUAGES:
+        words = Words(language)
+        by_language[language] = {f"page_{name}": value for name, value in _browser_texts(words, settings).items()}
+    return gr.I18n(**by_language)
+
+
+def _browser_texts(words: Words, settings: Settings) -> dict[str, str]:
+    return words.group("page") | {
+        "header": templates.render("header.html", words, title=TITLE),
+        "samples": templates.render("samples.html", words),
+        "empty": render.empty_card(words),
+        "footer": templates.render("footer.html", words, kept=_kept_for(settings, words)),
+    }

@@ -16,11 +16,11 @@ from emotion.ui.file_links import FileLinks
 from emotion.ui.gradio_adapter import mount_behind, take_only_uploads
 from emotion.ui.guard import ClientGuard
 from emotion.ui.language import PageLanguage
+from emotion.ui.layout import TITLE, text, translations
 from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.runs import Runs, log
 from emotion.ui.tabs import batch, history, live, recognize, similar, system
-from emotion.ui.texts import TITLE, text, translations
-from emotion.ui.timeline_detail import Details
+from emotion.ui.timeline_detail import TimelineDetails
 from emotion.ui.uploads import Uploads
 from emotion.ui.workspace import Workspaces
 
@@ -66,7 +66,7 @@ def mount_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch) -> Fast
 def build_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, uploads: Uploads) -> gr.Blocks:
     """The page; it asks the recogniser for everything that it shows. Its files are served by `app`."""
     file_links, workspaces = FileLinks(), Workspaces(recognizer.settings.outputs)
-    details = Details(recognizer.settings.smoothing_s)
+    details = TimelineDetails(recognizer.settings.smoothing_s)
     file_links.mount(app)
     details.mount(app)
     page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_S)
@@ -76,7 +76,7 @@ def build_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, uploads
         with gr.Tabs(selected="recognise", elem_id="tabs") as tabs:
             context = PageContext(recognizer, watch, Runs(recognizer), workspaces, file_links, details, tabs, open_clip)
             with gr.Tab(text("tab_recognise"), id="recognise"):
-                parts = recognize.add_recognize(context, uploads)
+                example = recognize.add_recognize(context, uploads)
             with gr.Tab(text("tab_batch"), id="batch"):
                 batch.add_batch(context, uploads)
             with gr.Tab(text("tab_live"), id="live"):
@@ -88,12 +88,12 @@ def build_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, uploads
             with gr.Tab(text("tab_system"), id="system"):
                 system.add_system(context)
         layout.footer()
-        _wire_model(page, header, parts, recognizer, context)
+        _wire_model(page, header, example, context)
         _wire_return(page, context)
         _add_endpoint(context)
 
         def leave(request: gr.Request) -> None:
-            uploads.forget(context.workspace(request).owner, request.session_hash or "")
+            uploads.release(context.workspace(request).owner, request.session_hash or "")
 
         page.unload(leave)
         for block in page.blocks.values():
@@ -102,9 +102,9 @@ def build_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch, uploads
     return page
 
 
-def _wire_model(
-    page: gr.Blocks, header: layout.HeaderParts, parts: recognize.Parts, recognizer: Recognizer, context: PageContext
-) -> None:
+def _wire_model(page: gr.Blocks, header: layout.HeaderParts, example: gr.Button, context: PageContext) -> None:
+    recognizer = context.recognizer
+
     def show_model(request: gr.Request) -> tuple[Any, ...]:
         words, client, state = context.words(request), context.client(request), recognizer.state
         return (
@@ -115,7 +115,7 @@ def _wire_model(
             gr.Timer(active=state.phase not in SETTLED_PHASES),
         )
 
-    outputs = [header.model, header.client, header.notice, parts.samples["example"], header.timer]
+    outputs = [header.model, header.client, header.notice, example, header.timer]
     page.load(show_model, None, outputs, **QUIET)
     header.timer.tick(show_model, None, outputs, **QUIET)
 
@@ -145,7 +145,6 @@ def _add_endpoint(context: PageContext) -> None:
             raise gr.Error(Words("en")("error.unexpected"), print_exception=False) from None
 
     file = gr.File(label="file", visible=False)
-    take_only_uploads(file)
     inputs = [
         file,
         gr.Radio(list(get_args(Granularity)), value="utterance", label="granularity", visible=False),

@@ -14,7 +14,7 @@ from emotion.texts import Words
 from emotion.ui.file_links import FileLinks
 from emotion.ui.language import visitor_language
 from emotion.ui.runs import Runs
-from emotion.ui.timeline_detail import Details
+from emotion.ui.timeline_detail import TimelineDetails
 from emotion.ui.workspace import PageVisitor, Workspace, Workspaces, owner_of
 
 # An event that is asked often, or that must not wait behind a recording.
@@ -35,7 +35,7 @@ class PageContext:
     runs: Runs
     workspaces: Workspaces
     file_links: FileLinks
-    details: Details
+    details: TimelineDetails
     tabs: gr.Tabs
     open_clip: gr.State
 

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class View:
+class RunStep:
     """One step as it is shown: the line of progress and a card as HTML, or the files of the run in place of the card.
 
     `running` says that more steps follow.
@@ -44,29 +44,31 @@ class Runs:
         self.recognizer = recognizer
         self._futures: dict[str, Future[Analysis]] = {}
 
-    def cancel(self, session: str) -> None:
+    def cancel_run(self, session: str) -> None:
         """Stop what this session waits for; does nothing when it waits for nothing."""
         future = self._futures.get(session)
         if future is not None:
             future.cancel()
 
-    async def views(self, recording: str | None, request: AnalysisRequest, visitor: PageVisitor) -> AsyncIterator[View]:
+    async def steps(
+        self, recording: str | None, request: AnalysisRequest, visitor: PageVisitor
+    ) -> AsyncIterator[RunStep]:
         """Each step of one recording; the last has its files, or the card of its error or its cancelling.
 
         Closing the iterator cancels the work.
         """
         if not recording:
-            yield notice_view("hint", "no_recording", visitor.words)
+            yield _notice_step("hint", "no_recording", visitor.words)
             return
         try:
             future = self._submit(recording, request, visitor)
         except EmotionError as error:
-            yield error_view(error, visitor.words)
+            yield _error_step(error, visitor.words)
             return
         self._futures[visitor.session] = future
         try:
-            async for view in self._steps(future, visitor):
-                yield view
+            async for step in self._follow(future, visitor):
+                yield step
         finally:
             future.cancel()
             if self._futures.get(visitor.session) is future:
@@ -88,26 +90,26 @@ class Runs:
         with request_context.request_scope(visitor.request_id):
             return self.recognizer.admission.submit(Path(recording), visitor.own(request), Path(recording).name)
 
-    async def _steps(self, future: "Future[Analysis]", visitor: PageVisitor) -> AsyncIterator[View]:
+    async def _follow(self, future: "Future[Analysis]", visitor: PageVisitor) -> AsyncIterator[RunStep]:
         words, started_s = visitor.words, time.perf_counter()
         busy = render.empty_card(words, busy=True)
         async for progress in follow_async(self.recognizer, future, POLL_S):
-            yield View(render.progress_line(progress, words), busy, running=True)
+            yield RunStep(render.progress_line(progress, words), busy, running=True)
         if future.cancelled():
-            yield notice_view("cancelled", "cancelled", words)
+            yield _notice_step("cancelled", "cancelled", words)
             return
         try:
             writing = asyncio.ensure_future(asyncio.to_thread(_write, visitor, future.result()))
             if not (await asyncio.wait({writing}, timeout=POLL_S))[0]:
-                yield View(render.progress_bar(words("progress.writing"), None, words), busy, running=True)
+                yield RunStep(render.progress_bar(words("progress.writing"), None, words), busy, running=True)
             files = await writing
         except Exception as error:  # the visitor gets a sentence, whatever went wrong
-            yield error_view(error, words)
+            yield _error_step(error, words)
             return
         done = words("progress.done", seconds=f"{time.perf_counter() - started_s:.1f}")
         if files.analysis.cached:
             done += f" · {words('progress.cached')}"
-        yield View(render.progress_done(done, words), files=files)
+        yield RunStep(render.progress_done(done, words), files=files)
 
 
 def _write(visitor: PageVisitor, analysis: Analysis) -> ClipFiles:
@@ -116,14 +118,14 @@ def _write(visitor: PageVisitor, analysis: Analysis) -> ClipFiles:
         return write_run(visitor.workspace.outputs, analysis, wanted.exports, wanted.keep_audio)
 
 
-def error_view(error: Exception, words: Words) -> View:
+def _error_step(error: Exception, words: Words) -> RunStep:
     """An error of the family in words; any other goes to the log, and the visitor learns only that it happened."""
     if not isinstance(error, EmotionError):
         log.error("a recording failed unexpectedly", exc_info=error)
-    return View(render.progress_done("", words), render.error_card(error, words))
+    return RunStep(render.progress_done("", words), render.error_card(error, words))
 
 
-def notice_view(kind: str, name: str, words: Words) -> View:
+def _notice_step(kind: str, name: str, words: Words) -> RunStep:
     """A designed message in the place of a result."""
     card = render.notice_card(kind, words(f"result.{name}_title"), words(f"result.{name}"), words)
-    return View(render.progress_done("", words), card)
+    return RunStep(render.progress_done("", words), card)

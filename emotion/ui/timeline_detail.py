@@ -16,7 +16,7 @@ _MOST_HELD = 2
 _MOST_KNOWN = 4_096
 
 
-class Details:
+class TimelineDetails:
     """Serves parts of clips, under addresses that nobody can guess, to those whose clips they are."""
 
     def __init__(self, smoothing_s: float) -> None:

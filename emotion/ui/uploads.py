@@ -23,7 +23,7 @@ class Uploads:
         self._users: defaultdict[Path, set[tuple[str, str]]] = defaultdict(set)
         self._owners: defaultdict[Path, set[str]] = defaultdict(set)
 
-    def belong(self, owner: str, paths: Iterable[str | Path]) -> None:
+    def add_owner(self, owner: str, paths: Iterable[str | Path]) -> None:
         """From now on the owner may use these copies."""
         with self._lock:
             if len(self._owners) > _OWNED_BEFORE_A_LOOK:
@@ -32,27 +32,27 @@ class Uploads:
             for path in paths:
                 self._owners[_folder_of(path)].add(owner)
 
-    def is_of(self, owner: str, path: str | Path) -> bool:
+    def is_owner(self, owner: str, path: str | Path) -> bool:
         """Whether the owner may use the copy at this path."""
         with self._lock:
             return owner in self._owners.get(_folder_of(path), ())
 
-    def remember(self, owner: str, session: str, *paths: str | Path) -> None:
-        """A session of the owner uses these copies until it is forgotten."""
+    def add_user(self, owner: str, session: str, *paths: str | Path) -> None:
+        """A session of the owner uses these copies until it releases them."""
         with self._lock:
             for path in paths:
                 self._users[Path(path)].add((owner, session))
 
-    def lend(self, owner: str, session: str, clip: Clip) -> Path:
+    def write_copy(self, owner: str, session: str, clip: Clip) -> Path:
         """A copy of the sound of a clip, to be played as long as the visitor stays."""
         folder = upload_folder() / secrets.token_hex(32)
         folder.mkdir(parents=True, mode=0o700)
         path = folder / "processed_audio.wav"
         write_wav(clip, path)
-        self.remember(owner, session, path)
+        self.add_user(owner, session, path)
         return path
 
-    def forget(self, owner: str, session: str) -> None:
+    def release(self, owner: str, session: str) -> None:
         """Delete the copies that only this session used, unless another client has chosen the same file."""
         with self._lock:
             for path, users in list(self._users.items()):

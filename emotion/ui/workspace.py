@@ -23,7 +23,7 @@ class Workspace:
     owner: str
     outputs: Path
     history: History
-    gallery: EmbeddingIndex
+    embeddings: EmbeddingIndex
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from emotion.errors import EmotionError, RunNotFound
 from emotion.outputs.run import SUMMARY_FILE
 from emotion.texts import Words
 from emotion.ui import batch_render, layout, render
-from emotion.ui.batches import Batches, BatchFilter, Followed
-from emotion.ui.gradio_adapter import event_text, take_only_uploads, take_paths
+from emotion.ui.batches import Batches, BatchFilter, FollowedBatch
+from emotion.ui.gradio_adapter import event_text, take_paths
+from emotion.ui.layout import html, text
 from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.runs import POLL_S, log
-from emotion.ui.texts import html, text
 from emotion.ui.uploads import Uploads
 from emotion.ui.workspace import PageVisitor
 
@@ -53,7 +53,6 @@ class Parts:
 def add_batch(context: PageContext, uploads: Uploads) -> None:
     """Lay out the tab and wire it."""
     parts = _lay_out(context)
-    take_only_uploads(parts.files)
     take_paths(parts.files)
     handlers = BatchHandlers(context, uploads)
     parts.start.click(handlers.start, [parts.files, *parts.options.inputs], parts.outcome, **OPENING)
@@ -80,8 +79,8 @@ class BatchHandlers:
         if not files:
             yield _step("", batch_render.no_files_card(words))
             return
-        self._uploads.remember(visitor.workspace.owner, visitor.session, *files)
-        beginning = asyncio.ensure_future(self._batches.begin(visitor, files, layout.request_of(*options)))
+        self._uploads.add_user(visitor.workspace.owner, visitor.session, *files)
+        beginning = asyncio.ensure_future(self._batches.start_batch(visitor, files, layout.request_of(*options)))
         try:
             # What is so quick needs no step of its own.
             if not (await asyncio.wait({beginning}, timeout=POLL_S))[0]:
@@ -102,7 +101,7 @@ class BatchHandlers:
     async def come_back(self, token: str, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """What was shown before the page was loaded anew: the batch goes on, or its outcome stands."""
         visitor = self._context.visitor(request)
-        followed = self._batches.adopt(visitor, token)
+        followed = self._batches.resume_batch(visitor, token)
         if followed is None:
             yield _step("", batch_render.empty_card(visitor.words))
             return
@@ -112,12 +111,12 @@ class BatchHandlers:
 
     def cancel(self, request: gr.Request) -> None:
         """Stop the batch; what is done stays."""
-        self._batches.cancel(request.session_hash or "")
+        self._batches.cancel_batch(request.session_hash or "")
 
     def choose(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """Other recordings of the batch: those of one kind, or another part of the rows."""
         session = request.session_hash or ""
-        followed = self._batches.of(session)
+        followed = self._batches.batch_of(session)
         if followed is None:
             return gr.skip(), gr.skip(), gr.skip()
         view = followed.batch.snapshot()
@@ -127,7 +126,7 @@ class BatchHandlers:
 
     async def open(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """A recording of the batch becomes the open clip, and the first tab shows it."""
-        folder, followed = event_text(event, "open"), self._batches.of(request.session_hash or "")
+        folder, followed = event_text(event, "open"), self._batches.batch_of(request.session_hash or "")
         try:
             if followed is None or all(row.folder != folder for row in followed.batch.snapshot().rows):
                 raise RunNotFound
@@ -137,7 +136,7 @@ class BatchHandlers:
             return render.notice(words.error(error), words), gr.skip(), gr.skip()
         return gr.skip(), folder, gr.Tabs(selected="recognise")
 
-    async def _follow(self, followed: Followed, visitor: PageVisitor) -> AsyncGenerator[tuple[Any, ...]]:
+    async def _follow(self, followed: FollowedBatch, visitor: PageVisitor) -> AsyncGenerator[tuple[Any, ...]]:
         session, words = visitor.session, visitor.words
         async with aclosing(self._batches.views(followed)) as views:
             async for view in views:
@@ -198,7 +197,9 @@ def _step(
     return progress, gr.update(interactive=can_start), gr.update(interactive=can_cancel), card, note, table
 
 
-def _shown(followed: Followed, view: BatchView, chosen: BatchFilter, words: Words) -> tuple[str, str, dict[str, Any]]:
+def _shown(
+    followed: FollowedBatch, view: BatchView, chosen: BatchFilter, words: Words
+) -> tuple[str, str, dict[str, Any]]:
     """Card, note and table for what a visitor looks at."""
     if followed.is_over:
         card = batch_render.final_card(view, followed.error, chosen, words)
@@ -214,7 +215,7 @@ def _shown(followed: Followed, view: BatchView, chosen: BatchFilter, words: Word
     return card, batch_render.note(view, chosen, words), table
 
 
-def _abandon(beginning: "asyncio.Future[Followed]") -> None:
+def _abandon(beginning: "asyncio.Future[FollowedBatch]") -> None:
     """The page was closed before the batch could be followed, so it shall not go on."""
     if not beginning.cancel() and beginning.exception() is None:
         beginning.result().batch.cancel()

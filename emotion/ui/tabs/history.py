@@ -17,8 +17,8 @@ from emotion.ui import clip_view, comparison_render, history_render, render, tem
 from emotion.ui.clip_view import lay_out_clip
 from emotion.ui.gradio_adapter import event_text
 from emotion.ui.history_render import MORE_CLIPS, MOST_TYPED, PAGE_RUNS, HistoryQuery
+from emotion.ui.layout import html
 from emotion.ui.page_context import OPENING, QUIET, PageContext
-from emotion.ui.texts import html
 from emotion.ui.workspace import PageVisitor, Workspace
 
 _ASKED = "(_, __, query) => [...['search', 'emotion'].map((name) => document.forms.history[name].value), query]"
@@ -162,7 +162,7 @@ class HistoryHandlers:
         for letter, files in zip(comparison_render.SIDES, pair, strict=True):
             moment = history_render.moment_name(files.analysis.timestamp, visitor.words)
             sides.append(templates.render("history/side.html", visitor.words, letter=letter, moment=moment))
-            sides += clip_view.shown(files, self._context, visitor)
+            sides += clip_view.clip_values(files, self._context, visitor)[:-1]
         head, table = (make(one, other, visitor.words) for make in (comparison_render.head, comparison_render.table))
         return head, *sides, table, gr.skip()
 
@@ -191,12 +191,10 @@ class HistoryHandlers:
         workspace, words = visitor.workspace, visitor.words
         files, run = workspace.history.open_clip(folder), workspace.history.run(_run_of(folder))
         label = words("history.zip", files=history_render.files_of([run], words))
-        return (
-            history_render.opened(files, run, words),
-            *clip_view.shown(files, self._context, visitor),
-            render.downloads(words("history.whole_run"), [render.Download(label, *self._zip([run], workspace))], words),
-            clip_view.log_of(files, words),
-        )
+        *clip, log = clip_view.clip_values(files, self._context, visitor)
+        zipped = [render.Download(label, *self._zip([run], workspace))]
+        whole_run = render.downloads(words("history.whole_run"), zipped, words)
+        return history_render.opened(files, run, words), *clip, whole_run, log
 
 
 def _no_view(words: Words, error: EmotionError | None = None) -> tuple[Any, ...]:
@@ -224,8 +222,7 @@ def _lay_out_browse() -> _BrowseParts:
             zip_link = html("", "history-packed", scripts=("history_packed.js",))
         with gr.Column(scale=3, min_width=320, elem_classes="outcome"):
             opened = html("", "history-opened", scripts=("history_view.js",))
-            clip = lay_out_clip("history")
-            view = [opened, *clip.outputs, html("", "history-run"), clip_view.log_box("history-log")]
+            view = [opened, *lay_out_clip("history"), html("", "history-run"), clip_view.log_box("history-log")]
     return _BrowseParts(tools, summary, runs, question, zip_link, opened, view)
 
 
@@ -237,7 +234,7 @@ def _lay_out_comparison() -> tuple[gr.HTML, list[gr.components.Component]]:
         with gr.Row(elem_classes="two-sides", equal_height=False):
             for name in ("comparison-one", "comparison-other"):
                 with gr.Column(min_width=320, elem_classes="outcome"):
-                    parts += [html("", f"{name}-name"), *lay_out_clip(name).outputs]
+                    parts += [html("", f"{name}-name"), *lay_out_clip(name)]
         parts.append(html("", "comparison-table"))
     return head, parts
 

@@ -9,12 +9,10 @@ from fastapi import FastAPI
 from emotion.analysis import AnalysisRequest, ExportFormat, Granularity
 from emotion.errors import EmotionError
 from emotion.ui import clip_view, layout, render
-from emotion.ui.clip_view import lay_out_clip
 from emotion.ui.gradio_adapter import event_text
+from emotion.ui.layout import html, text
 from emotion.ui.live_socket import add_live_route, live_value
 from emotion.ui.page_context import OPENING, QUIET, PageContext
-from emotion.ui.tabs.recognize import show_clip
-from emotion.ui.texts import html, text
 from emotion.ui.workspace import PageVisitor
 
 # The run that this browser tab saved last, which live.js keeps.
@@ -39,7 +37,7 @@ def add_live(context: PageContext, app: FastAPI) -> None:
         options.granularity.value = "frame"  # who watches an emotion change wants to see it again
         html(text("live_privacy"), "live-privacy")
     with gr.Column(elem_id="live-outcome", elem_classes="outcome"):
-        outcome = [*lay_out_clip("live").outputs, clip_view.log_box("live-log")]
+        outcome = [*clip_view.lay_out_clip("live"), clip_view.log_box("live-log")]
 
     def value(
         granularity: Granularity, embedding: bool, keep_audio: bool, exports: list[ExportFormat], request: gr.Request
@@ -55,7 +53,7 @@ def add_live(context: PageContext, app: FastAPI) -> None:
     async def come_back(run: str, request: gr.Request) -> tuple[Any, ...]:
         """What was shown before the page was loaded anew, be it for another language."""
         try:
-            return await asyncio.to_thread(show_clip, run, context, context.visitor(request))
+            return await asyncio.to_thread(clip_view.stored_clip_values, run, context, context.visitor(request))
         except EmotionError:  # there is none, or it was deleted since
             return tuple(gr.skip() for _ in outcome)
 
@@ -67,6 +65,6 @@ def add_live(context: PageContext, app: FastAPI) -> None:
 def saved_values(run: str, context: PageContext, visitor: PageVisitor) -> tuple[Any, ...]:
     """Values of the clip's components, of the log and of the open clip for a run that was saved; or why not."""
     try:
-        return *show_clip(run, context, visitor), run
+        return *clip_view.stored_clip_values(run, context, visitor), run
     except EmotionError as error:
         return render.error_card(error, visitor.words), None, "", "", gr.skip()

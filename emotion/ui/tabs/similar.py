@@ -9,8 +9,8 @@ from emotion.outputs.run import AUDIO_FILE
 from emotion.outputs.similar import Neighborhood
 from emotion.ui import similar_render
 from emotion.ui.gradio_adapter import event_text
+from emotion.ui.layout import html, text
 from emotion.ui.page_context import OPENING, QUIET, PageContext
-from emotion.ui.texts import html, text
 from emotion.ui.workspace import PageVisitor, Workspace
 
 _MOST_NEIGHBORS = 10
@@ -78,7 +78,7 @@ class SimilarHandlers:
 
 
 def _around(workspace: Workspace, folder: str) -> Neighborhood:
-    return workspace.gallery.query_neighborhood(workspace.history, folder, _MOST_NEIGHBORS)
+    return workspace.embeddings.query_neighborhood(workspace.history, folder, _MOST_NEIGHBORS)
 
 
 def _part(name: str, value: Any = None) -> gr.HTML:

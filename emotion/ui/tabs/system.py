@@ -13,8 +13,8 @@ from emotion.formatting import size
 from emotion.monitor import memory_held
 from emotion.texts import Words
 from emotion.ui import system_render, templates
+from emotion.ui.layout import html, text
 from emotion.ui.page_context import QUIET, PageContext
-from emotion.ui.texts import html, text
 
 _PATIENCE_S = 30.0
 # Of measuring batches only one goes on at a time, whoever asks; more would only wait for each other.
