@@ -1,6 +1,5 @@
 """What can go wrong with bulk work as a whole; a bad recording is a row of the results instead."""
 
-from dataclasses import dataclass
 
 from emotion.errors import EmotionError
 
@@ -11,7 +10,6 @@ class PlaceRefused(EmotionError):
     code = "place_refused"
 
 
-@dataclass(eq=False, repr=False)
 class StorageMissing(EmotionError):
     """The package for this kind of storage is not installed."""
 
@@ -21,14 +19,12 @@ class StorageMissing(EmotionError):
     package: str
 
 
-@dataclass(eq=False, repr=False)
 class SourceMissing(EmotionError):
     code = "source_missing"
     template = "{name!r} is not there, or cannot be read. Check the name and its permissions."
     name: str
 
 
-@dataclass(eq=False, repr=False)
 class ManifestInvalid(EmotionError):
     """A manifest cannot be read, or one of its lines names no recording."""
 
@@ -38,7 +34,6 @@ class ManifestInvalid(EmotionError):
     reason: str
 
 
-@dataclass(eq=False, repr=False)
 class ResultsInUse(EmotionError):
     """Another command writes the same results, or has taken them over."""
 
@@ -47,7 +42,6 @@ class ResultsInUse(EmotionError):
     name: str
 
 
-@dataclass(eq=False, repr=False)
 class ResultsDiffer(EmotionError):
     """The results that are there were made in another way."""
 
@@ -60,14 +54,12 @@ class ResultsDiffer(EmotionError):
     differences: str
 
 
-@dataclass(eq=False, repr=False)
 class ResultsNotOurs(EmotionError):
     code = "results_not_ours"
     template = "{name!r} holds Parquet files without the _state.json of this program. Choose an empty folder."
     name: str
 
 
-@dataclass(eq=False, repr=False)
 class ResultsUnwritable(EmotionError):
     code = "results_unwritable"
     template = (
@@ -78,14 +70,12 @@ class ResultsUnwritable(EmotionError):
     reason: str
 
 
-@dataclass(eq=False, repr=False)
 class PartDamaged(EmotionError):
     code = "part_damaged"
     template = "{name} cannot be read. Delete it, and its recordings are done again when you repeat the command."
     name: str
 
 
-@dataclass(eq=False, repr=False)
 class BulkStopped(EmotionError):
     """So many recordings failed one after the other, and not for what they are, that going on makes no sense."""
 
@@ -98,7 +88,6 @@ class BulkStopped(EmotionError):
     last: str
 
 
-@dataclass(eq=False, repr=False)
 class ClusterFailed(EmotionError):
     """Ray gave up; parts that are written stay."""
 
