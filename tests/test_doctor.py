@@ -11,7 +11,7 @@ import pytest
 
 from emotion.access.keys import hash_key, new_key
 from emotion.cli import main
-from emotion.doctor import Finding, computing, examine, memory, models, sanity, system
+from emotion.doctor import Finding, computing, examine, models, sanity, system
 from emotion.hardware import Gpu, Usage
 from emotion.model.probe import CudaCard, ThreadsAtWork, measure_threads, runs_on
 from emotion.settings import Settings
@@ -53,32 +53,32 @@ def test_no_remedy_does_harm():
 
 
 def test_memory_that_is_too_short_for_the_model_is_said():
-    assert memory.memory_left(12 * GB, 16 * GB, 2 * GB).level == "ok"
-    busy = memory.memory_left(1 * GB, 16 * GB, 2 * GB)
+    assert system.memory_left(12 * GB, 16 * GB, 2 * GB).level == "ok"
+    busy = system.memory_left(1 * GB, 16 * GB, 2 * GB)
     assert busy.level == "warning"
     assert "--sort=-rss" in busy.remedy
-    assert "--model compact" in memory.memory_left(1 * GB, 1 * GB, 2 * GB).remedy
+    assert "--model compact" in system.memory_left(1 * GB, 1 * GB, 2 * GB).remedy
 
 
 def test_a_container_that_is_too_small_is_told_how_large_it_must_be():
-    assert memory.container_limit(None, None, 2 * GB).level == "ok"
-    assert memory.container_limit(Usage(GB, 4 * GB), 2, 2 * GB) == Finding(
+    assert system.container_limit(None, None, 2 * GB).level == "ok"
+    assert system.container_limit(Usage(GB, 4 * GB), 2, 2 * GB) == Finding(
         "container", "1.0 of 4.0 GB in use, 2 processors"
     )
-    small = memory.container_limit(Usage(GB, 2 * GB), None, 2_500_000_000)
+    small = system.container_limit(Usage(GB, 2 * GB), None, 2_500_000_000)
     assert small.level == "warning"
     assert "docker run --memory 3g" in small.remedy
 
 
 def test_swap_in_use_is_memory_that_was_too_short():
-    assert memory.swap_use(Usage(0, 0), 16 * GB).level == "ok"
-    assert memory.swap_use(Usage(GB, 4 * GB), 16 * GB).level == "ok"
-    assert memory.swap_use(Usage(3 * GB, 4 * GB), 16 * GB).level == "warning"
+    assert system.swap_use(Usage(0, 0), 16 * GB).level == "ok"
+    assert system.swap_use(Usage(GB, 4 * GB), 16 * GB).level == "ok"
+    assert system.swap_use(Usage(3 * GB, 4 * GB), 16 * GB).level == "warning"
 
 
 def test_a_kernel_that_likes_to_swap_gets_the_exact_command():
-    assert memory.swappiness(10).level == "ok"
-    eager = memory.swappiness(60)
+    assert system.swappiness(10).level == "ok"
+    eager = system.swappiness(60)
     assert eager.level == "warning"
     assert "sudo sysctl -w vm.swappiness=10" in eager.remedy
     assert "config/sysctl.conf" in eager.remedy
@@ -87,8 +87,8 @@ def test_a_kernel_that_likes_to_swap_gets_the_exact_command():
 def test_a_setting_of_the_kernel_is_read_where_there_is_one(tmp_path):
     (tmp_path / "vm").mkdir()
     (tmp_path / "vm" / "swappiness").write_text("60\n")
-    assert memory.kernel_number("vm/swappiness", tmp_path) == 60
-    assert memory.kernel_number("vm/other", tmp_path) is None
+    assert system.kernel_number("vm/swappiness", tmp_path) == 60
+    assert system.kernel_number("vm/other", tmp_path) is None
 
 
 # Computing

@@ -1,8 +1,8 @@
 """Who may ask, how often and how much, and what those who are refused are told.
 
-`keys` has the hashes of the settings, `sessions` who is signed in, `login` the page of signing in, `gate` lets in,
-`session_socket` closes web sockets when their session is over, `limits` counts, `middleware` is what every request
-passes, `problems` the answers that refuse, and `clients` who asks.
+`keys` has the hashes of the settings, `sessions` who is signed in, `login` the page of signing in, `gate` lets in and
+closes web sockets when their session is over, `limits` counts, `middleware` is what every request passes, `problems`
+the answers that refuse, and `clients` who asks.
 """
 
 from emotion.access.clients import Client, client_of

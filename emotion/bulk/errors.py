@@ -1,6 +1,5 @@
 """What can go wrong with bulk work as a whole; a bad recording is a row of the results instead."""
 
-
 from emotion.errors import EmotionError
 
 

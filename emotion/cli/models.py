@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from emotion.analysis import Analysis
 
 app = typer.Typer(help="List, download, verify, quantize and compare models.", invoke_without_command=True)
-_BYTES_PER_PARAMETER = 4
 _NAME_HELP = "Short name, or hub id (owner/model)."
 
 
@@ -41,7 +40,8 @@ def show_list(*, load: flags.Load) -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("model", "parameters", "licence", "on this machine"):
         table.add_column(title, overflow="fold")
-    table.add_row("compact", _compact_parameters(), "CC BY-NC-SA 4.0", "built in")
+    weights_bytes = (Path(__file__).parent.parent / "weights" / "compact.safetensors").stat().st_size
+    table.add_row("compact", f"{weights_bytes / 4 / 1e6:.1f} M", "CC BY-NC-SA 4.0", "built in")
     for entry in list_models(settings.cache_dir):
         here = str(entry.folder) if entry.folder else "no"
         table.add_row(entry.model.name, entry.model.parameters, LICENSE, here)
@@ -73,23 +73,19 @@ def verify(
 ) -> None:
     """Run the official example clip and compare with the scores its publishers printed."""
     from emotion.engine.recognizer import Recognizer
+    from emotion.model.checkpoint import GOLDEN, file_sha256
 
     with Recognizer(settings=load(model=name, offline=True)) as recognizer:
         example = clip or recognizer.example()
         if example is None:
             raise EmotionError(f"{name} came without its example clip. Name it: --clip test.wav")
-        _require_official(example)
+        if example.is_file() and file_sha256(example) != GOLDEN.clip_sha256:
+            raise EmotionError(
+                f"{example.name!r} is not the official example clip, whose scores were published. "
+                "Take the one of the model."
+            )
         analysis = recognizer.recognize(example)
     _compare(analysis)
-
-
-def _require_official(clip: Path) -> None:
-    from emotion.model.checkpoint import GOLDEN, file_sha256
-
-    if clip.is_file() and file_sha256(clip) != GOLDEN.clip_sha256:
-        raise EmotionError(
-            f"{clip.name!r} is not the official example clip, whose scores were published. Take the one of the model."
-        )
 
 
 def _compare(analysis: "Analysis") -> None:
@@ -102,8 +98,3 @@ def _compare(analysis: "Analysis") -> None:
     if worst > GOLDEN.log_tolerance:
         terminal.say("These are not the published scores: the weights or the clip differ from the official ones.")
         raise typer.Exit(1)
-
-
-def _compact_parameters() -> str:
-    weights = Path(__file__).parent.parent / "weights" / "compact.safetensors"
-    return f"{weights.stat().st_size / _BYTES_PER_PARAMETER / 1e6:.1f} M"

@@ -44,7 +44,8 @@ def quantize(
             f"Your own are better: {command_line(f'models quantize {name} FOLDER')}"
         )
     waveforms, failures = _read_waveforms(settings, _find_recordings(files) if files else _samples_for(settings))
-    _tell(failures)
+    for failure in failures:
+        terminal.say(failure)
     folder = _make_int8(settings, waveforms)
     terminal.show(f"{name}: int8 is made, use it with --precision int8")
     terminal.show(f"  {folder}")
@@ -123,8 +124,8 @@ def _make_missing_int8(settings: "Settings", sources: list[Path]) -> None:
         return
     terminal.say("emotion: there is no int8 of this model yet, so it is made first, calibrated on these recordings")
     waveforms, failures = _read_waveforms(settings, sources)
-    if not waveforms:  # else the comparison tells what could not be read
-        _tell(failures)
+    for failure in [] if waveforms else failures:  # else the comparison tells what could not be read
+        terminal.say(failure)
     _make_int8(settings, waveforms)
 
 
@@ -144,24 +145,19 @@ def _make_int8(settings: "Settings", waveforms: "list[FloatArray]") -> Path:
         )
 
 
-def _read_waveforms(settings: "Settings", sources: list[Path]) -> "tuple[list[FloatArray], dict[Path, ClipError]]":
+def _read_waveforms(settings: "Settings", sources: list[Path]) -> "tuple[list[FloatArray], list[str]]":
     """Waveforms of at most so many recordings as calibration looks at, and what was wrong with others."""
     from emotion.model.quantization import MAX_WINDOWS
 
     used = sources[:: -(-len(sources) // MAX_WINDOWS)]
     waveforms: list[FloatArray] = []
-    failures: dict[Path, ClipError] = {}
+    failures = []
     for source in used:
         try:
             waveforms += _waveforms_of(source, settings, MAX_WINDOWS // len(used))
         except ClipError as error:
-            failures[source] = error
+            failures.append(f"{source.name}: {error}")
     return waveforms, failures
-
-
-def _tell(failures: dict[Path, ClipError]) -> None:
-    for source, error in failures.items():
-        terminal.show_failure(source.name, error, as_json=False)
 
 
 def _waveforms_of(source: Path, settings: "Settings", most: int) -> "list[FloatArray]":
@@ -218,22 +214,19 @@ def _comparison_record(first: _Side, second: _Side, comparison: "Comparison", fa
 def _show_comparison(first: _Side, second: _Side, comparison: "Comparison") -> None:
     from emotion.labels import emotion_of
 
-    count, same = comparison.recordings, comparison.recordings - len(comparison.changes)
+    said, count, same = comparison, comparison.recordings, comparison.recordings - len(comparison.changes)
+    distances = f"mean {said.mean_embedding_distance:.6f}, largest {said.largest_embedding_distance:.6f}"
+    times = f"{first.elapsed_s:.1f} s against {second.elapsed_s:.1f} s"
     terminal.show(f"{first.card.name}: {first.title} against {second.title}")
-    terminal.show(f"recordings                 {count}")
-    terminal.show(f"label agreement            {comparison.agreement:.1%} ({same} of {count})")
-    terminal.show(
-        f"score difference           mean {comparison.mean_score_difference:.4f}, "
-        f"largest {comparison.largest_score_difference:.4f}"
-    )
-    terminal.show(
-        f"embedding cosine distance  mean {comparison.mean_embedding_distance:.6f}, "
-        f"largest {comparison.largest_embedding_distance:.6f}"
-    )
-    terminal.show(
-        f"time                       {first.elapsed_s:.1f} s against {second.elapsed_s:.1f} s, "
-        f"so {second.elapsed_s / first.elapsed_s:.2f} times as fast"
-    )
+    rows = {
+        "recordings": str(count),
+        "label agreement": f"{said.agreement:.1%} ({same} of {count})",
+        "score difference": f"mean {said.mean_score_difference:.4f}, largest {said.largest_score_difference:.4f}",
+        "embedding cosine distance": distances,
+        "time": f"{times}, so {second.elapsed_s / first.elapsed_s:.2f} times as fast",
+    }
+    for name, text in rows.items():
+        terminal.show(f"{name:<27}{text}")
     spoken = terminal.language()
     for change in comparison.changes:
         here = f"{emotion_of(change.label).headline(spoken)} {change.confidence:.1%}"

@@ -1,7 +1,7 @@
 """The server: recogniser, page and API joined, guarded and served.
 
-`application` joins them, `routes` says which of its routes a refused request was meant for, `serving` opens the model
-and listens, `ending` and `studio_server` end in order, `wire` bounds what a connection may send.
+`application` joins them, `serving` opens the model and listens, `drain` ends in order, `http_limits` bounds what a
+connection may send.
 """
 
 from emotion.server.application import check_settings, make_app

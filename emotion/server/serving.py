@@ -15,9 +15,8 @@ from emotion.engine.recognizer import AUTO, ModelState, Recognizer, ReportDownlo
 from emotion.errors import EmotionError
 from emotion.logs import set_up_logs
 from emotion.server.application import check_settings, make_app
-from emotion.server.drain import DrainState
+from emotion.server.drain import DrainState, StudioServer
 from emotion.server.http_limits import BoundedProtocol
-from emotion.server.studio_server import StudioServer
 from emotion.settings import Settings, load_settings
 
 Say = Callable[[str], None]
