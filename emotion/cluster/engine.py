@@ -50,7 +50,6 @@ class ClusterEngine(EngineFront[RemoteJob]):
         self._link, self._plan = link, plan or ClusterPlan()
         super().__init__(self._plan.queue_size)
         self._budget = MemoryBudget(_HELD_BYTES)
-        self._began_s = time.perf_counter()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="cluster", daemon=True)
         self._thread.start()
@@ -97,14 +96,9 @@ class ClusterEngine(EngineFront[RemoteJob]):
     def is_alive(self) -> bool:
         return self._thread.is_alive() and not self._closed
 
-    @property
-    def uptime_s(self) -> float:
-        return time.perf_counter() - self._began_s
-
     def submit(
         self, source: Source | Clip, request: AnalysisRequest | None = None, name: str | None = None
     ) -> "Future[Analysis]":
-        """Queue one source; raises EngineBusy at once when the queue is full, EngineClosed after `close`."""
         return self._accept(RemoteJob(source, request or AnalysisRequest(), name), self._begin)
 
     def warm_up(self) -> "Future[None]":
@@ -115,20 +109,12 @@ class ClusterEngine(EngineFront[RemoteJob]):
         return self._in_loop(self._broadcast("warm_up"))
 
     def free_memory(self) -> "Future[None]":
-        """Have every replica give back what is only cached; the future is done when all were reached."""
         return self._in_loop(self._broadcast("free_memory"))
 
     def close(self, finish: bool = True) -> None:
-        """Refuse new work, finish what was accepted (or cancel it), and end what was started for this engine."""
-        with self._change:
-            already, self._closed = self._closed, True
-            accepted = list(self._jobs)
-        if already:
+        if self._closed:
             return
-        if not finish:
-            for future in accepted:
-                future.cancel()
-        wait(accepted)
+        wait(self._refuse_new(finish))
         self._watching.cancel()
         self._end_loop()
         self._link.close()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from emotion.analysis import Analysis, AnalysisRequest
 from emotion.audio import Clip, Source
-from emotion.engine.contract import SpeechEngine
+from emotion.engine.front import SpeechEngine
 from emotion.errors import EngineBusy, TooManyRequests
 from emotion.logs.request_context import request_id, request_scope
 

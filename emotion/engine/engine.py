@@ -87,51 +87,35 @@ class Engine(EngineFront[Job]):
 
     @property
     def card(self) -> ModelCard:
-        """The model that new work gets."""
         return self._model.card
 
     @property
     def max_in_flight(self) -> int:
-        """How many recordings of one client may be in work at a time: enough to keep the engine busy, and no more."""
         return min(_IN_FLIGHT_WITH_BATCHES if self._batch_frames > NO_BATCHES else _IN_FLIGHT, self.queue_size)
 
     @property
     def decode_threads(self) -> int:
-        """Recordings that are decoded at once."""
         return self._plan.decode_threads
 
     @property
     def batch_frames(self) -> int:
-        """Frames of the largest batch; 1 where batches do not pay, or nobody has measured yet."""
         return self._batch_frames
 
     @property
     def stage_times(self) -> StageTimes:
-        """Where the time went since the engine began."""
         return self._watch.times
 
     @property
     def cache_stats(self) -> CacheStats | None:
-        """What the cache did so far, None without one."""
         return self._settler.cache_stats
 
     @property
     def is_alive(self) -> bool:
-        """Whether the inference thread runs, and new work is taken."""
         return self._thread.is_alive() and not self._closed
-
-    @property
-    def uptime_s(self) -> float:
-        """Seconds since the engine began."""
-        return self._watch.elapsed_s
 
     def submit(
         self, source: Source | Clip, request: AnalysisRequest | None = None, name: str | None = None
     ) -> "Future[Analysis]":
-        """Queue one source; raises EngineBusy at once when the queue is full, EngineClosed after `close`.
-
-        `name` is what messages and result.json call the recording, for bytes that have none.
-        """
         future = self._accept(job := Job(source, request or AnalysisRequest(), name), self._begin_decoding)
         log_stage(job, "queue", "accepted")
         return future
@@ -141,10 +125,6 @@ class Engine(EngineFront[Job]):
         self._model, self._batch_frames = model, self._plan.batch_frames or unmeasured_batch_frames(model)
 
     def warm_up(self) -> "Future[None]":
-        """Let the model run once before anybody waits for it, and measure whether batches pay, when nothing waits.
-
-        The future is done when that is over, with the error where the model cannot work.
-        """
         model = self._model
         if self._plan.batch_frames:
             return self._when_idle(_single(lambda: run_once(model)))
@@ -152,18 +132,10 @@ class Engine(EngineFront[Job]):
         return self._when_idle(lambda: self._measure_step(model, steps))
 
     def free_memory(self) -> "Future[None]":
-        """Give back what is only cached as soon as nothing waits; the future is done when that is over."""
         return self._when_idle(_single(self._free_memory))
 
     def close(self, finish: bool = True) -> None:
-        """Refuse new work, finish what was accepted (or cancel it), end the threads."""
-        with self._change:
-            self._closed = True
-            accepted = list(self._jobs)
-            self._change.notify_all()
-        if not finish:
-            for future in accepted:
-                future.cancel()
+        self._refuse_new(finish)
         self._decoders.shutdown(wait=True)
         self._thread.join()
         self._settler.close()

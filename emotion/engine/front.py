@@ -1,19 +1,23 @@
-"""What every engine does with a recording before and after its work: accept it, count it, tell of it, let it go."""
+"""What everybody needs of an engine, and what every engine does with a recording before and after its work."""
 
 import statistics
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-from emotion.analysis import Analysis
+from emotion.analysis import Analysis, AnalysisRequest
+from emotion.audio import Clip, Source
+from emotion.cache import CacheStats
 from emotion.engine.events import ClipSettled, Listener
 from emotion.engine.job import Progress, QueuedJob, outcome
-from emotion.engine.times import ClipTimes
+from emotion.engine.times import ClipTimes, StageTimes
 from emotion.errors import EngineBusy, EngineClosed
 from emotion.logs.request_context import request_scope
+from emotion.model import ModelCard
 
 _RECENT_CLIPS = 20
 # The part of the queue that background work leaves to people who wait for a single recording.
@@ -22,9 +26,10 @@ JobT = TypeVar("JobT", bound=QueuedJob)
 
 
 class EngineFront(ABC, Generic[JobT]):
-    """The bounded queue of an engine; what computes behind it is the business of its subclasses.
+    """Sources in, futures of analyses out, through a bounded queue; what computes behind it is up to the subclass.
 
-    `_change` is the one lock of an engine, and is told of everything that changes.
+    To put another model into a running engine is no part of it: a model is an object of one process. `_change` is the
+    one lock of an engine, and is told of everything that changes.
     """
 
     def __init__(self, queue_size: int) -> None:
@@ -37,6 +42,7 @@ class EngineFront(ABC, Generic[JobT]):
         # A new tuple each time, so that other threads read it without a lock.
         self._recent: tuple[ClipTimes, ...] = ()
         self._clips_done = 0
+        self._began_s = time.perf_counter()
 
     def __enter__(self) -> Self:
         return self
@@ -45,6 +51,66 @@ class EngineFront(ABC, Generic[JobT]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(finish=kind is None)
+
+    @property
+    @abstractmethod
+    def card(self) -> ModelCard:
+        """The model that new work gets."""
+
+    @property
+    @abstractmethod
+    def max_in_flight(self) -> int:
+        """How many recordings of one client may be in work at a time: enough to keep the engine busy, and no more."""
+
+    @property
+    @abstractmethod
+    def decode_threads(self) -> int:
+        """Recordings that are decoded at once."""
+
+    @property
+    @abstractmethod
+    def batch_frames(self) -> int:
+        """Frames of the largest batch; 1 where batches do not pay, or nobody has measured yet."""
+
+    @property
+    @abstractmethod
+    def stage_times(self) -> StageTimes:
+        """Where the time went since the engine began."""
+
+    @property
+    @abstractmethod
+    def cache_stats(self) -> CacheStats | None:
+        """What the cache did so far, None without one."""
+
+    @property
+    @abstractmethod
+    def is_alive(self) -> bool:
+        """Whether the thread that works runs, and new work is taken."""
+
+    @abstractmethod
+    def submit(
+        self, source: Source | Clip, request: AnalysisRequest | None = None, name: str | None = None
+    ) -> "Future[Analysis]":
+        """Queue one source; raises EngineBusy at once when the queue is full, EngineClosed after `close`.
+
+        `name` is what messages and result.json call the recording, for bytes that have none.
+        """
+
+    @abstractmethod
+    def warm_up(self) -> "Future[None]":
+        """Let the model run once before anybody waits for it, and measure whether batches pay, when nothing waits.
+
+        The future is done when that is over, with the error where the model cannot work.
+        """
+
+    @abstractmethod
+    def free_memory(self) -> "Future[None]":
+        """Give back what is only cached as soon as nothing waits; the future is done when that is over."""
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the engine began."""
+        return time.perf_counter() - self._began_s
 
     @property
     def queue_length(self) -> int:
@@ -87,6 +153,17 @@ class EngineFront(ABC, Generic[JobT]):
     @abstractmethod
     def close(self, finish: bool = True) -> None:
         """Refuse new work, finish what was accepted (or cancel it), end the threads."""
+
+    def _refuse_new(self, finish: bool) -> list["Future[Analysis]"]:
+        """Refuse work from now on; the futures of what was accepted, cancelled unless it is to be finished."""
+        with self._change:
+            self._closed = True
+            accepted = list(self._jobs)
+            self._change.notify_all()
+        if not finish:
+            for future in accepted:
+                future.cancel()
+        return accepted
 
     def _accept(self, job: JobT, start: Callable[[JobT], None]) -> "Future[Analysis]":
         """Take a job into the queue and start it under the lock; raises EngineBusy or EngineClosed."""
@@ -148,3 +225,7 @@ class EngineFront(ABC, Generic[JobT]):
     def _workers(self) -> int:
         """How many recordings are computed side by side."""
         return 1
+
+
+SpeechEngine = EngineFront[Any]
+"""An engine, whatever its jobs are like."""
