@@ -400,7 +400,8 @@ def test_a_stage_that_is_under_way_counts_up_to_now(monkeypatch):
 
 def test_an_engine_that_only_waits_says_that_it_is_idle(monkeypatch):
     clock, stages = FakeClock(), watched_stages(monkeypatch)
-    monkeypatch.setattr("emotion.engine.times.time", clock)
+    for room in ("times", "front"):
+        monkeypatch.setattr(f"emotion.engine.{room}.time", clock)
     with Engine(FakeModel()) as engine:
         wait_for(lambda: "idle" in stages)
         clock.now_s += 3600
