@@ -98,13 +98,9 @@ def request_of(granularity: Granularity, embedding: bool, keep_audio: bool, expo
 
 def _kept_for(settings: Settings, words: Words) -> str:
     """How long runs stay in outputs/."""
-    if settings.keep_days and settings.keep_gb:
-        return words("kept.days_and_size", days=f"{settings.keep_days:g}", gigabytes=f"{settings.keep_gb:g}")
-    if settings.keep_days:
-        return words("kept.days", days=f"{settings.keep_days:g}")
-    if settings.keep_gb:
-        return words("kept.size", gigabytes=f"{settings.keep_gb:g}")
-    return words("kept.always")
+    days, size = settings.keep_days, settings.keep_gb
+    rule = "days_and_size" if days and size else "days" if days else "size" if size else "always"
+    return words(f"kept.{rule}", days=f"{days:g}", gigabytes=f"{size:g}")
 
 
 def translations(settings: Settings) -> gr.I18n:

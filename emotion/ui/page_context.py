@@ -25,7 +25,7 @@ OPENING: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private
 
 @dataclass(frozen=True)
 class PageContext:
-    """The recogniser, the recordings in work, whose runs are where, and the files on offer.
+    """What all tabs share: the recognizer, the recordings in work, the workspaces, and the files on offer.
 
     `open_clip` holds the folder of the clip that the visitor looked at last, below the folder of the visitor's outputs.
     """
@@ -48,25 +48,25 @@ class PageContext:
         return Words(visitor_language(request.cookies, request.headers, self.settings.language))
 
     def workspace(self, request: gr.Request) -> Workspace:
-        """What this visitor sees."""
-        return self.workspaces.of(owner_of(scope_of(request)))
+        """The runs that this visitor sees."""
+        return self.workspaces.of(owner_of(_scope_of(request)))
 
     def visitor(self, request: gr.Request) -> PageVisitor:
-        """Who looks, and all that is theirs."""
-        session, request_id = request.session_hash or "", request_id_of(request)
+        """Who looks at the page, with their workspace and texts."""
+        session, request_id = request.session_hash or "", _request_id_of(request)
         return PageVisitor(session, self.client(request).name, request_id, self.workspace(request), self.words(request))
 
     def client(self, request: gr.Request) -> Client:
-        """Who the visitor is."""
-        return client_of(scope_of(request))
+        """The client that the visitor is signed in as."""
+        return client_of(_scope_of(request))
 
 
-def request_id_of(request: gr.Request) -> str:
+def _request_id_of(request: gr.Request) -> str:
     """The id of a visitor's request, for the logs; events that queue run outside of it."""
-    return str(scope_of(request).get("state", {}).get("request_id", request_context.NO_REQUEST))
+    return str(_scope_of(request).get("state", {}).get("request_id", request_context.NO_REQUEST))
 
 
-def scope_of(request: gr.Request) -> dict[str, Any]:
+def _scope_of(request: gr.Request) -> dict[str, Any]:
     """The ASGI scope of a visitor's request; events that queue have that of the request by which they joined."""
     # Of `request` itself every attribute that is a dictionary comes as an object.
     return {} if request.request is None else dict(request.request.scope)

@@ -20,7 +20,6 @@ from emotion.model import FRAME_RATE_HZ, FloatArray
 from emotion.texts import Words
 
 MAX_POINTS = 2_000
-_PER_MILLE = 1_000
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def _points(drawn: Source, start_s: float, end_s: float) -> dict[str, Any]:
     part = drawn.scores[first : max(int(end_s * FRAME_RATE_HZ) + 1, first + 1)]
     means, frames_per_point = thin(part, MAX_POINTS)
     return {
-        "points": [pack(row) for row in np.round(means.T * _PER_MILLE)],
+        "points": [pack(row) for row in np.round(means.T * 1000)],
         "points_start_s": first / FRAME_RATE_HZ,
         "point_s": frames_per_point / FRAME_RATE_HZ,
     }
@@ -106,7 +105,7 @@ def envelope(samples: FloatArray, max_points: int, loudest: float) -> list[Float
     """Lowest and highest sample of each stretch, in per mille of the loudest, two arrays [P]."""
     edges = _edges(len(samples), max_points)
     low, high = np.minimum.reduceat(samples, edges), np.maximum.reduceat(samples, edges)
-    return [np.round(side / loudest * _PER_MILLE) for side in (low, high)]
+    return [np.round(side / loudest * 1000) for side in (low, high)]
 
 
 def thin(scores: FloatArray, max_points: int) -> tuple[FloatArray, int]:
@@ -134,7 +133,7 @@ def _labels(analysis: Analysis, words: Words) -> list[dict[str, str]]:
 
 def _segments(segments: tuple[Segment, ...], labels: tuple[str, ...]) -> list[list[float]]:
     """Start and end in seconds, index of the label, score in per mille; beyond MAX_POINTS the longest ones."""
-    return _longest([(s.start_s, s.end_s, labels.index(s.emotion), round(s.confidence * _PER_MILLE)) for s in segments])
+    return _longest([(s.start_s, s.end_s, labels.index(s.emotion), round(s.confidence * 1000)) for s in segments])
 
 
 def _longest(stretches: Sequence[tuple[float, ...]]) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""Whose runs a visitor sees: each client that is asked for a key or a password has a place of its own."""
+"""Whose runs a visitor sees: each client that is asked for a key or a password has a workspace of its own."""
 
 import threading
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from emotion.texts import Words
 class Workspace:
     """What one client sees, and nobody else.
 
-    `owner` is empty where nobody is asked who they are: then all share one place.
+    `owner` is empty where nobody is asked who they are: then all share one workspace.
     """
 
     owner: str
@@ -28,8 +28,8 @@ class Workspace:
 
 @dataclass(frozen=True)
 class PageVisitor:
-    """Who looks at one page: its session, the name by which recordings in work are counted, the request that asks, and
-    the texts.
+    """Who looks at one page: its session, the name under which limits count their recordings, the id of the request,
+    and the texts in their language.
     """
 
     session: str
@@ -52,7 +52,7 @@ class Workspaces:
         self._known: dict[str, Workspace] = {}
 
     def of(self, owner: str) -> Workspace:
-        """The place of an owner."""
+        """The workspace of an owner."""
         with self._lock:
             workspace = self._known.get(owner)
             if workspace is None:
