@@ -5,7 +5,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -21,13 +21,13 @@ _LOCK = "_lock"
 
 
 @contextmanager
-def unwritable(name: str) -> Iterator[None]:
-    """Raise ResultsUnwritable for what goes wrong with the place of the results that is called so."""
+def unwritable(name: str, kind: type[Exception] = OSError) -> Iterator[None]:
+    """Raise ResultsUnwritable for errors of this kind at the place of the results that is called so."""
     try:
         yield
     except EmotionError:
         raise
-    except Exception as error:  # every storage has its own
+    except kind as error:
         raise ResultsUnwritable(name, getattr(error, "strerror", None) or type(error).__name__) from error
 
 
@@ -44,7 +44,7 @@ class Store:
         self._system, self._root = storage(place)
 
     def names(self) -> list[str]:
-        with unwritable(self.name):
+        with self._errors():
             try:
                 found = self._system.ls(self._root, detail=False)
             except FileNotFoundError:
@@ -52,32 +52,32 @@ class Store:
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
 
     def has(self, name: str) -> bool:
-        with unwritable(self.name):
+        with self._errors():
             return bool(self._system.exists(self._path(name)))
 
     def read_file(self, name: str) -> bytes | None:
         """The content of a small file, None where there is none."""
-        with unwritable(self.name):
+        with self._errors():
             try:
                 return cast(bytes, self._system.cat_file(self._path(name)))
             except FileNotFoundError:
                 return None
 
     def open_file(self, name: str) -> BinaryIO:
-        with unwritable(self.name):
+        with self._errors():
             return cast(BinaryIO, self._system.open(self._path(name), "rb"))
 
     def aside(self) -> Path:
         """A new path of this machine to write to, before `publish_file`."""
         if self._folder is None:
             return Path(tempfile.mkdtemp(prefix="emotion-")) / "part"
-        with unwritable(self.name):
+        with self._errors():
             self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder / f"{_ASIDE}{secrets.token_hex(8)}"
 
     def publish_file(self, aside: Path, name: str) -> None:
         """Make a file one of the results, at once and whole; one of the same name is replaced."""
-        with unwritable(self.name):
+        with self._errors():
             if self._folder is None:  # one request: there whole or not at all
                 self._system.put_file(str(aside), self._path(name))
                 shutil.rmtree(aside.parent, ignore_errors=True)
@@ -88,7 +88,7 @@ class Store:
             aside.replace(self._folder / name)
 
     def delete_file(self, name: str) -> None:
-        with unwritable(self.name), suppress(FileNotFoundError):
+        with self._errors(), suppress(FileNotFoundError):
             self._system.rm_file(self._path(name))
 
     @contextmanager
@@ -101,7 +101,7 @@ class Store:
             yield
             return
         lock = filelock.FileLock(self._folder / _LOCK, timeout=0)
-        with unwritable(self.name):
+        with self._errors():
             self._folder.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire()
@@ -114,6 +114,9 @@ class Store:
             yield
         finally:
             lock.release()
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return unwritable(self.name, OSError if self._folder else Exception)  # every storage has its own
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
