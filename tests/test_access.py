@@ -277,7 +277,7 @@ class Clock:
 def test_a_session_ends_when_it_is_not_used_and_after_a_week_in_any_case():
     clock = Clock()
     sessions = Sessions(clock)
-    idle, used = sessions.begin(Client.named("ben")), sessions.begin(Client.named("ben"))
+    idle, used = sessions.open_session(Client.named("ben")), sessions.open_session(Client.named("ben"))
     for _ in range(int(LIFETIME_S / IDLE_S)):
         clock.now_s += IDLE_S - 1
         assert sessions.client_of(used) == Client.named("ben")
@@ -288,7 +288,7 @@ def test_a_session_ends_when_it_is_not_used_and_after_a_week_in_any_case():
 
 def test_sessions_do_not_fill_the_memory_and_hold_no_token():
     sessions = Sessions(most=3)
-    tokens = [sessions.begin(Client.named("ben")) for _ in range(5)]
+    tokens = [sessions.open_session(Client.named("ben")) for _ in range(5)]
     assert len(sessions) == 3
     assert [sessions.client_of(token) is not None for token in tokens] == [False, False, True, True, True]
     assert not any(token in repr(vars(sessions)) for token in tokens)
@@ -297,9 +297,9 @@ def test_sessions_do_not_fill_the_memory_and_hold_no_token():
 def test_sessions_that_are_over_go_when_somebody_signs_in():
     clock = Clock()
     sessions = Sessions(clock)
-    sessions.begin(Client.named("ben"))
+    sessions.open_session(Client.named("ben"))
     clock.now_s += IDLE_S
-    sessions.begin(Client.named("anna"))
+    sessions.open_session(Client.named("anna"))
     assert len(sessions) == 1
 
 

@@ -297,7 +297,7 @@ def test_a_server_that_ends_takes_nothing_new_and_still_gives_results():
     ending = DrainState()
     app = application(Middleware(DrainMiddleware, ending))
     assert ask(app, path="/readyz").status_code == 200
-    ending.begin()
+    ending.begin_drain()
     for method, path in (("GET", "/readyz"), ("POST", "/v1/analyses"), ("POST", "/gradio_api/queue/join")):
         answer = ask(app, method, path)
         assert (answer.status_code, answer.json()["code"]) == (503, "engine_closed")
@@ -330,7 +330,7 @@ def test_requests_that_are_open_are_counted_and_streams_without_an_end_are_cut()
             held = asyncio.create_task(client.get("/v1/analyses/1"))
             while ending.open_requests != 1:
                 await asyncio.sleep(0)
-            ending.begin()
+            ending.begin_drain()
             beat = await asyncio.wait_for(beating, 10)
             assert (beat.status_code, beat.text) == (200, "beat")
             released.set()

@@ -349,7 +349,7 @@ def test_a_limited_and_an_ending_server_show_which_routes_they_refuse(tmp_path):
     ending = DrainState()
     with studio(Settings(outputs=tmp_path, rate_limit="1/minute"), ending) as client:
         assert [client.get("/v1/analyses/1").status_code for _ in range(3)] == [404, 429, 429]
-        ending.begin()
+        ending.begin_drain()
         assert client.post("/v1/analyses").status_code == 503
         assert client.get("/readyz").status_code == 503
         assert client.get("/healthz", headers={"Host": "rebound.example"}).status_code == 200

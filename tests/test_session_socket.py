@@ -50,7 +50,7 @@ def guarded(app: FastAPI, most: int = 10) -> SimpleNamespace:
     app.add_middleware(AccessGate, keyring, sessions)
 
     def sign_in(name: str = "ben") -> dict[str, str]:
-        return {"Cookie": f"{COOKIE}={sessions.begin(Client.named(name))}"}
+        return {"Cookie": f"{COOKIE}={sessions.open_session(Client.named(name))}"}
 
     return SimpleNamespace(app=app, clock=clock, sessions=sessions, sign_in=sign_in)
 
@@ -184,7 +184,7 @@ def test_a_session_that_is_used_meanwhile_goes_on(idle_s):
     sessions = Sessions(clock)
 
     async def use_it() -> tuple[bool, bool]:
-        token = sessions.begin(Client.named("ben"))
+        token = sessions.open_session(Client.named("ben"))
         waiting = asyncio.ensure_future(sessions.wait_until_over(token))
         await asyncio.wait({waiting}, timeout=0)
         clock.now_s += 0.9 * idle_s

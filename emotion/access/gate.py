@@ -64,26 +64,24 @@ class AccessGate:
             if is_foreign(headers) and not self._is_welcome(headers):
                 raise ForeignOrigin
             return anybody
-        key = key_of(headers)
+        key, client = key_of(headers), None
         if key is not None:
-            return self._known(self._keyring.client_of_key(key))
-        if is_foreign(headers):
+            client = self._keyring.client_of_key(key)
+        elif is_foreign(headers):
             raise ForeignOrigin
-        token = token_of(scope)
-        signed_in = None if token is None else self._sessions.client_of(token)
-        return anybody if signed_in is None and scope["path"] in _OPEN else self._known(signed_in)
+        elif (token := token_of(scope)) is not None:
+            client = self._sessions.client_of(token)
+        if client is None and key is None and scope["path"] in _OPEN:
+            return anybody
+        if client is None:
+            raise NotAllowed
+        return client
 
     def _session_behind(self, scope: Scope) -> str | None:
         """The token by which a web socket was let in, None where that was a key or nothing."""
         if scope["type"] != "websocket" or not self._keyring.asks or key_of(Headers(scope=scope)) is not None:
             return None
         return token_of(scope)
-
-    @staticmethod
-    def _known(client: Client | None) -> Client:
-        if client is None:
-            raise NotAllowed
-        return client
 
     def _is_welcome(self, headers: Headers) -> bool:
         return ANY_ORIGIN in self._origins or headers.get("origin", "") in self._origins

@@ -5,10 +5,9 @@ import hmac
 import re
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 from emotion.access.clients import Client
 from emotion.errors import EmotionError, SettingsInvalid
@@ -18,7 +17,6 @@ KEY_PREFIX = "emo_"
 LEAST_PASSWORD = 8
 # Names become folders below the outputs.
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
-_SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 _KEY_BYTES = 32
 # What OWASP asks of scrypt, in the row that takes the least memory: 16 MiB, about 0.2 s.
 _N, _R, _P = 2**14, 8, 5
@@ -26,6 +24,7 @@ _SALT_BYTES, _HASH_BYTES = 16, 32
 # A typing error in a setting must not ask for all memory.
 _MOST_N, _MOST_R, _MOST_P = 2**20, 32, 16
 _LONGEST_BYTES = 1024
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,12 @@ class Keyring:
 
     def __init__(self, api_keys: str = "", page_logins: str = "") -> None:
         """Raises SettingsInvalid for a name, a hash or a list that cannot be used."""
-        self._keys = tuple(_parse_keys(api_keys))
-        self._logins = dict(_parse_logins(page_logins))
+        self._keys = tuple(_parse_entries("api_keys", api_keys, "key", _check_key_hash))
+        self._logins: dict[str, PasswordHash] = {}
+        for name, hashed in _parse_entries("page_logins", page_logins, "password", PasswordHash.parse):
+            if name in self._logins:
+                raise _broken("page_logins", f"{name!r} stands there twice", "keys password")
+            self._logins[name] = hashed
         # A name that is not known takes as long as one that is: nobody learns which names there are.
         self._nobody = next(iter(self._logins.values()), None)
 
@@ -127,40 +130,29 @@ def check_password(password: str) -> str:
     return password
 
 
-def _parse_keys(api_keys: str) -> Iterator[tuple[str, str]]:
-    for name, hashed in _named(api_keys, "api_keys"):
-        if not _SHA256_HEX.fullmatch(hashed):
-            # Without what is written there: it may be a key in clear.
-            raise _broken("api_keys", f"what stands after {name!r} is no hash of a key", "keys new")
-        yield name, hashed
-
-
-def _parse_logins(page_logins: str) -> Iterator[tuple[str, PasswordHash]]:
-    seen = set()
-    for name, hashed in _named(page_logins, "page_logins"):
-        if name in seen:
-            raise _broken("page_logins", f"{name!r} stands there twice", "keys password")
-        seen.add(name)
-        try:
-            yield name, PasswordHash.parse(hashed)
-        except (ValueError, Base64Error):
-            raise _broken(
-                "page_logins", f"what stands after {name!r} is no hash of a password", "keys password"
-            ) from None
-
-
-def _named(text: str, key: str) -> Iterator[tuple[str, str]]:
+def _parse_entries(setting: str, text: str, kind: str, parse: Callable[[str], T]) -> Iterator[tuple[str, T]]:
+    """Names and hashes of a setting; what is wrong is told without what stands there, which may be a secret."""
+    command = "keys new" if kind == "key" else "keys password"
     for entry in filter(None, (entry.strip() for entry in text.split(","))):
         name, colon, hashed = entry.partition(":")
         if not colon or not _NAME.fullmatch(name):
-            raise _broken(key, "each entry is a name of a-z, 0-9, - and _, a colon and a hash", "keys new")
-        yield name, hashed.strip()
+            raise _broken(setting, "each entry is a name of a-z, 0-9, - and _, a colon and a hash", "keys new")
+        try:
+            parsed = parse(hashed.strip())
+        except ValueError:
+            raise _broken(setting, f"what stands after {name!r} is no hash of a {kind}", command) from None
+        yield name, parsed
 
 
-def _broken(key: str, what: str, command: str) -> SettingsInvalid:
-    return SettingsInvalid(
-        f"The setting {key!r} cannot be used: {what}. `emotion {command} NAME` prints what belongs there.", key=key
-    )
+def _check_key_hash(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ValueError("no SHA-256 in hexadecimal")
+    return text
+
+
+def _broken(setting: str, what: str, command: str) -> SettingsInvalid:
+    said = f"The setting {setting!r} cannot be used: {what}. `emotion {command} NAME` prints what belongs there."
+    return SettingsInvalid(said, key=setting)
 
 
 def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:

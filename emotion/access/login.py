@@ -81,12 +81,12 @@ class SignIn:
         if client is None:
             said = words("sign_in.wrong")
             return _page(request, words, said, form.wanted, form.name, HTTPStatus.UNAUTHORIZED)
-        return _redirect(request, form.wanted, self._sessions.begin(client))
+        return _redirect(request, form.wanted, self._sessions.open_session(client))
 
     async def sign_out(self, request: Request) -> Response:
         token = token_of(request.scope)
         if token is not None:
-            self._sessions.end(token)
+            self._sessions.end_session(token)
         return _redirect(request, f"{LOGIN_PATH}?ended", "")
 
     async def _client_of(self, form: _Form, address: str) -> Client | None:

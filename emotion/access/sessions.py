@@ -46,7 +46,7 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def begin(self, client: Client) -> str:
+    def open_session(self, client: Client) -> str:
         """The token of a new session; the one that was used the longest ago goes when there are too many."""
         token, now_s = secrets.token_urlsafe(_TOKEN_BYTES), self._now_s()
         self._sessions[_digest(token)] = _Session(client, now_s, now_s + LIFETIME_S)
@@ -66,7 +66,7 @@ class Sessions:
         self._sessions.move_to_end(key)
         return session.client
 
-    def end(self, token: str) -> None:
+    def end_session(self, token: str) -> None:
         """Sign out."""
         self._drop(_digest(token))
 

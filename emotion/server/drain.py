@@ -38,7 +38,7 @@ class DrainState:
     def has_begun(self) -> bool:
         return self._begun.is_set()
 
-    def begin(self) -> None:
+    def begin_drain(self) -> None:
         """Take nothing new from now on; to be called on the loop of the server."""
         self._begun.set()
 
@@ -117,12 +117,12 @@ class StudioServer(uvicorn.Server):
             self._is_hurried = True
             self._give_up_after(_LAST_WORDS_S)
         else:
-            self._loop.call_soon_threadsafe(self.end)
+            self._loop.call_soon_threadsafe(self.begin_drain)
 
-    def end(self) -> None:
+    def begin_drain(self) -> None:
         """Begin to end; to be called on the loop of the server."""
         if self._draining is None:
-            self._ending.begin()
+            self._ending.begin_drain()
             self._draining = self._loop.create_task(self._drain())
 
     @property
