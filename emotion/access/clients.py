@@ -22,7 +22,7 @@ class Client:
 
     @property
     def owner(self) -> str:
-        """What keeps apart what belongs to clients; empty where nobody is asked who they are, and all share it."""
+        """The key under which things of this client are kept; empty where nobody signs in and all is shared."""
         return self.folder or ""
 
     @classmethod

@@ -26,9 +26,9 @@ class AccessGate:
     """Puts the client into `scope["state"]["client"]`, or refuses.
 
     Programs get a 401 as problem+json, browsers that ask for a document are sent to the page of sign-in, web sockets
-    are closed, those of who is signed in also when that is over. Whatever comes without a key from a page of another
-    web site is refused: a browser would send the cookie of the person along, and where nobody is asked for a key
-    nothing else stands between.
+    are closed; a web socket that a session opened is closed when that session ends. A request without a key from a
+    page of another web site is refused: a browser would send the cookie of the person along, and where nobody is asked
+    for a key nothing else protects the server.
     """
 
     def __init__(

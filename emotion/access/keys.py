@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PasswordHash:
-    """A password as scrypt left it; written as `scrypt$n$r$p$salt$hash`, the last two in base64 for URLs."""
+    """The scrypt hash of a password, written as `scrypt$n$r$p$salt$hash`, the last two in base64 for URLs."""
 
     n: int
     r: int
@@ -90,7 +90,7 @@ class Keyring:
         return bool(self._keys or self._logins)
 
     def client_of_key(self, key: str) -> Client | None:
-        """Who has this key; every hash is compared, so that the time tells nothing."""
+        """The client with this key, None if it is unknown; compares every hash, so that the time tells nothing."""
         digest, found = hash_key(key), None
         for name, known in self._keys:
             if hmac.compare_digest(digest, known):
@@ -98,7 +98,7 @@ class Keyring:
         return None if found is None else Client.named(found)
 
     def client_of_login(self, name: str, password: str) -> Client | None:
-        """Who has this name and password; slow on purpose, so to be called on a thread."""
+        """The client with this name and password, None if they are wrong; slow on purpose, so call it on a thread."""
         known = self._logins.get(name)
         hashed = known or self._nobody
         if hashed is None or not hashed.fits(password) or known is None:
@@ -117,14 +117,14 @@ def hash_key(key: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """The name, if a client may be called so."""
+    """The name if a client may have it; raises EmotionError otherwise."""
     if not _NAME.fullmatch(name):
         raise EmotionError("A name has 1 to 32 of the characters a-z, 0-9, - and _. Choose another.")
     return name
 
 
 def check_password(password: str) -> str:
-    """The password, if it is one that may be used."""
+    """The password if it may be used; raises EmotionError otherwise."""
     if not LEAST_PASSWORD <= len(password) <= _LONGEST_BYTES // 4:
         raise EmotionError(f"A password has at least {LEAST_PASSWORD} characters. Choose another.")
     return password

@@ -17,7 +17,7 @@ _IPV6_PREFIX = 64
 
 
 class RateLimiter:
-    """So many requests of one client in any stretch of time; counts in memory, from any thread."""
+    """Allows each client so many requests in a moving window of time; counts in memory, from any thread."""
 
     def __init__(self, limit: str, setting: str = "rate_limit") -> None:
         """`limit` is as in `600/minute`, empty for none; raises SettingsInvalid for anything else."""
@@ -25,7 +25,7 @@ class RateLimiter:
         self._window = MovingWindowRateLimiter(MemoryStorage())
 
     def count(self, name: str) -> None:
-        """Count a request; raises TooManyRequests, which counts nothing and says when one may try again."""
+        """Count a request; raises TooManyRequests, without counting, if it is one too many."""
         if self._limit is not None and not self._window.hit(self._limit, _key(name)):
             raise self._too_many(name)
 
@@ -53,7 +53,7 @@ def _parsed(limit: str, setting: str) -> RateLimitItem | None:
 
 
 def _key(name: str) -> str:
-    """A client to count by: of IPv6, whose addresses cost nothing, the network that one customer gets."""
+    """The key to count by: for IPv6, whose addresses cost nothing, the network that one customer gets."""
     marker, _, address = name.partition(":")
     try:
         parsed = ipaddress.ip_address(address)

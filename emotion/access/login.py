@@ -117,7 +117,7 @@ def own_path(wanted: str) -> str:
 
 
 async def _form_of(request: Request) -> _Form | None:
-    """The form, None if it is larger than any such form."""
+    """The form, None if it is larger than a form of sign-in can be."""
     body = bytearray()
     async for piece in request.stream():
         body += piece

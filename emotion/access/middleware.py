@@ -72,7 +72,7 @@ class RequestId:
 
 
 class ErrorMiddleware:
-    """Answers what should not happen with a 500 that tells nothing of the inside; the log has it in full."""
+    """Answers unexpected errors with a 500 that tells nothing of the inside; the log has them in full."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -101,7 +101,7 @@ class ErrorMiddleware:
 
 
 class KnownHosts:
-    """Refuses requests for names that are not ours.
+    """Refuses requests whose Host header names another server.
 
     A page of a stranger can point a name of its own at this machine, and would then read the results in a browser of
     ours (DNS rebinding); the name in its requests gives it away.
@@ -154,7 +154,7 @@ class BodyLimit:
 
 
 class RateLimit:
-    """Counts what makes work, for each client: requests of the API, and of the page its uploads and submits."""
+    """Limits the requests of each client that make work: those of the API, and the uploads and submits of the page."""
 
     def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
         self._app, self._limiter = app, limiter
@@ -199,7 +199,7 @@ class _TooMuch(Exception):
 
 
 class _CountedBody:
-    """The body of a request, up to a limit, as long as it comes."""
+    """Counts the body of a request up to a limit, and gives it up when it stalls."""
 
     def __init__(self, receive: Callable[[], Awaitable[Message]], limit_bytes: int, stall_s: float) -> None:
         self._receive, self._limit_bytes, self._stall_s = receive, limit_bytes, stall_s

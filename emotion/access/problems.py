@@ -70,7 +70,7 @@ class Problem:
         return JSONResponse(self.body, self.status, self.headers, MEDIA_TYPE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as an ASGI application does; a web socket is closed with a code that says whether to come again."""
+        """Answer as an ASGI application does; a web socket is closed with a code that says whether to try again."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": TRY_LATER if "Retry-After" in self.headers else VIOLATION})
         else:
@@ -78,7 +78,7 @@ class Problem:
 
 
 def problem_of(error: BaseException, request_id: str | None = None) -> Problem:
-    """What to answer to an error; what is no refusal of ours becomes a 500 that tells nothing of the inside.
+    """The answer to an error; anything outside the family of errors becomes a 500 that tells nothing of the inside.
 
     `request_id` is that of the request at hand unless it is given.
     """
@@ -93,13 +93,13 @@ def problem_of_status(status: int, detail: str, code: str, request_id: str | Non
 
 
 def status_of(error: BaseException) -> int:
-    """The HTTP status of an error; 500 for what is no refusal of ours."""
+    """The HTTP status of an error; 500 for errors outside the family."""
     row = _row_of(error)
     return int(row[1] if row else HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def retry_after_s(error: BaseException) -> int | None:
-    """Whole seconds after which to try again, None for what will not change by itself."""
+    """Whole seconds after which to try again, None if waiting does not help."""
     for kind, default_s in _RETRY_S:
         if isinstance(error, kind):
             known_s = error.details.get("retry_s")

@@ -47,14 +47,14 @@ class Sessions:
         return len(self._sessions)
 
     def open_session(self, client: Client) -> str:
-        """The token of a new session; the one that was used the longest ago goes when there are too many."""
+        """The token of a new session; the least recently used session ends when there are too many."""
         token, now_s = secrets.token_urlsafe(_TOKEN_BYTES), self._now_s()
         self._sessions[_digest(token)] = _Session(client, now_s, now_s + LIFETIME_S)
         self._drop_old(now_s)
         return token
 
     def client_of(self, token: str) -> Client | None:
-        """Who signed in with this token, None when that is over."""
+        """The client who signed in with this token, None when the session is over."""
         key, now_s = _digest(token), self._now_s()
         session = self._sessions.get(key)
         if session is None:

@@ -29,7 +29,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class BulkCall:
-    """The words of one call."""
+    """What one call of the command asks for."""
 
     sources: list[str]
     results: str
@@ -41,7 +41,7 @@ class BulkCall:
 
 
 def recognize_bulk(call: BulkCall, settings: "Settings") -> int:
-    """Do what was called for, and say how far it came; the exit code."""
+    """Run the bulk work and show its progress; returns the exit code."""
     from emotion.bulk import Listing, Results, Watch
 
     # The same sound twice is rarer than what looking for it costs.

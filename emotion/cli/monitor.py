@@ -47,7 +47,7 @@ def monitor(
 
 
 @dataclass(frozen=True)
-class Told:
+class ServerAnswer:
     """What came back: a `status`, or why there is none: `nobody` answered, a `key` is needed, or a `stranger` answered.
 
     `record` is the answer as it came; `machine` this machine, where there is none.
@@ -78,7 +78,7 @@ def address_of(url: str) -> str:
     return whole.rstrip("/")
 
 
-def ask(address: str, key: str | None = None) -> Told:
+def ask(address: str, key: str | None = None) -> ServerAnswer:
     """Ask the server at this address how it is; waits for 5 s at most. The key goes to no other address."""
     from emotion.client import Client, Refused, ServerAway
     from emotion.monitor import Advice, StudioStatus
@@ -89,12 +89,12 @@ def ask(address: str, key: str | None = None) -> Told:
         status = StudioStatus.from_record(record)
         advice = tuple(Advice(str(one["code"]), dict(one["values"])) for one in record.get("advice", ()))
     except ServerAway:
-        return Told("nobody")
+        return ServerAnswer("nobody")
     except Refused as error:
-        return Told("key" if error.status in (401, 403) else "stranger")
+        return ServerAnswer("key" if error.status in (401, 403) else "stranger")
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Told("stranger")
-    return Told("status", status, advice, record)
+        return ServerAnswer("stranger")
+    return ServerAnswer("status", status, advice, record)
 
 
 class _Server:
@@ -104,7 +104,7 @@ class _Server:
         self.address, self._key = address, key
         self._machine: MachineWatch | None = None
 
-    def look(self) -> Told:
+    def look(self) -> ServerAnswer:
         """Ask the server, else read this machine."""
         from emotion.monitor import MachineWatch
 
@@ -116,7 +116,7 @@ class _Server:
             time.sleep(_FIRST_LOOK_S)
         return replace(told, machine=self._machine.read())
 
-    def picture(self, told: Told) -> "RenderableType":
+    def picture(self, told: ServerAnswer) -> "RenderableType":
         """A look, for people."""
         from emotion.cli.monitor_view import View
 
@@ -126,7 +126,7 @@ class _Server:
         assert told.machine is not None  # noqa: S101 - it is read where no server answers
         return view.of_machine(told.machine, told.answer, self.address, command_line("serve"))
 
-    def show(self, told: Told, as_json: bool) -> None:
+    def show(self, told: ServerAnswer, as_json: bool) -> None:
         """Print a look; for programs the record of the server, or `machine` and why there is no more."""
         from rich.console import Console
 

@@ -173,7 +173,7 @@ def _waveforms_of(source: Path, settings: "Settings", most: int) -> "list[FloatA
 
 
 def _named(settings: "Settings") -> "Settings":
-    """The same with the large model for `auto`, in whose place no other may answer here."""
+    """The same settings with the large model for `auto`: here no other model may take its place."""
     from emotion.engine.recognizer import AUTO, LARGE
 
     return settings.model_copy(update={"model": LARGE}) if settings.model == AUTO else settings

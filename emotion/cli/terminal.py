@@ -50,7 +50,7 @@ def language() -> Language:
 
 
 def say_model(state: "ModelState") -> None:
-    """Say it when the built-in model answers although nobody chose it."""
+    """Tell the person when the built-in model answers although they did not choose it."""
     if state.phase == "built_in":
         say(
             "emotion: the built-in model answers (small, less accurate). "
@@ -171,7 +171,7 @@ def download_bar(name: str) -> "Iterator[ReportDownload]":
 
 @contextmanager
 def recognizer_of(settings: "Settings") -> "Iterator[Recognizer]":
-    """A recogniser with these settings; the download of its model is shown, and that the built-in one answers said."""
+    """A recogniser with these settings; shows the download of its model, and tells when the built-in one answers."""
     from emotion.engine.recognizer import Recognizer
 
     with download_bar(settings.model) as report, Recognizer(settings=settings, on_download=report) as recognizer:

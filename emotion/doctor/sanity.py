@@ -75,7 +75,7 @@ def _limit(settings: Settings) -> Iterator[Finding]:
 
 
 def keeping(settings: Settings) -> Iterator[Finding]:
-    """Runs of strangers that nobody deletes fill the disk."""
+    """Whether runs of other people may fill the disk, because nothing deletes them."""
     serves_others = bool(settings.api_keys or settings.page_logins) or settings.host not in LOOPBACK
     if serves_others and not settings.keep_days and not settings.keep_gb:
         text = "runs stay for ever, and clients make more of them"

@@ -80,7 +80,7 @@ def open_files(soft: int, hard: int) -> Finding:
 
 
 def folder(subject: str, path: Path, needed_bytes: int) -> Finding:
-    """Whether it can be written, and has room."""
+    """Whether a folder can be written, and its disk has room."""
     existing = _existing(path)
     if not os.access(existing, os.W_OK):
         variable = "EMOTION_MODEL_CACHE" if subject == "cache" else "EMOTION_OUTPUTS"
@@ -191,7 +191,7 @@ def memory_left(available_bytes: int, total_bytes: int, needed_bytes: int) -> Fi
 
 
 def container_limit(limit: Usage | None, cores: int | None, needed_bytes: int) -> Finding:
-    """A program that reaches the limit is ended, however much the machine has."""
+    """The limit of the container; the system ends a program that reaches it, however much memory the machine has."""
     if limit is None and cores is None:
         return Finding("container", "no limit of memory or processors")
     said = [f"{limit.used_bytes / 1e9:.1f} of {limit.total_bytes / 1e9:.1f} GB in use" if limit else "memory unlimited"]
@@ -207,7 +207,7 @@ def container_limit(limit: Usage | None, cores: int | None, needed_bytes: int) -
 
 
 def swap_use(swap: Usage, memory_bytes: int) -> Finding:
-    """Much of it in use is memory that was too short; none at all is no fault."""
+    """Whether much swap is in use, a sign of too little memory; to have none is no fault."""
     if not swap.total_bytes:
         return Finding("swap", "none; a program that finds no memory is ended")
     text = f"{swap.used_bytes / 1e9:.1f} of {swap.total_bytes / 1e9:.1f} GB in use"

@@ -85,13 +85,13 @@ def winner(measured: list[Trial]) -> Trial:
 
 
 def settle(checkpoint: Checkpoint | None, best: Trial, decode_threads: int) -> Tuning:
-    """The winner's settings, with the batches that pay for it."""
+    """The settings of the winner, with the size of batches that is fastest for it."""
     batch_frames = measure_batch_frames(_open(checkpoint, best))
     return Tuning(best.runtime, best.precision, best.threads, decode_threads, batch_frames)
 
 
 def decode_pace(threads: int) -> float:
-    """Recordings of 30 s, stereo WAV, that so many threads decode in a second."""
+    """How many recordings of 30 s (stereo WAV) so many threads decode in a second."""
     recording = noise_wav(30)
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(decode, [recording] * threads))
@@ -150,7 +150,7 @@ def _noise(duration_s: float) -> FloatArray:
 
 
 def write_local(content: str, target: Path) -> None:
-    """Put local.toml in its place, whole or not at all."""
+    """Write local.toml, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_suffix(".tmp")
     aside.write_text(content, encoding="utf-8")

@@ -49,7 +49,7 @@ def is_ours(handler: logging.Handler) -> bool:
 
 
 def say(line: str) -> None:
-    """A line of the program itself, as where it listens, for starts whose terminal is read by a collector."""
+    """Log a line of the program itself, such as where it listens, when a log collector reads the terminal."""
     logging.getLogger(f"{HOUSE}.server").info(line)
 
 
@@ -124,5 +124,5 @@ def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
 
 
 def _one_line(text: str) -> str:
-    """Text in which nobody can begin a line of their own, nor send orders to a terminal."""
+    """The text as one line: line breaks and control characters, which a terminal would obey, are escaped."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

@@ -1,4 +1,4 @@
-"""Which request the work at hand belongs to, for logs; threads share no context, so it is handed on."""
+"""Which request the current work belongs to, for logs; threads share no context, so `thread` hands it on."""
 
 import contextvars
 import secrets

@@ -26,7 +26,7 @@ _REQUEST_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 class Metrics:
     """Counts what the engine tells, as its listener, and answers Prometheus; make one beside the engine.
 
-    Has a registry of its own, so that two of them, as in tests, do not meet.
+    Has a registry of its own, so that two of them, as in tests, do not share counts.
     """
 
     def __init__(self, engine: SpeechEngine, watch: StudioWatch) -> None:

@@ -36,7 +36,7 @@ RouteOf = Callable[[Scope], str | None]
 
 
 class RequestMetrics:
-    """ASGI middleware around the whole application, outside of those who refuse, so that refusals count too."""
+    """ASGI middleware around the whole application, outside of what refuses requests, so that refusals count too."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, route_of: RouteOf = lambda _: None) -> None:
         """`route_of` is asked about requests that were refused before a router saw them, and about no others."""
@@ -106,7 +106,7 @@ class _Exchange:
     def _route(self) -> str:
         """The template of the route, as `/v1/analyses/{id}`; one word for all addresses that are none of ours.
 
-        To be asked for when the answer has begun, or is not to come.
+        Read it only when the answer has begun, or when none will come.
         """
         if self._outer_app is not None and self._scope.get("app") is not self._outer_app:
             return PAGE

@@ -1,4 +1,4 @@
-"""What the last readings suggest, by numbers alone, and the words for it."""
+"""Advice that follows from the numbers of the last readings, and its words."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ def _memory(status: StudioStatus, _: StudioStatus | None) -> Advice | None:
 
 
 def _swap(status: StudioStatus, before: StudioStatus | None) -> Advice | None:
-    """A little that was swapped out long ago hurts nobody."""
+    """Much swap, or swap that grows; a little that was swapped out long ago does no harm."""
     swap_bytes = status.machine.swap.used_bytes
     growth_bytes = 0 if before is None else swap_bytes - before.machine.swap.used_bytes
     notable = swap_bytes > _NOTABLE_SWAP * status.machine.memory.total_bytes
@@ -145,7 +145,7 @@ def _decoding(status: StudioStatus, _: StudioStatus | None) -> Advice | None:
 
 
 def _batches(status: StudioStatus, _: StudioStatus | None) -> Advice | None:
-    """The card is given work all the time, and yet has little of it."""
+    """The inference thread is busy, and yet the card is mostly idle: batches are too small."""
     engine, card = status.engine, status.card
     if card is None or card.utilization_percent is None or not _is_idle(card) or not _queue_waits(status):
         return None

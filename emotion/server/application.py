@@ -56,7 +56,7 @@ def make_app(
 ) -> FastAPI:
     """The application around one recogniser: the page at `/`, the API at `/v1`; it ends with the recogniser.
 
-    `ending` tells its doors when the server begins to end. Raises SettingsInvalid for keys or limits that are none.
+    `ending` tells its middleware when the server begins to end. Raises SettingsInvalid for keys or limits that are none.
     """
     from emotion.api import add_api
     from emotion.ui.page import mount_page  # gradio takes seconds to import, so only when the page is served
@@ -140,7 +140,7 @@ def _lifespan(recognizer: Recognizer, on_start: Callable[[], None]) -> Callable[
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise SettingsInvalid or EmotionError for access that cannot be, before anything is opened."""
+    """Raise SettingsInvalid or EmotionError for settings of access that cannot be used."""
     keyring = Keyring.of(settings)
     RateLimiter(settings.rate_limit)
     known_origins(settings, keyring.asks)

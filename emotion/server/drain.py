@@ -48,7 +48,7 @@ class DrainState:
 
 
 class DrainMiddleware:
-    """Refuses new work while the server ends; what asks for results is still let in."""
+    """Refuses new work while the server ends; requests for results are still answered."""
 
     def __init__(self, app: ASGIApp, ending: DrainState) -> None:
         self._app, self._ending = app, ending

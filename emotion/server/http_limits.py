@@ -1,4 +1,4 @@
-"""Bounds of the connection itself, for what comes before there is a request that somebody could refuse."""
+"""Limits on a connection before its request is known: the size of the head, and how long it may take."""
 
 import asyncio
 from typing import Any
