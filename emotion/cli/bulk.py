@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emotion.cli import terminal
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from emotion.analysis import AnalysisRequest
-    from emotion.bulk import BulkProgress, Listing, Results, Watch
+    from emotion.bulk import BulkProgress
+    from emotion.bulk.results import State
     from emotion.settings import Settings
+
+    Opened = tuple[State, Callable[..., BulkProgress]]
 
 # How often a log, in which no line can move, gets another one.
 _LINE_EVERY_S = 30.0
@@ -47,46 +51,44 @@ def recognize_bulk(call: BulkCall, settings: "Settings") -> int:
     # The same sound twice is rarer than what looking for it costs.
     settings = settings.model_copy(update={"cache": "off"})
     listing = Listing(call.sources)
-    work = _on_cluster if call.cluster else _here
-    with Results(call.results).held() as results, _ending_on_interrupt(not call.cluster) as stop, _bar() as show:
-        tally = work(call, settings, listing, results, Watch(show, stop))
+    opened = _on_cluster(call.request, settings) if call.cluster else _here(call.request, settings)
+    with (
+        Results(call.results).held() as results,
+        _ending_on_interrupt(not call.cluster) as stop,
+        _bar() as show,
+        opened as (state, recognize),
+    ):
+        before = results.claim(state, call.overwrite, call.retry_failed)
+        if before.rows:
+            are = "is" if before.rows == 1 else "are"
+            terminal.say(f"The results hold {_count(before.rows)} already, which {are} not done again.")
+        tally = recognize(results, listing, before, Watch(show, stop))
     _say_end(tally, results.name, call.as_json, stop.is_set())
     if stop.is_set():
         return INTERRUPTED
     return 1 if tally.failed else 0
 
 
-def _here(
-    call: BulkCall, settings: "Settings", listing: "Listing", results: "Results", watch: "Watch"
-) -> "BulkProgress":
+@contextmanager
+def _here(request: "AnalysisRequest", settings: "Settings") -> "Iterator[Opened]":
+    """How recordings are recognised on this machine, and the function that does it."""
     from emotion.bulk import recognize_into, state_of
 
     with terminal.recognizer_of(settings) as recognizer:
-        state = state_of(call.request, recognizer.engine.card, settings)
-        before = results.claim(state, call.overwrite, call.retry_failed)
-        _say_begin(before.rows)
-        return recognize_into(recognizer, results, listing, before, watch)
+        yield state_of(request, recognizer.engine.card, settings), partial(recognize_into, recognizer)
 
 
-def _on_cluster(
-    call: BulkCall, settings: "Settings", listing: "Listing", results: "Results", watch: "Watch"
-) -> "BulkProgress":
+@contextmanager
+def _on_cluster(request: "AnalysisRequest", settings: "Settings") -> "Iterator[Opened]":
     from emotion.bulk import connected, recognize_on_cluster, state_on_cluster
 
     with connected(settings):
-        state = state_on_cluster(call.request, settings)
-        before = results.claim(state, call.overwrite, call.retry_failed)
-        _say_begin(before.rows)
+        state = state_on_cluster(request, settings)
         try:
-            return recognize_on_cluster(settings, results, listing, before, watch)
+            yield state, partial(recognize_on_cluster, settings)
         except KeyboardInterrupt:
             terminal.say("Stopped. What is written is kept; the same command goes on.")
             raise
-
-
-def _say_begin(rows: int) -> None:
-    if rows:
-        terminal.say(f"The results hold {_count(rows)} already, which {'is' if rows == 1 else 'are'} not done again.")
 
 
 def _say_end(tally: "BulkProgress", name: str, as_json: bool, stopped: bool) -> None:

@@ -29,24 +29,13 @@ from emotion.settings import Settings
 _CORS: dict[str, Any] = {
     "allow_methods": ["GET", "POST", "DELETE"],
     "allow_headers": [
-        "Authorization",
-        "Cache-Control",
-        "Content-Disposition",
-        "Content-Type",
-        "Prefer",
-        "X-API-Key",
-        "X-Request-ID",
+        "Authorization", "Cache-Control", "Content-Disposition", "Content-Type", "Prefer", "X-API-Key", "X-Request-ID",
     ],
     "expose_headers": [
-        "Cache-Status",
-        "Content-Location",
-        "Location",
-        "Preference-Applied",
-        "Retry-After",
-        "Server-Timing",
+        "Cache-Status", "Content-Location", "Location", "Preference-Applied", "Retry-After", "Server-Timing",
         "X-Request-ID",
     ],
-}
+}  # fmt: skip
 # A route that answers as it likes; one of FastAPI, which names its template to those who count requests.
 _PLAIN: dict[str, Any] = {"include_in_schema": False, "response_model": None}
 
@@ -56,7 +45,7 @@ def make_app(
 ) -> FastAPI:
     """The application around one recogniser: the page at `/`, the API at `/v1`; it ends with the recogniser.
 
-    `ending` tells its middleware when the server begins to end. Raises SettingsInvalid for keys or limits that are none.
+    `ending` tells its middleware when the server begins to end. Raises SettingsInvalid for bad keys or limits.
     """
     from emotion.api import add_api
     from emotion.ui.page import mount_page  # gradio takes seconds to import, so only when the page is served
