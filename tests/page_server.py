@@ -109,7 +109,7 @@ class FakeRecognizer(Recognizer):
         super().close(finish)
 
 
-async def _mounted(recognizer: FakeRecognizer) -> FastAPI:
+async def page_app(recognizer: FakeRecognizer) -> FastAPI:
     # Inside a running loop: outside of one, Gradio opens a loop of its own and never closes it.
     app, keyring, sessions = FastAPI(), Keyring.of(recognizer.settings), Sessions()
     app.router.routes.extend(SignIn(keyring, sessions).routes())
@@ -121,7 +121,7 @@ async def _mounted(recognizer: FakeRecognizer) -> FastAPI:
 @contextmanager
 def serve_page(recognizer: FakeRecognizer) -> Iterator[str]:
     """The address of the page while it is served."""
-    app = asyncio.run(_mounted(recognizer))
+    app = asyncio.run(page_app(recognizer))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # A client that listens without an end, as those of Gradio do, holds the end up for no longer than that.
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1))

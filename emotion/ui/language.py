@@ -25,8 +25,9 @@ class PageLanguage:
     the attribute `lang`, for screen readers and for the choice of Chinese letters, and in `navigator.language`.
     """
 
-    def __init__(self, app: ASGIApp, chosen: str) -> None:
-        self._app, self._chosen = app, chosen
+    def __init__(self, app: ASGIApp, chosen: str, head: str = "") -> None:
+        """`head` comes first in the head of the document, after the language."""
+        self._app, self._chosen, self._head = app, chosen, head
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (
@@ -38,15 +39,16 @@ class PageLanguage:
             return
         request = Request(scope)
         language = visitor_language(request.cookies, request.headers, self._chosen)
-        document = ChangedAnswer(send, _is_html, partial(_with_language, language=language), "Cookie, Accept-Language")
+        change = partial(_with_head, language=language, head=self._head)
+        document = ChangedAnswer(send, _is_html, change, "Cookie, Accept-Language")
         await self._app(scope, receive, document.take)
 
 
-def _with_language(document: bytes, language: Language) -> bytes:
+def _with_head(document: bytes, language: Language, head: str) -> bytes:
     tag = Words(language)("language.tag")
     early = f'<script>Object.defineProperty(navigator,"language",{{get:()=>{json.dumps(tag)}}})</script>'
     document = document.replace(b'lang="en"', f'lang="{tag}"'.encode(), 1)
-    return document.replace(b"<head>", b"<head>" + early.encode(), 1)
+    return document.replace(b"<head>", f"<head>{early}{head}".encode(), 1)
 
 
 def _is_html(start: Message) -> bool:

@@ -1,6 +1,5 @@
 """What stands around the tabs, what they are made of, and the texts that the browser chooses by its language."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +47,14 @@ def text(name: str) -> gr.i18n.I18nData:
     return gr.i18n.I18nData(f"page_{name}")
 
 
-def html(value: Any, name: str, *classes: str, template: str | None = None, scripts: Sequence[str] = ()) -> gr.HTML:
-    """A component that shows HTML as it is, or what the scripts make of the value in a template that never changes."""
+def html(value: Any, name: str, *classes: str, template: str | None = None, script: str | None = None) -> gr.HTML:
+    """A component that shows HTML as it is, or what a script makes of the value in a template that never changes.
+
+    `script` is one of `scripts.on_load`.
+    """
     options: dict[str, Any] = {"html_template": theme.asset(template)} if template else {}
-    if scripts:
-        options["js_on_load"] = "".join(theme.asset(script) for script in scripts)
+    if script:
+        options["js_on_load"] = script
     return gr.HTML(value, apply_default_css=False, elem_id=name, elem_classes=list(classes), **options)
 
 

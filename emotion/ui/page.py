@@ -11,7 +11,7 @@ from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError
 from emotion.monitor import StudioWatch
 from emotion.texts import Words
-from emotion.ui import layout, render, templates, theme
+from emotion.ui import layout, render, scripts, templates, theme
 from emotion.ui.file_links import FileLinks
 from emotion.ui.gradio_adapter import mount_behind, take_only_uploads
 from emotion.ui.guard import ClientGuard
@@ -44,7 +44,9 @@ def mount_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch) -> Fast
     page = build_page(app, recognizer, watch, uploads)
     # The engine queues and refuses; a second queue before it would only hide the place in the first.
     page.queue(api_open=False, default_concurrency_limit=None)
-    app.add_middleware(PageLanguage, chosen=recognizer.settings.language)
+    settings = recognizer.settings
+    app.add_middleware(PageLanguage, chosen=settings.language, head=scripts.head(settings))
+    scripts.serve_scripts(app)
     mount_behind(
         partial(ClientGuard, uploads=uploads),
         app,
@@ -54,11 +56,10 @@ def mount_page(app: FastAPI, recognizer: Recognizer, watch: StudioWatch) -> Fast
         enable_monitoring=False,
         show_error=False,
         ssr_mode=False,
-        max_file_size=recognizer.settings.max_file_bytes,
-        i18n=translations(recognizer.settings),
+        max_file_size=settings.max_file_bytes,
+        i18n=translations(settings),
         theme=theme.theme(),
         css=theme.css(),
-        head=theme.head(recognizer.settings),
     )
     return app
 

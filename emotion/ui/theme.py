@@ -1,13 +1,8 @@
 """The looks of the page: a quiet theme with the fonts of the visitor's machine, so that nothing is fetched."""
 
-import json
 from pathlib import Path
 
 import gradio as gr
-
-from emotion.labels import LANGUAGES
-from emotion.settings import Settings
-from emotion.texts import Words
 
 _ASSETS = Path(__file__).parent / "assets"
 _FONTS = (
@@ -67,11 +62,3 @@ def css() -> str:
     """Every style of the page: the general one first, then those of its parts."""
     parts = sorted(path.name for path in _ASSETS.glob("*.css") if path.name != "page.css")
     return "".join(asset(name) for name in ("page.css", *parts))
-
-
-def head(settings: Settings) -> str:
-    """The scripts of the page, before them what they need to know."""
-    words = {language: Words(language).group("browser") for language in LANGUAGES}
-    # A less-than sign in a text could end the script.
-    known = json.dumps({"max_file_bytes": settings.max_file_bytes, "words": words}).replace("<", "\\u003c")
-    return f"<script>const studio = {known};\n{asset('page.js')}{asset('alerts.js')}</script>"

@@ -1,21 +1,62 @@
-// Which runs are chosen. Runs behind history.js, which gives `element`, `first` and `watch`. They are remembered by name
-// and marked anew whenever the list changes; only those count that are in the list, so that nobody deletes what a search
-// hides.
-const chosen = new Set();
-let origin = null; // where a range begins that Shift chooses
+// Which runs of the history are chosen. They are remembered by name and marked anew whenever the list changes; only
+// those count that are in the list, so that nobody deletes what a search hides.
 
-const isBox = (target) => target.matches(".run-choose input");
-const boxes = () => [...element.querySelectorAll(".run-choose input")];
+// The names from one to another, both included, in the order of the list; none where one of them is not in it.
+export function between(names, one, other) {
+  const places = [one, other].map((name) => names.indexOf(name));
+  return places.includes(-1) ? [] : names.slice(Math.min(...places), Math.max(...places) + 1);
+}
+
+export class Choice {
+  constructor() {
+    this.chosen = new Set();
+    this.origin = null; // where a range begins that Shift chooses
+  }
+
+  // The chosen ones of a list, in its order.
+  of(names) {
+    return names.filter((name) => this.chosen.has(name));
+  }
+
+  set(names, isChosen) {
+    for (const name of names) this.chosen[isChosen ? "add" : "delete"](name);
+  }
+
+  // A click on the box of one run; with Shift all from the run that was clicked before become what this one is.
+  click(names, name, isChosen, withShift) {
+    this.set([name, ...(withShift ? between(names, this.origin, name) : [])], isChosen);
+    this.origin = name;
+  }
+}
+
 const nameOf = (box) => box.closest(".run").dataset.run;
 
-function showChoice() {
-  const bar = first(".choice");
-  if (!bar) return;
-  const all = boxes();
-  for (const box of all) box.checked = chosen.has(nameOf(box));
-  const names = all.filter((box) => box.checked).map(nameOf);
+// Boxes at the runs of a list, and the bar above it.
+export function mountChoice({ element, watch }) {
+  const choice = new Choice();
+  const boxes = () => [...element.querySelectorAll(".run-choose input")];
+
+  function show() {
+    const bar = element.querySelector(".choice");
+    if (!bar) return;
+    const all = boxes();
+    for (const box of all) box.checked = choice.chosen.has(nameOf(box));
+    showBar(bar, choice.of(all.map(nameOf)), all.length);
+  }
+
+  element.addEventListener("click", ({ target, shiftKey }) => {
+    const names = boxes().map(nameOf);
+    if ("all" in target.dataset) choice.set(names, target.checked);
+    else if (target.matches(".run-choose input")) choice.click(names, nameOf(target), target.checked, shiftKey);
+    else return;
+    show();
+  });
+  watch("value", show);
+}
+
+function showBar(bar, names, ofHowMany) {
   const whole = bar.querySelector("[data-all]");
-  whole.checked = names.length === all.length;
+  whole.checked = names.length === ofHowMany;
   whole.indeterminate = !whole.checked && names.length > 0;
   const count = bar.querySelector(".choice-count");
   const said = names.length ? count.dataset.words.replace("{count}", names.length) : "";
@@ -26,22 +67,3 @@ function showChoice() {
     button.dataset["pack" in button.dataset ? "pack" : "delete"] = names.join(" ");
   }
 }
-
-const choose = (some, isChosen) => some.forEach((box) => chosen[isChosen ? "add" : "delete"](nameOf(box)));
-
-function between(one, other) {
-  const all = boxes();
-  const places = [one, other].map((name) => all.findIndex((box) => nameOf(box) === name));
-  return places.includes(-1) ? [] : all.slice(Math.min(...places), Math.max(...places) + 1);
-}
-
-element.addEventListener("click", ({ target, shiftKey }) => {
-  if ("all" in target.dataset) choose(boxes(), target.checked);
-  else if (isBox(target)) {
-    choose([target, ...(shiftKey ? between(origin, nameOf(target)) : [])], target.checked);
-    origin = nameOf(target);
-  } else return;
-  showChoice();
-});
-
-watch("value", showChoice);

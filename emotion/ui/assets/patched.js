@@ -1,9 +1,5 @@
 // A part of the page that the server renders again and again: only what differs is changed, so that nothing jumps and
-// the focus stays. Runs as `js_on_load` of a gr.HTML whose template is patched.html; its value is HTML.
-// Tells the server by `tick` when the part comes into sight.
-const part = element.querySelector(".patched");
-const inSight = () => part.offsetParent !== null;
-let wasInSight = false;
+// the focus stays.
 
 function patch(old, fresh) {
   if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) return old.replaceWith(fresh);
@@ -23,17 +19,26 @@ function patchChildren(old, fresh) {
   before.slice(after.length).forEach((node) => node.remove());
 }
 
-function showValue() {
-  const fresh = document.createElement("template");
-  fresh.innerHTML = props.value || "";
-  patchChildren(part, fresh.content);
-}
+// The template has an element of the class `patched`, and the value is HTML. Tells the server by `tick` when the part
+// comes into sight. Gives the part, and whether it is in sight.
+export function mount({ element, props, trigger, watch }) {
+  const part = element.querySelector(".patched");
+  const inSight = () => part.offsetParent !== null;
+  let wasInSight = false;
 
-function look() {
-  if (inSight() && !wasInSight) trigger("tick");
-  wasInSight = inSight();
-}
+  function show() {
+    const fresh = document.createElement("template");
+    fresh.innerHTML = props.value || "";
+    patchChildren(part, fresh.content);
+  }
 
-watch("value", showValue);
-showValue();
-new ResizeObserver(look).observe(part);
+  function look() {
+    if (inSight() && !wasInSight) trigger("tick");
+    wasInSight = inSight();
+  }
+
+  watch("value", show);
+  show();
+  new ResizeObserver(look).observe(part);
+  return { part, inSight };
+}

@@ -1,12 +1,14 @@
-// The drawing half of timeline.js, which it precedes: reads `value`, `view`, `style`, `hover_s` and draws the canvas.
+// Draws the timeline: waveform, emotions over time, segments and axis. `state` is the Timeline, of which the value, the
+// view, the style and the place of the mouse are read.
+import { fitCanvas, themed } from "./dom.js";
+import { drawBands, drawLines, lineY } from "./drawing.js";
+import { clock } from "./formatting.js";
+import { peakAt, tickStep, toX, visiblePoints } from "./timeline_view.js";
+
 const LANE = { wave: 64, waveAlone: 96, emotions: 132, strip: 24, axis: 22, gap: 8 };
+const NAMED_FROM = 250; // per mille
 
-// Peaks and points of what is seen: fine ones of the view if they have come, else those of the whole recording.
-function drawn() {
-  return detail && detail.start <= view.start && detail.end >= view.end ? detail.lanes : value;
-}
-
-function lanes() {
+function lanesOf(value) {
   const waveHeight = value.points.length ? LANE.wave : LANE.waveAlone;
   const wave = { top: 0, height: value.peaks[0].length ? waveHeight : 0 };
   if (!value.points.length) return { wave, axis: wave.height + LANE.gap };
@@ -15,177 +17,158 @@ function lanes() {
   return { wave, emotions, strip, axis: strip.top + strip.height + 4 };
 }
 
-const themed = (name) => getComputedStyle(root).getPropertyValue(name).trim();
-
-function redraw() {
-  if (!value || !width()) return;
-  const place = lanes();
-  const height = place.axis + LANE.axis;
-  const density = window.devicePixelRatio || 1;
-  canvas.style.height = height + "px";
-  for (const sheet of [canvas, picture]) {
-    sheet.width = Math.round(width() * density);
-    sheet.height = Math.round(height * density);
-  }
-  const brush = picture.getContext("2d");
-  brush.scale(density, density);
-  drawWave(brush, place.wave);
-  if (place.emotions) {
-    drawEmotions(brush, place.emotions);
-    drawStrip(brush, place.strip);
-    drawQuiet(brush, place);
-  }
-  drawAxis(brush, place);
-  drawFrame();
-}
-
-function drawFrame() {
-  if (!value || !canvas.width) return;
-  const density = window.devicePixelRatio || 1;
-  pen.setTransform(1, 0, 0, 1, 0, 0);
-  pen.clearRect(0, 0, canvas.width, canvas.height);
-  pen.drawImage(picture, 0, 0);
-  pen.setTransform(density, 0, 0, density, 0, 0);
-  if (hover_s !== null) drawMark(hover_s, themed("--tl-muted"), 1);
-  if (audio.currentTime > 0 || !audio.paused) drawMark(audio.currentTime, themed("--tl-playhead"), 2);
-}
-
-function drawMark(time_s, colour, thickness) {
-  const x = toX(time_s);
-  if (x < -1 || x > width() + 1) return;
-  pen.fillStyle = colour;
-  pen.fillRect(x - thickness / 2, 0, thickness, lanes().axis);
-}
-
-function drawWave(brush, lane) {
-  const { peaks: [low, high], peaks_start_s: start_s, peak_s } = drawn();
-  if (!low.length) return;
-  const middle = lane.top + lane.height / 2;
-  const scale = lane.height / 2 / 1000;
-  brush.fillStyle = themed("--tl-wave");
-  for (let x = 0; x < width(); x += 1) {
-    const first = clamp(Math.floor((toTime(x) - start_s) / peak_s), 0, low.length - 1);
-    const last = clamp(Math.ceil((toTime(x + 1) - start_s) / peak_s), first + 1, low.length);
-    const bottom = Math.min(...low.slice(first, last));
-    const top = Math.max(...high.slice(first, last));
-    brush.fillRect(x, middle - top * scale, 1, Math.max((top - bottom) * scale, 1));
-  }
-}
-
-// The points in view and one on either side, with the x of their middles; the first and last reach the clip's ends. Of
-// more points than pixels every second or third does: the curve is smoothed, and zooming then keeps up with the wheel.
-function visiblePoints() {
-  const { points, points_start_s: start_s, point_s } = drawn();
-  const count = points[0].length;
-  const first = clamp(Math.floor((view.start - start_s) / point_s) - 1, 0, count - 1);
-  const last = clamp(Math.ceil((view.end - start_s) / point_s) + 1, first, count - 1);
-  const stride = Math.max(Math.floor((last - first) / width()), 1);
-  const places = [];
-  for (let k = first; k < last + stride; k += stride) {
-    const i = Math.min(k, last);
-    const middle_s = start_s + (i + 0.5) * point_s;
-    const edge_s = i === 0 ? start_s : i === count - 1 ? start_s + count * point_s : middle_s;
-    places.push({ i, x: toX(Math.min(edge_s, value.duration_s)) });
-  }
-  return places;
-}
-
-function drawEmotions(brush, lane) {
-  brush.save();
-  brush.beginPath();
-  brush.rect(0, lane.top, width(), lane.height);
-  brush.fillStyle = themed("--tl-ground");
-  brush.fill();
-  brush.clip();
-  (style === "bands" ? drawBands : drawLines)(brush, lane, visiblePoints());
-  brush.restore();
-}
-
-function drawBands(brush, lane, places) {
-  const below = new Array(places.length).fill(0);
-  const { points } = drawn();
-  value.labels.forEach((label, row) => {
-    const scores = points[row];
-    brush.beginPath();
-    places.forEach((place, k) => brush.lineTo(place.x, lane.top + lane.height * (1 - below[k] / 1000)));
-    for (let k = places.length - 1; k >= 0; k -= 1) {
-      below[k] += scores[places[k].i];
-      brush.lineTo(places[k].x, lane.top + lane.height * (1 - below[k] / 1000));
-    }
-    brush.closePath();
-    brush.fillStyle = label.colour;
-    brush.fill();
-  });
-}
-
-function drawLines(brush, lane, places) {
-  brush.lineWidth = 2;
-  brush.lineJoin = "round";
-  const { points } = drawn();
-  const toY = (score) => lane.top + 2 + (lane.height - 4) * (1 - score / 1000);
-  value.labels.forEach((label, row) => {
-    const scores = points[row];
-    brush.beginPath();
-    places.forEach((place) => brush.lineTo(place.x, toY(scores[place.i])));
-    brush.strokeStyle = label.colour;
-    brush.stroke();
-  });
-  // A line is named where it is highest, so that nobody needs its colour.
-  emojiBrush(brush);
-  value.labels.forEach((label, row) => {
-    const seen = places.filter((place) => place.x > 12 && place.x < width() - 12);
-    const best = seen.reduce((a, b) => (points[row][b.i] > points[row][a.i] ? b : a), seen[0]);
-    if (best && points[row][best.i] >= 250) brush.fillText(label.emoji, best.x, toY(points[row][best.i]) + 12);
-  });
-}
-
-function emojiBrush(brush) {
+function useEmojiFont(brush) {
   brush.font = '14px "Apple Color Emoji", "Segoe UI Emoji", "Noto Color Emoji", sans-serif';
   brush.textAlign = "center";
   brush.textBaseline = "middle";
   brush.fillStyle = "#000";
 }
 
-// Where nobody is heard the scores speak of noise: those stretches are veiled.
-function drawQuiet(brush, place) {
-  brush.save();
-  brush.globalAlpha = 0.78;
-  brush.fillStyle = themed("--tl-ground");
-  for (const [start, end] of value.quiet || []) {
-    const left = Math.max(toX(start), 0);
-    const right = Math.min(toX(end), width());
-    if (right > left) brush.fillRect(left, place.emotions.top, right - left, place.strip.top + place.strip.height - place.emotions.top);
+export class TimelineDrawing {
+  constructor(root, canvas, state) {
+    this.root = root;
+    this.canvas = canvas;
+    this.state = state;
+    this.pen = canvas.getContext("2d");
+    this.picture = document.createElement("canvas"); // everything that does not move
   }
-  brush.restore();
-}
 
-function drawStrip(brush, lane) {
-  emojiBrush(brush);
-  for (const [start, end, row] of value.segments) {
-    const left = Math.max(toX(start), 0);
-    const right = Math.min(toX(end), width());
-    if (right <= left) continue;
-    brush.fillStyle = value.labels[row].colour;
-    brush.fillRect(left, lane.top, Math.max(right - left - 1, 1), lane.height);
-    brush.fillStyle = "#000";
-    if (right - left > 26) brush.fillText(value.labels[row].emoji, (left + right) / 2, lane.top + lane.height / 2 + 1);
+  get width() {
+    return this.canvas.clientWidth;
+  }
+
+  toX(time_s) {
+    return toX(this.state.view, this.width, time_s);
+  }
+
+  themed(name) {
+    return themed(this.root, name);
+  }
+
+  redraw() {
+    if (!this.state.value || !this.width) return;
+    const lanes = lanesOf(this.state.value);
+    const height = lanes.axis + LANE.axis;
+    this.canvas.style.height = `${height}px`;
+    const density = fitCanvas(this.canvas, this.width, height);
+    fitCanvas(this.picture, this.width, height);
+    const brush = this.picture.getContext("2d");
+    brush.setTransform(density, 0, 0, density, 0, 0);
+    brush.clearRect(0, 0, this.width, height);
+    this.drawWave(brush, lanes.wave);
+    if (lanes.emotions) {
+      this.drawEmotions(brush, lanes.emotions);
+      this.drawStrip(brush, lanes.strip);
+      this.drawQuiet(brush, lanes);
+    }
+    this.drawAxis(brush, lanes);
+    this.drawFrame();
+  }
+
+  // The picture, and on it what moves: the mark of the mouse and that of the sound.
+  drawFrame() {
+    const { value, hover_s, audio } = this.state;
+    if (!value || !this.canvas.width) return;
+    const density = window.devicePixelRatio || 1;
+    this.pen.setTransform(1, 0, 0, 1, 0, 0);
+    this.pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    this.pen.drawImage(this.picture, 0, 0);
+    this.pen.setTransform(density, 0, 0, density, 0, 0);
+    if (hover_s !== null) this.drawMark(hover_s, this.themed("--tl-muted"), 1);
+    if (audio.currentTime > 0 || !audio.paused) this.drawMark(audio.currentTime, this.themed("--tl-playhead"), 2);
+  }
+
+  drawMark(time_s, color, thickness) {
+    const x = this.toX(time_s);
+    if (x < -1 || x > this.width + 1) return;
+    this.pen.fillStyle = color;
+    this.pen.fillRect(x - thickness / 2, 0, thickness, lanesOf(this.state.value).axis);
+  }
+
+  drawWave(brush, lane) {
+    const { lanes, view } = this.state;
+    const { width } = this;
+    if (!lanes.peaks[0].length) return;
+    const middle = lane.top + lane.height / 2;
+    const scale = lane.height / 2 / 1000;
+    brush.fillStyle = this.themed("--tl-wave");
+    for (let x = 0; x < width; x += 1) {
+      const [low, high] = peakAt(lanes, view, width, x);
+      brush.fillRect(x, middle - high * scale, 1, Math.max((high - low) * scale, 1));
+    }
+  }
+
+  drawEmotions(brush, lane) {
+    const { lanes, view, value, style } = this.state;
+    brush.save();
+    brush.beginPath();
+    brush.rect(0, lane.top, this.width, lane.height);
+    brush.fillStyle = this.themed("--tl-ground");
+    brush.fill();
+    brush.clip();
+    const places = visiblePoints(lanes, view, this.width, value.duration_s);
+    const score = (row, k) => lanes.points[row][places[k].i] / 1000;
+    (style === "bands" ? drawBands : drawLines)(brush, lane, value.labels, places.map(({ x }) => x), score);
+    if (style === "lines") this.nameLines(brush, lane, places);
+    brush.restore();
+  }
+
+  // A line is named where it is highest, so that nobody needs its colour.
+  nameLines(brush, lane, places) {
+    const { lanes, value } = this.state;
+    const seen = places.filter(({ x }) => x > 12 && x < this.width - 12);
+    useEmojiFont(brush);
+    value.labels.forEach((label, row) => {
+      const scores = lanes.points[row];
+      const best = seen.reduce((a, b) => (scores[b.i] > scores[a.i] ? b : a), seen[0]);
+      if (!best || scores[best.i] < NAMED_FROM) return;
+      brush.fillText(label.emoji, best.x, lineY(lane, scores[best.i] / 1000) + 12);
+    });
+  }
+
+  // Where nobody is heard the scores speak of noise: those stretches are veiled.
+  drawQuiet(brush, { emotions, strip }) {
+    brush.save();
+    brush.globalAlpha = 0.78;
+    brush.fillStyle = this.themed("--tl-ground");
+    for (const [start, end] of this.state.value.quiet || []) {
+      const [left, right] = this.seenOf(start, end);
+      if (right > left) brush.fillRect(left, emotions.top, right - left, strip.top + strip.height - emotions.top);
+    }
+    brush.restore();
+  }
+
+  drawStrip(brush, lane) {
+    const { value } = this.state;
+    useEmojiFont(brush);
+    for (const [start, end, row] of value.segments) {
+      const [left, right] = this.seenOf(start, end);
+      if (right <= left) continue;
+      brush.fillStyle = value.labels[row].colour;
+      brush.fillRect(left, lane.top, Math.max(right - left - 1, 1), lane.height);
+      brush.fillStyle = "#000";
+      const middle = lane.top + lane.height / 2 + 1;
+      if (right - left > 26) brush.fillText(value.labels[row].emoji, (left + right) / 2, middle);
+    }
+  }
+
+  seenOf(start_s, end_s) {
+    return [Math.max(this.toX(start_s), 0), Math.min(this.toX(end_s), this.width)];
+  }
+
+  drawAxis(brush, { axis }) {
+    const { view } = this.state;
+    const step_s = tickStep(view, this.width);
+    brush.font = "12px system-ui, sans-serif";
+    brush.textBaseline = "top";
+    for (let tick = Math.ceil(view.start / step_s); tick * step_s <= view.end; tick += 1) {
+      const x = this.toX(tick * step_s);
+      brush.fillStyle = this.themed("--tl-line");
+      brush.fillRect(x, axis, 1, 5);
+      brush.fillStyle = this.themed("--tl-muted");
+      brush.textAlign = x < 20 ? "left" : x > this.width - 20 ? "right" : "center";
+      const moment = clock(tick * step_s);
+      brush.fillText(step_s < 1 ? moment : moment.slice(0, -2), x, axis + 7);
+    }
   }
 }
-
-function drawAxis(brush, place) {
-  const steps = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
-  const wanted_s = (view.end - view.start) / Math.max(width() / 90, 2);
-  const step_s = steps.find((step) => step >= wanted_s) || 3600;
-  brush.font = "12px system-ui, sans-serif";
-  brush.textBaseline = "top";
-  for (let tick = Math.ceil(view.start / step_s); tick * step_s <= view.end; tick += 1) {
-    const x = toX(tick * step_s);
-    brush.fillStyle = themed("--tl-line");
-    brush.fillRect(x, place.axis, 1, 5);
-    brush.fillStyle = themed("--tl-muted");
-    brush.textAlign = x < 20 ? "left" : x > width() - 20 ? "right" : "center";
-    const moment = clock(tick * step_s);
-    brush.fillText(step_s < 1 ? moment : moment.slice(0, -2), x, place.axis + 7);
-  }
-}
-
