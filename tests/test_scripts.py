@@ -1,6 +1,7 @@
 """The scripts of the page, as its server gives them."""
 
 import asyncio
+import json
 import re
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from tests.page_server import FakeRecognizer, page_app
 
 ASSETS = Path(scripts.__file__).parent / "assets"
 HEAD = scripts.head(Settings())
-ADDRESSES = re.findall(r'<link rel="modulepreload" href="([^"]+)">', HEAD)
+FOLDER = re.search(r'src="([^"]+)/page.js"', HEAD)[1]
+TOLD = json.loads(re.search(r"const studio = (.*?);</script>", HEAD)[1])
+ADDRESSES = [f"{FOLDER}/{name}" for name in TOLD["modules"]]
 
 
 def served(**flags: str) -> TestClient:
@@ -27,7 +30,7 @@ def served(**flags: str) -> TestClient:
     return TestClient(app, base_url="http://studio")
 
 
-def test_every_script_is_fetched_early_and_kept_for_ever():
+def test_every_script_is_known_to_the_page_and_kept_for_ever():
     assert [address.rpartition("/")[2] for address in ADDRESSES] == sorted(path.name for path in ASSETS.glob("*.js"))
     client = served()
     for address in ADDRESSES:
@@ -35,6 +38,16 @@ def test_every_script_is_fetched_early_and_kept_for_ever():
         assert answer.content == (ASSETS / address.rpartition("/")[2]).read_bytes()
         assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
         assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
+
+
+def test_what_the_page_begins_with_is_fetched_at_once():
+    early = re.findall(r'<link rel="modulepreload" href="[^"]+/(\w+\.js)">', HEAD)
+    waiting, imported = ["page.js"], set()
+    while waiting:
+        found = re.findall(r'from "\./(\w+\.js)"', (ASSETS / waiting.pop()).read_text(encoding="utf-8"))
+        waiting += [name for name in found if name not in imported]
+        imported.update(found)
+    assert sorted(early) == sorted(imported)
 
 
 def test_an_address_is_relative_and_changes_with_what_the_scripts_say(monkeypatch):
@@ -45,7 +58,7 @@ def test_an_address_is_relative_and_changes_with_what_the_scripts_say(monkeypatc
 
 @pytest.mark.parametrize("name", ["page.css", "..%2fscripts.py", "nothing.js", ""])
 def test_nothing_but_scripts_is_served_there(name):
-    assert served().get(ADDRESSES[0].rpartition("/")[0] + "/" + name).status_code == 404
+    assert served().get(f"{FOLDER}/{name}").status_code == 404
 
 
 def test_whoever_is_not_let_in_gets_no_script_either():

@@ -5,14 +5,20 @@ import json
 from functools import cache
 from pathlib import Path
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from emotion.labels import LANGUAGES
 from emotion.settings import Settings
 from emotion.texts import Words
 
 _FOLDER = Path(__file__).parent / "assets"
+# What page.js imports.
+_FIRST = ("alerts", "formatting", "gradio_adapter")
 _KEPT = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 
 
@@ -30,12 +36,14 @@ def _address() -> str:
 def serve_scripts(app: FastAPI) -> None:
     """Serve the modules to whom the page is served."""
 
-    def serve(name: str) -> Response:
-        if name not in _modules():
+    async def serve(request: Request) -> Response:
+        module = _modules().get(request.path_params["name"])
+        if module is None:
             raise HTTPException(404)
-        return Response(_modules()[name], media_type="text/javascript", headers=_KEPT)
+        return Response(module, media_type="text/javascript", headers=_KEPT)
 
-    app.add_api_route(f"/{_address()}/{{name}}", serve, methods=["GET", "HEAD"], include_in_schema=False)
+    # An application of its own, so that logs and counts take it for a part of the page, as what Gradio serves.
+    app.mount(f"/{_address()}", Starlette(routes=[Route("/{name}", serve)]))
 
 
 def on_load(module: str, function: str = "mount") -> str:
@@ -45,9 +53,13 @@ def on_load(module: str, function: str = "mount") -> str:
 
 
 def head(settings: Settings) -> str:
-    """The scripts in the head of the document, before them what they need to know; all modules are fetched at once."""
+    """The scripts in the head of the document, before them what they need to know.
+
+    What `page.js` imports is fetched along with it; it fetches the others when the page stands.
+    """
     words = {language: Words(language).group("browser") for language in LANGUAGES}
+    known = {"max_file_bytes": settings.max_file_bytes, "words": words, "modules": [*_modules()]}
     # A less-than sign in a text could end the script.
-    known = json.dumps({"max_file_bytes": settings.max_file_bytes, "words": words}).replace("<", "\\u003c")
-    loaded = "".join(f'<link rel="modulepreload" href="{_address()}/{name}">' for name in _modules())
-    return f'<script>const studio = {known};</script>{loaded}<script type="module" src="{_address()}/page.js"></script>'
+    told = json.dumps(known).replace("<", "\\u003c")
+    early = "".join(f'<link rel="modulepreload" href="{_address()}/{name}.js">' for name in _FIRST)
+    return f'<script>const studio = {told};</script>{early}<script type="module" src="{_address()}/page.js"></script>'

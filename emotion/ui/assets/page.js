@@ -44,7 +44,16 @@ function keepTab() {
   const tab = openTab();
   if (!tab || tab === knownTab) return;
   if (knownTab) sessionStorage.setItem("tab", tab);
+  else (window.requestIdleCallback || setTimeout)(fetchModules);
   knownTab = tab;
+}
+
+// The scripts of tabs that are not open yet, once the page stands and nobody waits for it.
+function fetchModules() {
+  for (const name of studio.modules) {
+    const href = new URL(name, import.meta.url);
+    document.head.append(Object.assign(document.createElement("link"), { rel: "modulepreload", href }));
+  }
 }
 
 acceptSoundByName();
