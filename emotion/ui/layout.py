@@ -1,5 +1,6 @@
 """What stands around the tabs, what they are made of, and the texts that the browser chooses by its language."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 

@@ -230,7 +230,7 @@ def _lay_out_browse() -> _BrowseParts:
 def _lay_out_comparison() -> tuple[gr.HTML, list[gr.components.Component]]:
     """What stands above two clips that are compared, and all components of the comparison."""
     with gr.Column(elem_id="history-comparison"):
-        head = html("", "comparison-head", script=on_load("history_view", "mountCompared"))
+        head = html("", "comparison-head", script=on_load("history_view", "mountComparison"))
         parts: list[gr.components.Component] = [head]
         with gr.Row(elem_classes="two-sides", equal_height=False):
             for name in ("comparison-one", "comparison-other"):
