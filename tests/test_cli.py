@@ -1,9 +1,9 @@
 import csv
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -281,27 +281,22 @@ def test_a_settings_file_with_an_unknown_key_stops_the_program(call, recordings,
     assert "modle" in err
 
 
-def test_help_takes_under_half_a_second():
-    def seconds() -> float:
-        started_s = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "emotion", "--help"], check=True, capture_output=True, cwd=HOUSE)
-        return time.perf_counter() - started_s
+def processor_seconds(*words):
+    """What the command takes of the processor: how long it takes by the clock depends on who else works here."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "emotion", *words], check=True, capture_output=True, cwd=HOUSE)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(seconds() for _ in range(5)) < 0.5
+
+# A busy machine makes processor time slower too: the first that is quick enough shows it.
+def test_help_takes_under_half_a_second_of_process_time():
+    assert any(processor_seconds("--help") < 0.5 for _ in range(6))
 
 
 def test_a_result_takes_under_three_seconds_of_process_time(recordings):
-    import resource
-
-    def seconds():
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        words = ["recognize", str(recordings / "two.wav"), "--json", "--model", "compact"]
-        subprocess.run([sys.executable, "-m", "emotion", *words], check=True, capture_output=True, cwd=HOUSE)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    # A busy machine makes processor time slower too: the first that is quick enough shows it.
-    assert any(seconds() < 3 for _ in range(6))
+    words = ["recognize", str(recordings / "two.wav"), "--json", "--model", "compact"]
+    assert any(processor_seconds(*words) < 3 for _ in range(6))
 
 
 def test_serve_refuses_an_address_that_others_can_reach(call):
