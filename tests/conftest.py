@@ -65,6 +65,14 @@ def own_logs():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def own_uploads(tmp_path_factory):
+    """Gradio names a copy by its content, so another run on this machine would delete the one that a test uses."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def no_network():
     """Connections leave this machine nowhere: they fail at once, as without a network."""
     connect, look_up = socket.socket.connect, socket.getaddrinfo

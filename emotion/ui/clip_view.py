@@ -12,7 +12,6 @@ from emotion.texts import Words
 from emotion.ui import render, timeline_data
 from emotion.ui.layout import html, text
 from emotion.ui.page_context import PageContext
-from emotion.ui.scripts import on_load
 from emotion.ui.workspace import PageVisitor, Workspace
 
 STAGES = ("decode", "queue", "inference", "write")
@@ -24,7 +23,7 @@ def lay_out_clip(name: str = "", empty: gr.i18n.I18nData | str = "") -> list[gr.
     # The template of the timeline never changes, so that Gradio leaves the canvas to its script.
     return [
         html(empty, f"{before}result", "clip-result"),
-        html(None, f"{before}timeline", "clip-timeline", template="timeline.html", script=on_load("timeline")),
+        html(None, f"{before}timeline", "clip-timeline", template="timeline.html", script="timeline"),
         html("", f"{before}downloads", "clip-downloads"),
     ]
 

@@ -12,7 +12,7 @@ from emotion.outputs import EXPORT_FORMATS
 from emotion.outputs.exports import known_formats
 from emotion.settings import Settings
 from emotion.texts import Words
-from emotion.ui import render, templates, theme
+from emotion.ui import render, scripts, templates, theme
 
 TITLE = "Emotion2Vec+ Studio"
 MODEL_POLL_S = 2.0
@@ -48,14 +48,14 @@ def text(name: str) -> gr.i18n.I18nData:
     return gr.i18n.I18nData(f"page_{name}")
 
 
-def html(value: Any, name: str, *classes: str, template: str | None = None, script: str | None = None) -> gr.HTML:
+def html(value: Any, name: str, *classes: str, template: str | None = None, script: str = "") -> gr.HTML:
     """A component that shows HTML as it is, or what a script makes of the value in a template that never changes.
 
-    `script` is one of `scripts.on_load`.
+    The script is named as for `scripts.on_load`.
     """
     options: dict[str, Any] = {"html_template": theme.asset(template)} if template else {}
     if script:
-        options["js_on_load"] = script
+        options["js_on_load"] = scripts.on_load(script)
     return gr.HTML(value, apply_default_css=False, elem_id=name, elem_classes=list(classes), **options)
 
 

@@ -46,10 +46,11 @@ def serve_scripts(app: FastAPI) -> None:
     app.mount(f"/{_address()}", Starlette(routes=[Route("/{name}", serve)]))
 
 
-def on_load(module: str, function: str = "mount") -> str:
-    """What a gr.HTML runs as `js_on_load`: the function of a module, given the element and its events."""
+def on_load(script: str) -> str:
+    """What a gr.HTML runs as `js_on_load`: a function of a module, named as `module.function`, or else its `mount`."""
+    module, _, function = script.partition(".")
     address = f"new URL('{_address()}/{module}.js', document.baseURI)"
-    return f"import({address}).then((module) => module.{function}({{ element, props, trigger, watch }}));"
+    return f"import({address}).then((module) => module.{function or 'mount'}({{ element, props, trigger, watch }}));"
 
 
 def head(settings: Settings) -> str:

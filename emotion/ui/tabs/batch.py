@@ -19,7 +19,6 @@ from emotion.ui.gradio_adapter import event_text, take_paths
 from emotion.ui.layout import html, text
 from emotion.ui.page_context import OPENING, QUIET, PageContext
 from emotion.ui.runs import POLL_S, log
-from emotion.ui.scripts import on_load
 from emotion.ui.uploads import Uploads
 from emotion.ui.workspace import PageVisitor
 
@@ -180,15 +179,15 @@ def _lay_out(context: PageContext) -> Parts:
                     cancel = gr.Button(text("cancel"), scale=1, min_width=96, interactive=False, elem_id="batch-cancel")
                 progress = _patched("batch-progress")
             with gr.Column(scale=3, min_width=320, elem_classes="outcome"):
-                card = _patched("batch-card", on_load("batch", "mountChoice"))
-        note = _patched("batch-note", on_load("batch", "mountChoice"))
-        table = html(None, "batch-table", template="batch.html", script=on_load("batch", "mountTable"))
+                card = _patched("batch-card", "batch.mountChoice")
+        note = _patched("batch-note", "batch.mountChoice")
+        table = html(None, "batch-table", template="batch.html", script="batch.mountTable")
     return Parts(files, options, start, cancel, progress, card, note, table)
 
 
-def _patched(name: str, script: str | None = None) -> gr.HTML:
+def _patched(name: str, script: str = "patched") -> gr.HTML:
     """A part that is rendered again and again, and in which only what differs changes."""
-    return html(None, name, template="patched.html", script=script or on_load("patched"))
+    return html(None, name, template="patched.html", script=script)
 
 
 def _step(

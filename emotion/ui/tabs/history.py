@@ -19,7 +19,6 @@ from emotion.ui.gradio_adapter import event_text
 from emotion.ui.history_render import MORE_CLIPS, MOST_TYPED, PAGE_RUNS, HistoryQuery
 from emotion.ui.layout import html
 from emotion.ui.page_context import OPENING, QUIET, PageContext
-from emotion.ui.scripts import on_load
 from emotion.ui.workspace import PageVisitor, Workspace
 
 _ASKED = "(_, __, query) => [...['search', 'emotion'].map((name) => document.forms.history[name].value), query]"
@@ -216,13 +215,13 @@ def _run_of(folder: str) -> str:
 def _lay_out_browse() -> _BrowseParts:
     with gr.Row(elem_classes="two-sides", elem_id="history-browse", equal_height=False):
         with gr.Column(scale=2, min_width=320, elem_classes="wish"):
-            tools = html("", "history-tools", script=on_load("history", "mountTools"))
+            tools = html("", "history-tools", script="history.mountTools")
             summary = html("", "history-summary")
-            runs = html("", "history-list", script=on_load("history", "mountList"))
-            question = html("", "history-question", script=on_load("history", "mountQuestion"))
-            zip_link = html("", "history-packed", script=on_load("history", "mountZip"))
+            runs = html("", "history-list", script="history.mountList")
+            question = html("", "history-question", script="history.mountQuestion")
+            zip_link = html("", "history-packed", script="history.mountZip")
         with gr.Column(scale=3, min_width=320, elem_classes="outcome"):
-            opened = html("", "history-opened", script=on_load("history_view", "mountOpened"))
+            opened = html("", "history-opened", script="history_view.mountOpened")
             view = [opened, *lay_out_clip("history"), html("", "history-run"), clip_view.log_box("history-log")]
     return _BrowseParts(tools, summary, runs, question, zip_link, opened, view)
 
@@ -230,7 +229,7 @@ def _lay_out_browse() -> _BrowseParts:
 def _lay_out_comparison() -> tuple[gr.HTML, list[gr.components.Component]]:
     """What stands above two clips that are compared, and all components of the comparison."""
     with gr.Column(elem_id="history-comparison"):
-        head = html("", "comparison-head", script=on_load("history_view", "mountComparison"))
+        head = html("", "comparison-head", script="history_view.mountComparison")
         parts: list[gr.components.Component] = [head]
         with gr.Row(elem_classes="two-sides", equal_height=False):
             for name in ("comparison-one", "comparison-other"):

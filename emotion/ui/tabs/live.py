@@ -13,7 +13,6 @@ from emotion.ui.gradio_adapter import event_text
 from emotion.ui.layout import html, text
 from emotion.ui.live_socket import add_live_route, live_value
 from emotion.ui.page_context import OPENING, QUIET, PageContext
-from emotion.ui.scripts import on_load
 from emotion.ui.workspace import PageVisitor
 
 # The run that this browser tab saved last, which live.js keeps.
@@ -31,7 +30,7 @@ def add_live(context: PageContext, app: FastAPI) -> None:
     """Lay out the tab and wire it; `app` listens to the microphones."""
     add_live_route(app, context.recognizer, context.recognizer.admission.limit)
     # The template never changes, so that Gradio leaves the canvas alone and the script alone draws the value.
-    box = html(None, "live", template="live.html", script=on_load("live"))
+    box = html(None, "live", template="live.html", script="live")
     with gr.Column(elem_id="live-wish", elem_classes="wish"):
         html(text("live_when"), "live-when")
         options = layout.option_parts(context.settings, "live")

@@ -11,7 +11,6 @@ from emotion.ui import similar_render
 from emotion.ui.gradio_adapter import event_text
 from emotion.ui.layout import html, text
 from emotion.ui.page_context import OPENING, QUIET, PageContext
-from emotion.ui.scripts import on_load
 from emotion.ui.workspace import PageVisitor, Workspace
 
 _MOST_NEIGHBORS = 10
@@ -83,4 +82,4 @@ def _around(workspace: Workspace, folder: str) -> Neighborhood:
 
 
 def _part(name: str, value: Any = None) -> gr.HTML:
-    return html(value, name, template="similar.html", script=on_load("similar"))
+    return html(value, name, template="similar.html", script="similar")

@@ -15,7 +15,6 @@ from emotion.texts import Words
 from emotion.ui import system_render, templates
 from emotion.ui.layout import html, text
 from emotion.ui.page_context import QUIET, PageContext
-from emotion.ui.scripts import on_load
 
 _PATIENCE_S = 30.0
 # Of measuring batches only one goes on at a time, whoever asks; more would only wait for each other.
@@ -30,7 +29,7 @@ _CHORE: dict[str, Any] = {
 def add_system(context: PageContext) -> None:
     """Lay out the tab and wire it."""
     with gr.Column(elem_id="system"):
-        status = html(text("system_waiting"), "system-status", template="patched.html", script=on_load("system"))
+        status = html(text("system_waiting"), "system-status", template="patched.html", script="system")
         with gr.Row(elem_id="chores"):
             free = gr.Button(text("system_free"), scale=0, min_width=140, elem_id="free-memory")
             warm = gr.Button(text("system_warm"), scale=0, min_width=140, elem_id="warm-up")
