@@ -49,7 +49,8 @@ class AccessGate:
             await problem_of(error)(scope, receive, send)
         else:
             scope.setdefault("state", {})["client"] = client
-            token = self._session_behind(scope)
+            is_by_cookie = self._keyring.asks and key_of(Headers(scope=scope)) is None
+            token = token_of(scope) if scope["type"] == "websocket" and is_by_cookie else None
             if token is None:
                 await self._app(scope, receive, send)
             else:
@@ -61,7 +62,7 @@ class AccessGate:
         if scope["path"] in PROBES:
             return anybody
         if not self._keyring.asks:
-            if is_foreign(headers) and not self._is_welcome(headers):
+            if is_foreign(headers) and not self._origins & {ANY_ORIGIN, headers.get("origin", "")}:
                 raise ForeignOrigin
             return anybody
         key, client = key_of(headers), None
@@ -76,15 +77,6 @@ class AccessGate:
         if client is None:
             raise NotAllowed
         return client
-
-    def _session_behind(self, scope: Scope) -> str | None:
-        """The token by which a web socket was let in, None where that was a key or nothing."""
-        if scope["type"] != "websocket" or not self._keyring.asks or key_of(Headers(scope=scope)) is not None:
-            return None
-        return token_of(scope)
-
-    def _is_welcome(self, headers: Headers) -> bool:
-        return ANY_ORIGIN in self._origins or headers.get("origin", "") in self._origins
 
     async def _send_to_login(self, scope: Scope, receive: Receive, send: Send, error: NotAllowed) -> None:
         headers = Headers(scope=scope)

@@ -37,16 +37,12 @@ def password(name: Annotated[str, typer.Argument(metavar="NAME", help=_NAME_HELP
 def _read_password(name: str) -> str:
     from emotion.errors import EmotionError
 
-    if not _is_terminal():
+    if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     typed = getpass.getpass(f"Password of {name}: ")
     if getpass.getpass("Again: ") != typed:
         raise EmotionError("The two passwords differ. Begin again.")
     return typed
-
-
-def _is_terminal() -> bool:
-    return sys.stdin.isatty()
 
 
 def _say_where(setting: str, entry: str, is_result: bool = False) -> None:

@@ -38,12 +38,15 @@ def quantize(
     Calibrate on recordings like those you will recognise, some dozens of your own: int8 then loses least.
     """
     settings = _named(load(model=name, offline=True))
+    sources = _find_recordings(files or [])
     if not files:
+        example = _checkpoint_of(settings).example_clip
+        sources = [*([example] if example else []), *sorted(_SAMPLES.glob("*.flac"))]
         terminal.say(
             "emotion: no recordings were named, so the example clip of the model and synthetic samples are taken. "
             f"Your own are better: {command_line(f'models quantize {name} FOLDER')}"
         )
-    waveforms, failures = _read_waveforms(settings, _find_recordings(files) if files else _samples_for(settings))
+    waveforms, failures = _read_waveforms(settings, sources)
     for failure in failures:
         terminal.say(failure)
     folder = _make_int8(settings, waveforms)
@@ -83,7 +86,10 @@ def compare(
     comparison = judge([first.answers[path] for path in both], list(second.answers.values()))
     failed = len(sources) - len(both)
     if as_json:
-        terminal.show(json.dumps(_comparison_record(first, second, comparison, failed), ensure_ascii=False))
+        sides = [{"model": side.card.record(), "elapsed_s": round(side.elapsed_s, 3)} for side in (first, second)]
+        times_as_fast = round(second.elapsed_s / first.elapsed_s, 3)
+        record = {"sides": sides, "times_as_fast": times_as_fast, "failed": failed, **comparison.record()}
+        terminal.show(json.dumps(record, ensure_ascii=False))
     else:
         _show_comparison(first, second, comparison)
     if failed:
@@ -108,12 +114,6 @@ def _find_recordings(files: list[Path]) -> list[Path]:
     from emotion.audio import sound_files
 
     return list(dict.fromkeys(one for path in files for one in (sound_files(path) if path.is_dir() else [path])))
-
-
-def _samples_for(settings: "Settings") -> list[Path]:
-    """The example clip that came with a model, if it did, and the page's synthetic samples."""
-    example = _checkpoint_of(settings).example_clip
-    return [*([example] if example else []), *sorted(_SAMPLES.glob("*.flac"))]
 
 
 def _make_missing_int8(settings: "Settings", sources: list[Path]) -> None:
@@ -203,12 +203,6 @@ def _run_side(settings: "Settings", sources: list[Path]) -> _Side:
         found = zip(sources, terminal.analyses_of(recognizer, sources, embedding=True), strict=True)
         answers = {source: answer_of(analysis) for source, analysis in found if analysis is not None}
         return _Side(recognizer.state.card, time.perf_counter() - started_s, answers)
-
-
-def _comparison_record(first: _Side, second: _Side, comparison: "Comparison", failed: int) -> dict[str, object]:
-    sides = [{"model": side.card.record(), "elapsed_s": round(side.elapsed_s, 3)} for side in (first, second)]
-    times_as_fast = round(second.elapsed_s / first.elapsed_s, 3)
-    return {"sides": sides, "times_as_fast": times_as_fast, "failed": failed, **comparison.record()}
 
 
 def _show_comparison(first: _Side, second: _Side, comparison: "Comparison") -> None:

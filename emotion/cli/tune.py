@@ -7,7 +7,6 @@ import typer
 from emotion.cli import flags, terminal
 
 if TYPE_CHECKING:
-    from emotion.doctor.tuning import Trial
     from emotion.model.checkpoint import Checkpoint
     from emotion.settings import Settings
 
@@ -31,11 +30,15 @@ def tune(
     terminal.say(f"Measuring {checkpoint.name if checkpoint else 'the built-in model'} for about {seconds:.0f} s ...")
     paces = {threads: tuning.decode_pace(threads) for threads in tuning.thread_counts(cores)}
     decode_threads = tuning.best_decode_threads(paces)
-    _show_decoding(paces)
+    terminal.show(f"{'decode threads':<34}{'recordings of 30 s per second':>30}")
+    for threads, pace in paces.items():
+        terminal.show(f"{threads:<34}{pace:>30.1f}")
+    terminal.show(f"\n{'device':<8}{'runtime':<10}{'precision':<10}{'threads':<8}{'ms per second of sound':>28}")
     measured = []
     for trial in tuning.trials(checkpoint, cores, seconds):
         measured.append(trial)
-        _show_trial(trial)
+        took = trial.note if trial.seconds_per_s is None else f"{trial.seconds_per_s * 1000:.1f}"
+        terminal.show(f"{trial.device:<8}{trial.runtime:<10}{trial.precision:<10}{trial.threads:<8}{took:>28}")
     chosen = tuning.settle(checkpoint, tuning.winner(measured), decode_threads)
     content = chosen.as_toml(describe_machine())
     terminal.show(f"\n{content}")
@@ -54,15 +57,3 @@ def _find(settings: "Settings") -> "Checkpoint | None":
 
     name = LARGE if settings.model == AUTO and is_present(LARGE, settings.cache_dir) else settings.model
     return None if name in (AUTO, BUILT_IN) else find_checkpoint(name, settings.cache_dir)
-
-
-def _show_decoding(paces: dict[int, float]) -> None:
-    terminal.show(f"{'decode threads':<34}{'recordings of 30 s per second':>30}")
-    for threads, pace in paces.items():
-        terminal.show(f"{threads:<34}{pace:>30.1f}")
-    terminal.show(f"\n{'device':<8}{'runtime':<10}{'precision':<10}{'threads':<8}{'ms per second of sound':>28}")
-
-
-def _show_trial(trial: "Trial") -> None:
-    pace = trial.note if trial.seconds_per_s is None else f"{trial.seconds_per_s * 1000:.1f}"
-    terminal.show(f"{trial.device:<8}{trial.runtime:<10}{trial.precision:<10}{trial.threads:<8}{pace:>28}")

@@ -14,7 +14,7 @@ from emotion.doctor.computing import noise_wav
 from emotion.engine import measure_batch_frames
 from emotion.errors import EmotionError, ModelError
 from emotion.hardware import Cores
-from emotion.model import FloatArray, SpeechModel
+from emotion.model import SpeechModel
 from emotion.model.checkpoint import Checkpoint
 from emotion.model.choice import cpu_computes_bf16, has_nvidia_driver, has_openvino
 from emotion.model.opening import RuntimeSpec, open_model
@@ -134,7 +134,7 @@ def _pace(model: SpeechModel) -> float:
     """Seconds per second of sound: the better of two runs of each clip, after one that is not counted."""
     total_s = 0.0
     for clip_s in CLIP_S:
-        clip = _noise(clip_s)
+        clip = np.random.default_rng(0).standard_normal(round(clip_s * SAMPLE_RATE_HZ)).astype(np.float32)
         model.start([clip])()
         runs = []
         for _ in range(2):
@@ -143,10 +143,6 @@ def _pace(model: SpeechModel) -> float:
             runs.append(time.perf_counter() - started_s)
         total_s += min(runs)
     return total_s / sum(CLIP_S)
-
-
-def _noise(duration_s: float) -> FloatArray:
-    return np.random.default_rng(0).standard_normal(round(duration_s * SAMPLE_RATE_HZ)).astype(np.float32)
 
 
 def write_local(content: str, target: Path) -> None:

@@ -90,11 +90,8 @@ def _usage(version: _Version, folder: Path) -> Usage | None:
     try:
         limit_bytes = int((folder / version.limit).read_text())  # "max" is no number
         used_bytes = int((folder / version.used).read_text())
-        return Usage(max(used_bytes - _droppable_bytes(version, folder), 0), limit_bytes)
+        counts = dict(line.split(" ", 1) for line in (folder / "memory.stat").read_text().splitlines())
+        droppable_bytes = sum(int(counts.get(version.stat_prefix + name, 0)) for name in _DROPPABLE)
+        return Usage(max(used_bytes - droppable_bytes, 0), limit_bytes)
     except (OSError, ValueError):
         return None
-
-
-def _droppable_bytes(version: _Version, folder: Path) -> int:
-    counts = dict(line.split(" ", 1) for line in (folder / "memory.stat").read_text().splitlines())
-    return sum(int(counts.get(version.stat_prefix + name, 0)) for name in _DROPPABLE)

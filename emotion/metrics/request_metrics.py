@@ -93,11 +93,13 @@ class _Exchange:
         state: Mapping[str, Any] = self._scope.get("state") or {}
         address = f"address:{address_of(self._scope)}" if self._scope.get("client") else NO_REQUEST
         client = getattr(state.get("client"), "name", None) or address
+        is_quiet = route in _QUIET and status < 400
+        level = logging.ERROR if status == 500 else logging.DEBUG if is_quiet else logging.INFO
         elapsed_ms = round((time.perf_counter() - self._started_s) * 1000, 1)
         fields = {"method": self._method, "route": route, "status": status, "client": client}
         with request_scope(state.get("request_id") or request_id()):
             _LOG.log(
-                _level(route, status),
+                level,
                 "answered" if self._answer.is_whole else "left before the end",
                 extra={"stage": "answered", **fields, "elapsed_ms": elapsed_ms},
             )
@@ -124,9 +126,3 @@ class _Exchange:
     def _method(self) -> str:
         method: str = self._scope["method"]
         return method if method in _METHODS else OTHER
-
-
-def _level(route: str, status: int) -> int:
-    if status == 500:
-        return logging.ERROR
-    return logging.DEBUG if route in _QUIET and status < 400 else logging.INFO

@@ -54,11 +54,11 @@ class DrainMiddleware:
         self._app, self._ending = app, ending
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-        elif self._ending.has_begun and _is_new_work(scope):
+        is_socket, is_request = scope["type"] == "websocket", scope["type"] == "http"
+        is_new_work = is_socket or (is_request and (scope["method"] == "POST" or scope["path"] == READY_PATH))
+        if self._ending.has_begun and is_new_work:
             await problem_of(EngineClosed())(scope, receive, send)
-        elif scope["type"] == "websocket":
+        elif not is_request:
             await self._app(scope, receive, send)
         elif _ENDLESS in scope["path"]:
             await self._run_until_the_end(scope, receive, send)
@@ -87,10 +87,6 @@ class DrainMiddleware:
             await problem_of(EngineClosed())(scope, receive, send)
         elif not answer.is_whole:
             await send({"type": "http.response.body", "body": b""})
-
-
-def _is_new_work(scope: Scope) -> bool:
-    return bool(scope["type"] == "websocket" or scope["method"] == "POST" or scope["path"] == READY_PATH)
 
 
 class StudioServer(uvicorn.Server):

@@ -37,8 +37,11 @@ def serve(settings: Settings, say: Say, on_download: ReportDownload | None = Non
     with _listen(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        open_one = _open_cluster if cluster else _open_here
-        recognizer, ending = open_one(settings, say, on_download), DrainState()
+        if cluster:
+            recognizer = _open_cluster(settings, say, on_download)
+        else:
+            recognizer = Recognizer(settings=settings, take_over=settings.model == AUTO, on_download=on_download)
+        ending = DrainState()
         with recognizer, _telling(recognizer, say):
             app = make_app(recognizer, lambda: say(f"Emotion2Vec+ Studio is on {address} (Ctrl+C ends it)"), ending)
             StudioServer(web_config(app, settings), recognizer, ending, say).run(sockets=[listener])
@@ -51,10 +54,6 @@ def cluster_application(args: dict[str, Any]) -> Any:
     settings = load_settings(None, **args)
     check_settings(settings)
     return front_deployment(settings, make_app)
-
-
-def _open_here(settings: Settings, _: Say, on_download: ReportDownload | None) -> Recognizer:
-    return Recognizer(settings=settings, take_over=settings.model == AUTO, on_download=on_download)
 
 
 def _open_cluster(settings: Settings, say: Say, on_download: ReportDownload | None) -> Recognizer:
