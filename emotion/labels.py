@@ -9,17 +9,21 @@ LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 @dataclass(frozen=True)
 class Emotion:
-    """One label: its key in JSON, its token in `tokens.txt`, its names, its emoji and its colour (`#RRGGBB`)."""
+    """One label: its key in JSON, its token in `tokens.txt`, its names, its emoji and its colour (`#RRGGBB`).
+
+    `words` is the English name where that is not the key.
+    """
 
     key: str
     token: str
     chinese: str
     emoji: str
     color: str
+    words: str = ""
 
     @property
     def english(self) -> str:
-        return self.key.capitalize()
+        return self.words or self.key.capitalize()
 
     def name(self, language: Language) -> str:
         """The word a reader of that language sees."""
@@ -43,6 +47,8 @@ EMOTIONS: tuple[Emotion, ...] = (
     Emotion("surprised", "吃惊/surprised", "惊讶", "😲", "#56B4E9"),
     Emotion("unknown", "<unk>", "未知", "❓", "#B8B8B8"),
 )
+# No emotion: what a recording, a segment or a row has instead of one where nobody is heard.
+SILENCE = Emotion("silence", "", "无语音", "🔇", "#D9D9D9", "No speech")
 EMOTION_BY_KEY: dict[str, Emotion] = {emotion.key: emotion for emotion in EMOTIONS}
 _KEY_BY_TOKEN: dict[str, str] = {emotion.token: emotion.key for emotion in EMOTIONS}
 
@@ -59,4 +65,6 @@ def is_masked(token: str) -> bool:
 
 def emotion_of(key: str) -> Emotion:
     """The emotion behind a label; a label of a foreign checkpoint shows its own word in the colour of `unknown`."""
+    if key == SILENCE.key:
+        return SILENCE
     return EMOTION_BY_KEY.get(key) or Emotion(key, key, key, "❓", EMOTION_BY_KEY["unknown"].color)

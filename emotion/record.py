@@ -44,7 +44,10 @@ class ModelRecord(TypedDict):
 
 
 class SegmentRecord(TypedDict):
-    """A stretch of one emotion; times in seconds, confidence the mean over its frames."""
+    """A stretch of one emotion, or of `silence`; times in seconds.
+
+    Confidence is the mean over its frames, 0 in silence.
+    """
 
     start: float
     end: float
@@ -94,6 +97,10 @@ class ResultHead(TypedDict):
 class OptionalParts(TypedDict, total=False):
     """What only some results have."""
 
+    speech_scores: Annotated[Scores, Described("of the speech alone, where less than half of the recording is speech")]
+    channels: Annotated[int, Described("of the file, where it has more than one")]
+    mixed_from: Annotated[list[int], Described("the channels that were averaged, from 1; one where they cancel out")]
+    channels_differ: Annotated[bool, Described("whether the channels hold different sound")]
     frames: list[FrameRecord]
     frames_file: str
     segments: list[SegmentRecord]
@@ -109,7 +116,9 @@ class AnalysisRecord(ResultHead, OptionalParts):
     """
 
     margin: Annotated[Score, Described("lead of the first emotion over the second")]
-    silent: bool
+    silent: Annotated[bool, Described("nobody is heard: `emotion` is `silence`, `confidence` and `margin` are 0")]
+    short: Annotated[bool, Described("less than a second of speech")]
+    speech_s: Annotated[float, Described("seconds of speech", minimum=0)]
     overall_from: Literal["clip", "windows"]
     cached: Annotated[bool, Described("whether the same sound was recognised before, and the model not asked again")]
     frame_rate_hz: int

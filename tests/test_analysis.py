@@ -5,15 +5,17 @@ import pytest
 
 from emotion.analysis import (
     MAX_FRAMES_IN_JSON,
+    Segment,
     find_segments,
     smooth,
     softmax,
 )
-from emotion.analysis.windows import Plan, count_windows, cut_windows, is_silent
+from emotion.analysis.windows import Plan, count_windows, cut_windows
 from emotion.audio import SAMPLE_RATE_HZ, Clip
 from emotion.errors import ClipTooShort
+from emotion.labels import SILENCE
 from emotion.model import num_frames
-from tests.fakes import LABELS, QUIET, analyze, loud_clip, tone, turning_clip
+from tests.fakes import LABELS, analyze, loud_clip, soft, tone, turning_clip
 
 pytestmark = pytest.mark.numeric
 
@@ -41,7 +43,8 @@ def test_the_record_has_the_keys_of_the_contract():
     record = analyze(turning_clip(), "frame").record()
     assert set(record) == {
         "schema", "emotion", "confidence", "scores", "granularity", "timestamp", "file", "duration_s", "margin",
-        "uncertain", "silent", "overall_from", "cached", "model", "frame_rate_hz", "num_frames", "frames", "segments",
+        "uncertain", "silent", "short", "speech_s", "overall_from", "cached", "model", "frame_rate_hz", "num_frames",
+        "frames", "segments",
         "timings_ms",
     }  # fmt: skip
     assert record["timestamp"] == "2026-11-22 12:00:00"
@@ -98,7 +101,7 @@ def test_windows_tile_the_frames_of_the_clip_exactly(samples):
 
 
 def test_windows_are_normalised_with_the_statistics_of_the_whole_clip():
-    clip = Clip("x.wav", np.concatenate([tone(5.0), tone(5.0, QUIET)]))
+    clip = Clip("x.wav", np.concatenate([tone(5.0), soft(5.0)]))
     whole = next(iter(cut_windows(clip, Plan()))).samples
     assert abs(float(whole.mean())) < 1e-4
     assert float(whole.std()) == pytest.approx(1, abs=1e-3)
@@ -149,16 +152,57 @@ def test_smoothing_outvotes_single_frames():
 
 
 def test_a_narrow_lead_counts_as_uncertain_and_names_both():
-    clip = Clip("x.wav", np.concatenate([tone(2.02), tone(2.0, QUIET)]))
+    clip = Clip("x.wav", np.concatenate([tone(2.02), soft(2.0)]))
     analysis = analyze(clip)
     assert analysis.uncertain
     assert {analysis.emotion.key, analysis.runner_up.key} == {"angry", "sad"}
 
 
-def test_silence_is_never_certain():
-    clip = Clip("silence.wav", np.zeros(16_000, np.float32))
-    assert is_silent(clip)
-    assert analyze(clip).uncertain
+def test_a_recording_in_which_nobody_is_heard_has_no_emotion():
+    silence = analyze(Clip("silence.wav", np.zeros(16_000, np.float32)), "frame")
+    assert (silence.silent, silence.short, silence.uncertain) == (True, True, True)
+    assert (silence.emotion, silence.confidence, silence.margin) == (SILENCE, 0, 0)
+    assert silence.segments == (Segment(0.0, 1.0, "silence", 0.0),)
+    record = silence.record()
+    assert (record["emotion"], record["silent"], record["speech_s"]) == ("silence", True, 0)
+    assert record["scores"]["sad"] > 0.5  # what the model says of the whole clip stays
+
+
+@pytest.mark.parametrize("level_db", [-74, -60, -50])
+def test_the_noise_of_a_muted_microphone_is_no_emotion(level_db):
+    hiss = np.random.default_rng(1).normal(0, 10 ** (level_db / 20), 80_000).astype(np.float32)
+    assert analyze(Clip("muted.wav", hiss)).silent
+
+
+def test_pauses_between_sentences_are_segments_of_their_own():
+    pause = np.zeros(16_000, np.float32)
+    talk = analyze(Clip("talk.wav", np.concatenate([tone(2.0), pause, soft(2.0)])), "frame")
+    assert [(round(s.start_s, 1), round(s.end_s, 1), s.emotion) for s in talk.segments] == [
+        (0.0, 2.0, "angry"),
+        (2.0, 3.0, "silence"),
+        (3.0, 5.0, "sad"),
+    ]
+
+
+def test_a_short_pause_splits_no_segment():
+    pause = np.zeros(6_400, np.float32)
+    talk = analyze(Clip("talk.wav", np.concatenate([tone(2.0), pause, tone(2.0)])), "frame")
+    assert "silence" not in {segment.emotion for segment in talk.segments}
+
+
+def test_the_headline_of_a_mostly_silent_recording_is_that_of_its_speech():
+    silence = np.zeros(10 * 16_000, np.float32)
+    call = analyze(Clip("call.wav", np.concatenate([silence, tone(2.0)])))
+    assert (call.emotion.key, call.scores.argmax()) == ("angry", LABELS.index("sad"))
+    assert call.record()["speech_scores"]["angry"] == pytest.approx(call.confidence)
+    assert call.speech_s == pytest.approx(2.0, abs=0.05)
+
+
+def test_a_word_is_marked_as_short_and_a_syllable_is_never_certain():
+    word, syllable = analyze(loud_clip(0.7)), analyze(loud_clip(0.1))
+    assert (word.short, word.uncertain) == (True, False)
+    assert (syllable.short, syllable.uncertain) == (True, True)
+    assert analyze(Clip("smallest.wav", tone(0.025))).emotion.key == "angry"
 
 
 def test_a_label_that_the_model_cannot_tell_scores_exactly_zero():

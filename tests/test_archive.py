@@ -66,7 +66,7 @@ def names_of(archive: Archive) -> list[str]:
 def test_a_zip_gives_its_recordings_in_order_of_their_names(tmp_path: Path) -> None:
     (tmp_path / "calls.zip").write_bytes(zip_bytes(("b.wav", b"two"), ("a.mp3", b"one"), ("a/z.wav", b"zero")))
     archive = read_archive(tmp_path / "calls.zip")
-    assert names_of(archive) == ["z.wav", "a.mp3", "b.wav"]
+    assert names_of(archive) == ["a/z.wav", "a.mp3", "b.wav"]
     assert list(archive.contents()) == [b"zero", b"one", b"two"]
     assert archive.skipped == 0
 
@@ -75,7 +75,7 @@ def test_bytes_and_several_files_of_one_name_are_taken() -> None:
     with pytest.warns(UserWarning, match="Duplicate name"):
         packed = zip_bytes(("a.wav", b"one"), ("a.wav", b"two"), ("b/a.wav", b"three"))
     archive = read_archive(packed, "calls.zip")
-    assert names_of(archive) == ["a.wav", "a.wav", "a.wav"]
+    assert names_of(archive) == ["a.wav", "a.wav", "b/a.wav"]
     assert list(archive.contents()) == [b"one", b"two", b"three"]
 
 
@@ -95,6 +95,12 @@ def test_a_hostile_path_is_only_a_name_to_show(name: str) -> None:
     archive = read_archive(zip_bytes((name, b"sound")))
     assert names_of(archive) == ["a.wav"]
     assert list(archive.contents()) == [b"sound"]
+
+
+def test_recordings_are_named_by_their_paths_below_the_folder_that_all_are_in() -> None:
+    archive = read_archive(zip_bytes(("calls/spk1/a.wav", b"one"), ("calls/spk2/a.wav", b"two")))
+    assert names_of(archive) == ["spk1/a.wav", "spk2/a.wav"]
+    assert names_of(read_archive(zip_bytes(("calls/a.wav", b"one"), ("calls/b.wav", b"two")))) == ["a.wav", "b.wav"]
 
 
 @pytest.mark.parametrize(

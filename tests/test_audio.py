@@ -8,6 +8,7 @@ import sys
 import tempfile
 import textwrap
 import warnings
+from pathlib import Path
 
 import av
 import numpy as np
@@ -27,6 +28,7 @@ from emotion.audio import (
     open_source,
     pyav_reader,
     readers,
+    shown_name,
     wav_bytes,
     write_wav,
     writer,
@@ -791,3 +793,38 @@ def test_importing_the_room_loads_no_decoder_of_films_and_no_torch():
     code = "import sys, emotion.audio; print(sorted({'av', 'torch', 'librosa', 'gradio'} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (answer.stdout.strip(), answer.stderr) == ("[]", "")
+
+
+@pytest.mark.parametrize("other", [-0.99, -0.9])
+def test_of_channels_that_cancel_each_other_out_the_louder_one_is_taken(other):
+    voice = np.random.default_rng(3).normal(0, 0.1, 16_000).astype(np.float32)
+    clip = clip_from_samples(np.stack([voice * np.float32(other), voice], axis=1), 16_000)
+    np.testing.assert_array_equal(clip.samples, voice)
+    assert (clip.channels, clip.mixed_from, clip.channels_differ) == (2, (2,), True)
+
+
+def test_channels_in_antiphase_are_taken_apart_in_a_file_too():
+    voice = np.random.default_rng(3).normal(0, 0.1, 16_000).astype(np.float32)
+    file = io.BytesIO()
+    soundfile.write(file, np.stack([voice, -voice], axis=1), 16_000, format="WAV", subtype="FLOAT")
+    clip = decode(file.getvalue())
+    np.testing.assert_array_equal(clip.samples, voice)
+    assert clip.mixed_from == (1,)
+
+
+def test_a_mix_says_what_it_is_made_of():
+    one, two = np.random.default_rng(3).normal(0, 0.1, (2, 16_000)).astype(np.float32)
+    equal = clip_from_samples(np.stack([one, one], axis=1), 16_000)
+    different = clip_from_samples(np.stack([one, two], axis=1), 16_000)
+    silent = clip_from_samples(np.stack([one, np.zeros_like(one)], axis=1), 16_000)
+    assert [clip.mixed_from for clip in (equal, different, silent)] == [(1, 2)] * 3
+    assert [clip.channels_differ for clip in (equal, different, silent)] == [False, True, True]
+    assert clip_from_samples(one, 16_000).mixed_from == ()
+
+
+def test_a_name_keeps_the_folders_within_a_zip_and_none_of_this_machine():
+    assert shown_name(b"", "spk1/segment.wav") == "spk1/segment.wav"
+    assert shown_name(b"", "../etc/x.wav") == "x.wav"
+    for whole in ("/home/me/x.wav", "C:\\Users\\me\\x.wav", "\\\\server\\share\\x.wav"):
+        assert shown_name(b"", whole) == "x.wav"
+    assert shown_name(Path("/home/me/x.wav"), None) == "x.wav"

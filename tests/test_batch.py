@@ -15,7 +15,7 @@ from emotion.engine.recognizer import Recognizer
 from emotion.errors import ArchiveBroken, ClipLocked, ClipNotFound, DiskFull, EngineBusy, NotSound, Unexpected
 from emotion.labels import EMOTION_BY_KEY
 from emotion.outputs import BatchRun, History
-from tests.fakes import QUIET, FakeModel, HeldModel, loud_clip, tone, wait_for
+from tests.fakes import FakeModel, HeldModel, loud_clip, soft, wait_for
 
 PATIENCE_S = 30
 NO_SOUND = b"no sound at all" * 50
@@ -43,7 +43,7 @@ def loud(duration_s: float = 0.5) -> bytes:
 
 
 def quiet() -> bytes:
-    return wav_bytes(Clip("quiet.wav", tone(1.0, QUIET)))
+    return wav_bytes(Clip("quiet.wav", soft(1.0)))
 
 
 def many(count: int) -> list[Named]:
@@ -428,3 +428,11 @@ def test_a_thousand_rows_are_looked_at_in_no_time(recognizer, held):
     assert min(seconds() for _ in range(10)) < 0.02
     batch.cancel()
     ended.result(PATIENCE_S)
+
+
+def test_recordings_of_one_name_are_told_apart(recognizer):
+    batch = Batch(recognizer, [Named(loud(), "a.wav"), Named(loud(), "a.wav"), Named(loud(), "b/a.wav")])
+    outcomes = list(batch.run())
+    assert [row.name for row in batch.snapshot().rows] == ["a.wav", "a.wav (2)", "b/a.wav"]
+    assert [outcome.analysis.clip.name for outcome in outcomes if outcome.analysis] == ["a.wav", "a.wav (2)", "b/a.wav"]
+    assert [row[0] for row in summary(batch)] == ["a.wav", "a.wav (2)", "b/a.wav"]

@@ -11,13 +11,13 @@ from emotion.audio import Clip, wav_bytes
 from emotion.engine import EnginePlan
 from emotion.settings import Settings
 from tests.browser import browser_marks, serious_faults
-from tests.fakes import QUIET, loud_clip, tone, wait_for
+from tests.fakes import loud_clip, soft, wait_for
 
 pytestmark = browser_marks
 
 NO_SOUND = b"no sound at all" * 100
 # In the order in which the engine takes them, the shortest first.
-LOUD, SAD, LONG = wav_bytes(loud_clip(0.5)), wav_bytes(Clip("sad.wav", tone(0.7, QUIET))), wav_bytes(loud_clip(0.9))
+LOUD, SAD, LONG = wav_bytes(loud_clip(0.5)), wav_bytes(Clip("sad.wav", soft(0.7))), wav_bytes(loud_clip(0.9))
 
 
 def zip_bytes(files: dict[str, bytes]) -> bytes:

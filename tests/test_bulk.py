@@ -29,7 +29,7 @@ from emotion.bulk.parts import part_name
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EmotionError, SettingsInvalid
 from emotion.settings import load_settings
-from tests.fakes import QUIET, FakeModel, HeldModel, loud_clip, tone, turning_clip, wait_for
+from tests.fakes import FakeModel, HeldModel, loud_clip, soft, turning_clip, wait_for
 
 NO_SOUND = b"no sound at all" * 50
 
@@ -49,7 +49,7 @@ def calls(tmp_path):
     (folder / "late").mkdir(parents=True)
     for number in range(8):
         write_wav(loud_clip(0.2), folder / f"{number}.wav")
-    write_wav(Clip("x", tone(0.3, QUIET)), folder / "late" / "quiet.wav")
+    write_wav(Clip("x", soft(0.3)), folder / "late" / "quiet.wav")
     (folder / "broken.wav").write_bytes(NO_SOUND)
     (folder / "notes.txt.bak").write_text("no recording")
     return folder

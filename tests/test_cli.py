@@ -73,7 +73,7 @@ def test_a_result_lands_in_a_run_folder_and_is_shown(call, recordings, tmp_path)
 def test_a_silent_recording_is_called_silent(call, tmp_path):
     write_wav(Clip("x", np.zeros(16_000, np.float32)), tmp_path / "silence.wav")
     _, out, _ = call("recognize", tmp_path / "silence.wav", "--output", tmp_path / "out", "--model", "compact")
-    assert "is silent" in out
+    assert "silence.wav: 🔇 No speech  (1.0 s)" in out
 
 
 def test_a_folder_gives_a_run_with_a_folder_per_clip_and_a_summary(call, recordings, tmp_path):
@@ -312,3 +312,14 @@ def test_serve_says_when_the_port_is_in_use(call):
         code, _, err = call("serve", "--port", taken.getsockname()[1])
     assert code == 1
     assert "in use" in err
+
+
+def test_recordings_of_one_name_are_told_apart_by_their_folders(call, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / "corpus" / folder).mkdir(parents=True)
+        write_wav(loud_clip(), tmp_path / "corpus" / folder / "segment.wav")
+    names = []
+    for words in (["corpus"], ["corpus/one/segment.wav", "corpus/two/segment.wav"]):
+        _, out, _ = call("recognize", *(tmp_path / word for word in words), "--json", "--model", "compact")
+        names += [json.loads(line)["file"] for line in out.splitlines()]
+    assert names == ["one/segment.wav", "two/segment.wav"] * 2

@@ -17,7 +17,7 @@ from emotion.audio import Clip
 from emotion.errors import SettingsInvalid
 from emotion.outputs import EXPORT_FORMATS, write_export
 from emotion.outputs.exports import csv_line, export_segments
-from tests.fakes import LABELS, analyze, loud_clip, turning_clip
+from tests.fakes import LABELS, analyze, loud_clip, tone, turning_clip
 
 TURNING = [(0.0, 2.0, "angry"), (2.0, 4.0, "sad")]
 WHOLE = [(0.0, 1.0, "angry")]
@@ -160,9 +160,32 @@ def test_rttm_has_ten_fields_whatever_the_name(tmp_path: Path) -> None:
     analysis = replace(turning(), clip=Clip("my  long\tcall.wav", turning_clip().samples))
     (path,) = write_export(analysis, "rttm", tmp_path)
     assert [line.split() for line in path.read_text("utf-8").splitlines()] == [
-        ["SPEAKER", "my_long_call", "1", "0.000", "2.000", "<NA>", "<NA>", "angry", "<NA>", "<NA>"],
-        ["SPEAKER", "my_long_call", "1", "2.000", "2.000", "<NA>", "<NA>", "sad", "<NA>", "<NA>"],
+        ["SPEAKER", "my%20%20long%09call", "1", "0.000", "2.000", "<NA>", "<NA>", "angry", "<NA>", "<NA>"],
+        ["SPEAKER", "my%20%20long%09call", "1", "2.000", "2.000", "<NA>", "<NA>", "sad", "<NA>", "<NA>"],
     ]
+
+
+def test_two_names_never_share_an_rttm_id(tmp_path: Path) -> None:
+    names = ["a b.wav", "a_b.wav", "a%20b.wav", "spk1/a.wav", "spk2/a.wav", "a" * 120 + "1.wav", "a" * 120 + "2.wav"]
+    ids = set()
+    for name in names:
+        (path,) = write_export(replace(turning(), clip=Clip(name, turning_clip().samples)), "rttm", tmp_path)
+        ids.add(path.read_text("utf-8").split()[1])
+    assert len(ids) == len(names)
+
+
+def test_silence_is_a_segment_of_its_own_in_every_format(tmp_path: Path) -> None:
+    clip = Clip("talk.wav", np.concatenate([tone(2.0), np.zeros(32_000, np.float32), tone(2.0)]))
+    written = {}
+    for format in EXPORT_FORMATS:
+        for path in write_export(analyze(clip, "frame"), format, tmp_path):
+            written[path.name] = path.read_text("utf-8")
+    assert "2.0,4.0,silence,0.0" in written["segments.csv"]
+    for name in ("emotion.srt", "emotion.vtt", "audacity_labels.txt"):
+        assert "🔇 No speech\n" in written[name]
+    assert 'text = "silence"' in written["emotion.TextGrid"]
+    assert "NON-SPEECH talk 1 2.000 2.000 <NA> other silence <NA> <NA>" in written["emotion.rttm"]
+    assert '"silence"' in written["labelstudio.json"]
 
 
 def test_labelstudio_predictions_refer_to_the_configuration(tmp_path: Path) -> None:
@@ -179,7 +202,7 @@ def test_labelstudio_predictions_refer_to_the_configuration(tmp_path: Path) -> N
         assert (region["from_name"], region["to_name"]) == (labels.get("name"), audio.get("name"))
         assert region["type"] == "labels"
         assert 0 <= region["score"] <= 1
-    assert [label.get("value") for label in labels] == list(LABELS)
+    assert [label.get("value") for label in labels] == [*LABELS, "silence"]
     assert len({region["id"] for region in regions}) == 2
 
 

@@ -22,7 +22,7 @@ from emotion.outputs import EXPORT_FORMATS, BatchRun, History, Retention, Retent
 from emotion.outputs import index as entries_room
 from emotion.outputs.history import matching_clips
 from emotion.outputs.retention import apply
-from tests.fakes import LABELS, NOON, analyze, loud_clip, tone, turning_clip, wait_for
+from tests.fakes import LABELS, NOON, analyze, loud_clip, soft, tone, turning_clip, wait_for
 
 NOON_RUN = "outputs_20261122_120000"
 DAY_S = 86_400.0
@@ -172,7 +172,7 @@ def test_silence_comes_back_as_silence(tmp_path: Path, keep_audio: bool) -> None
 
 def test_sound_that_16_bits_make_silent_does_not_come_back_as_silence(tmp_path: Path) -> None:
     faint = Clip("x.wav", np.where(tone(1.0) > 0, 1.03e-4, -1.03e-4).astype(np.float32))
-    _, after = reopened(tmp_path, replace(analyze(faint), uncertain=True))
+    _, after = reopened(tmp_path, replace(analyze(faint), speech_s=1.0))
     assert not after.silent
 
 
@@ -279,7 +279,7 @@ def test_the_clips_that_a_search_is_about_are_told_from_the_others_of_their_run(
 
 
 def test_runs_are_found_by_the_emotion_of_one_of_their_clips(tmp_path: Path) -> None:
-    sad = Clip("sad.wav", np.concatenate([tone(0.5), tone(3.0, 0.001)]))
+    sad = Clip("sad.wav", np.concatenate([tone(0.5), soft(3.0)]))
     angry, both = written(tmp_path, loud_clip()), written(tmp_path, loud_clip(), sad)
     history = History(tmp_path)
     assert names_of(history, emotion="angry") == [both, angry]

@@ -13,7 +13,7 @@ from emotion.engine import EnginePlan
 from emotion.errors import ClipTooShort, DiskFull, EngineBusy, RateOutOfRange
 from emotion.live import LiveMoment, LiveSession
 from emotion.settings import Settings
-from tests.fakes import QUIET, loud_clip, tone, turning_clip, wait_for
+from tests.fakes import loud_clip, tone, turning_clip, wait_for
 from tests.page_server import FakeRecognizer
 
 PIECE_S = 0.1
@@ -110,7 +110,7 @@ def test_nothing_is_said_of_less_than_half_a_second(listener):
 
 
 def test_silence_is_shown_as_silence_and_costs_no_inference(listener):
-    listener.hear(np.concatenate([tone(1.0, QUIET / 2), np.zeros(16_000)]))
+    listener.hear(np.concatenate([tone(1.0, 0.0005), np.zeros(16_000)]))
     assert [moment.is_silent for moment in listener.moments] == [True] * 4
     assert {(moment.scores, moment.emotion, moment.confidence) for moment in listener.moments} == {(None, None, 0.0)}
     assert listener.recognizer.model.lengths == []

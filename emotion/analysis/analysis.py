@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion.analysis.request import AnalysisRequest
-from emotion.analysis.windows import ClipPrediction, Plan, is_silent
+from emotion.analysis.speech import HEADLINE_SHARE, LEAST_S, SHORT_S, Speech, find_speech
+from emotion.analysis.windows import ClipPrediction, Plan
 from emotion.audio import Clip
-from emotion.labels import Emotion, emotion_of
+from emotion.labels import SILENCE, Emotion, emotion_of
 from emotion.model import FRAME_RATE_HZ, FloatArray, ModelCard, num_frames
 from emotion.record import AnalysisRecord, FrameRecord, OptionalParts, SegmentRecord
 
@@ -25,21 +26,31 @@ TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one emotion; confidence is the mean of that emotion's score over its frames."""
+    """A stretch of one emotion, or of `silence`.
+
+    Confidence is the mean of that emotion's score over its frames, and 0 in silence.
+    """
 
     start_s: float
     end_s: float
     emotion: str
     confidence: float
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody is heard in it."""
+        return self.emotion == SILENCE.key
+
 
 @dataclass(frozen=True)
 class Analysis:
     """Everything known of one clip.
 
-    `scores` [C] in the order of `model.labels`; `frame_scores` [T, C] for frame granularity, else None;
-    `embedding` [D] or [T, D], None unless asked for; `overall_from` is `clip` or `windows`; a `silent` clip is always
-    `uncertain`; `cached` says that the same sound was recognised before, and the model was not asked again.
+    `scores` [C] of the whole clip in the order of `model.labels`, `speech_scores` [C] of its speech alone where less
+    than half of the clip is speech, else None; `frame_scores` [T, C] for frame granularity, else None; `embedding` [D]
+    or [T, D], None unless asked for; `overall_from` is `clip` or `windows`. Emotion, confidence and margin are those
+    of the speech where there are such, and a `silent` clip has none. `cached` says that the same sound was recognised
+    before, and the model was not asked again.
     """
 
     clip: Clip
@@ -52,28 +63,45 @@ class Analysis:
     segments: tuple[Segment, ...]
     overall_from: Literal["clip", "windows"]
     uncertain: bool
-    silent: bool = False
+    speech_s: float
+    speech_scores: FloatArray | None = None
     cached: bool = False
     timings_ms: dict[str, float] = field(default_factory=dict)
 
     @property
+    def silent(self) -> bool:
+        """Whether nobody is heard in the clip."""
+        return self.speech_s == 0
+
+    @property
+    def short(self) -> bool:
+        """Whether there is less than a second of speech."""
+        return self.speech_s < SHORT_S
+
+    @property
+    def headline_scores(self) -> FloatArray:
+        """The scores that emotion, confidence and margin are of, [C]."""
+        return self.scores if self.speech_scores is None else self.speech_scores
+
+    @property
     def emotion(self) -> Emotion:
-        return emotion_of(self.model.labels[int(self.scores.argmax())])
+        """The first candidate; SILENCE where nobody is heard."""
+        return SILENCE if self.silent else emotion_of(self.model.labels[int(self.headline_scores.argmax())])
 
     @property
     def confidence(self) -> float:
-        return float(self.scores.max())
+        """The score of the emotion; 0 where nobody is heard."""
+        return 0.0 if self.silent else float(self.headline_scores.max())
 
     @property
     def runner_up(self) -> Emotion:
         """The second candidate."""
-        return emotion_of(self.model.labels[int(np.argsort(self.scores)[-2])])
+        return emotion_of(self.model.labels[int(np.argsort(self.headline_scores)[-2])])
 
     @property
     def margin(self) -> float:
-        """How far the first emotion's score leads the second's."""
-        second, first = np.sort(self.scores)[-2:]
-        return float(first - second)
+        """How far the first emotion's score leads the second's; 0 where nobody is heard."""
+        return 0.0 if self.silent else _lead(self.headline_scores)
 
     def with_timing(self, stage: str, elapsed_ms: float) -> "Analysis":
         return replace(self, timings_ms={**self.timings_ms, stage: round(elapsed_ms, 1)})
@@ -92,6 +120,10 @@ class Analysis:
             "margin": self.margin,
             "uncertain": self.uncertain,
             "silent": self.silent,
+            "short": self.short,
+            "speech_s": round(self.speech_s, 3),
+            **self._speech_scores(),
+            **self._channels(),
             "overall_from": self.overall_from,
             "cached": self.cached,
             "model": self.model.record(),
@@ -99,6 +131,20 @@ class Analysis:
             "num_frames": num_frames(self.clip.num_samples),
             **self._parts_by_frame(all_frames),
             "timings_ms": self.timings_ms,
+        }
+
+    def _speech_scores(self) -> OptionalParts:
+        if self.speech_scores is None:
+            return {}
+        return {"speech_scores": _named_scores(self.model.labels, self.speech_scores)}
+
+    def _channels(self) -> OptionalParts:
+        if self.clip.channels == 1:
+            return {}
+        return {
+            "channels": self.clip.channels,
+            "mixed_from": list(self.clip.mixed_from),
+            "channels_differ": self.clip.channels_differ,
         }
 
     def _parts_by_frame(self, all_frames: bool) -> OptionalParts:
@@ -117,11 +163,14 @@ def analyze(
     clip: Clip, card: ModelCard, request: AnalysisRequest, plan: Plan, prediction: ClipPrediction, timestamp: datetime
 ) -> Analysis:
     """What a prediction says of its clip: overall scores are the softmax of the mean of the frames' logits."""
-    scores = softmax(prediction.logits.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    speech = find_speech(clip)
+    heard = speech.frames[: len(prediction.logits)]
+    scores = _mean_scores(prediction.logits)
+    is_half_silent = 0 < heard.sum() < HEADLINE_SHARE * len(heard)
+    speech_scores = _mean_scores(prediction.logits[heard]) if is_half_silent else None
     frame_scores = softmax(prediction.logits) if request.granularity == "frame" else None
-    segments = () if frame_scores is None else find_segments(frame_scores, card.labels, plan, clip.duration_s)
-    second, first = np.sort(scores)[-2:]
-    silent = is_silent(clip)
+    segments = () if frame_scores is None else find_segments(frame_scores, card.labels, plan, clip.duration_s, speech)
+    lead = _lead(scores if speech_scores is None else speech_scores)
     return Analysis(
         clip=clip,
         model=card,
@@ -132,9 +181,20 @@ def analyze(
         embedding=_wanted_embedding(request, prediction),
         segments=segments,
         overall_from="clip" if prediction.windows == 1 else "windows",
-        uncertain=silent or bool(first - second < plan.uncertain_margin),
-        silent=silent,
+        uncertain=speech.seconds < LEAST_S or lead < plan.uncertain_margin,
+        speech_s=speech.seconds,
+        speech_scores=speech_scores,
     )
+
+
+def _mean_scores(logits: FloatArray) -> FloatArray:
+    """Scores [C] of frames with logits [T, C]."""
+    return softmax(logits.mean(axis=0, dtype=np.float64)).astype(np.float32)
+
+
+def _lead(scores: FloatArray) -> float:
+    second, first = np.sort(scores)[-2:]
+    return float(first - second)
 
 
 def _wanted_embedding(request: AnalysisRequest, prediction: ClipPrediction) -> FloatArray | None:
@@ -144,17 +204,32 @@ def _wanted_embedding(request: AnalysisRequest, prediction: ClipPrediction) -> F
 
 
 def find_segments(
-    frame_scores: FloatArray, labels: tuple[str, ...], plan: Plan, duration_s: float
+    frame_scores: FloatArray, labels: tuple[str, ...], plan: Plan, duration_s: float, speech: Speech | None = None
 ) -> tuple[Segment, ...]:
-    """Stretches of one emotion: smoothed scores [T, C], the best label of each frame, short stretches joined."""
-    winners = smooth(frame_scores, plan.smoothing_s).argmax(axis=1)
-    runs = _join_short(_runs(winners), round(plan.min_segment_s * FRAME_RATE_HZ))
-    segments = []
-    for first, last, winner in runs:
-        end_s = duration_s if last == len(winners) else last / FRAME_RATE_HZ
-        confidence = float(frame_scores[first:last, winner].mean(dtype=np.float64))
-        segments.append(Segment(first / FRAME_RATE_HZ, round(end_s, 3), labels[winner], confidence))
+    """Stretches of silence, and between them of one emotion: smoothed scores [T, C] of the speech, the best label of
+    each frame, short stretches joined. Without `speech` all is speech.
+    """
+    segments: list[Segment] = []
+    frames = np.ones(len(frame_scores), np.bool_) if speech is None else speech.frames[: len(frame_scores)]
+    for first, last, is_speech in Speech(frames, duration_s).stretches():
+        if is_speech:
+            segments += _segments_of_speech(frame_scores[first:last], labels, plan, first)
+        else:
+            segments.append(Segment(first / FRAME_RATE_HZ, last / FRAME_RATE_HZ, SILENCE.key, 0.0))
+    # The last frame reaches beyond its 20 ms, to the end of the clip.
+    segments[-1] = replace(segments[-1], end_s=round(duration_s, 3))
     return tuple(segments)
+
+
+def _segments_of_speech(
+    frame_scores: FloatArray, labels: tuple[str, ...], plan: Plan, offset: int
+) -> Iterator[Segment]:
+    """The segments of a stretch of speech that begins `offset` frames after the clip."""
+    winners = smooth(frame_scores, plan.smoothing_s).argmax(axis=1)
+    for first, last, winner in _join_short(_runs(winners), round(plan.min_segment_s * FRAME_RATE_HZ)):
+        confidence = float(frame_scores[first:last, winner].mean(dtype=np.float64))
+        start_s, end_s = (offset + first) / FRAME_RATE_HZ, (offset + last) / FRAME_RATE_HZ
+        yield Segment(start_s, end_s, labels[winner], confidence)
 
 
 def smooth(frame_scores: FloatArray, smoothing_s: float) -> FloatArray:

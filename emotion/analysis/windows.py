@@ -18,8 +18,6 @@ from emotion.model import (
     num_frames,
 )
 
-# -80 dBFS: below it 16-bit sound has three steps left, and any score would speak of the converter's noise.
-SILENCE_PEAK = 1e-4
 _BLOCK_SAMPLES = 1_000_000
 
 
@@ -128,11 +126,6 @@ class Stitcher:
             if array is not None:
                 array.setflags(write=False)  # it may be shared by analyses of the same sound
         return ClipPrediction(self._logits, embedding, self._embeddings, self._windows)
-
-
-def is_silent(clip: Clip) -> bool:
-    """Whether nothing in the clip is louder than -80 dBFS; of sound that was not kept nobody knows."""
-    return clip.samples_not_kept == 0 and all(float(np.abs(block).max()) < SILENCE_PEAK for block in _blocks(clip))
 
 
 def _blocks(clip: Clip) -> Iterator[FloatArray]:

@@ -4,6 +4,7 @@ Names only ever become words to show: a member is unpacked into memory, and noth
 """
 
 import io
+import os
 import shutil
 import stat
 import struct
@@ -49,7 +50,7 @@ class ArchiveLimits:
 
 @dataclass(frozen=True)
 class Member:
-    """A recording in an archive; `name` has no folders and is fit to be shown."""
+    """A recording in an archive; `name` is its path there, below the folder that all are in, fit to be shown."""
 
     name: str
     size_bytes: int
@@ -113,7 +114,10 @@ def read_archive(source: Source, name: str | None = None, limits: ArchiveLimits 
     sounds = sorted((pair for pair in files if _is_sound(*pair)), key=lambda pair: pair[0].split("/"))
     if not sounds:
         raise NothingInside(name)
-    members = tuple(Member(shown_name(b"", path), entry.file_size, entry) for path, entry in sounds)
+    # A folder that all lie in tells none from another.
+    shared = len(os.path.commonprefix([path.split("/")[:-1] for path, _ in sounds]))
+    names = [shown_name(b"", "/".join(path.split("/")[shared:])) for path, _ in sounds]
+    members = tuple(Member(name, entry.file_size, entry) for name, (_, entry) in zip(names, sounds, strict=True))
     _hold_total(name, members, size_bytes, limits)
     return Archive(source, name, limits, members, len(files) - len(sounds))
 

@@ -40,11 +40,16 @@ class Clip:
     `forget` lets it go: 690 MB for three hours.
 
     A clip of an earlier run whose sound was not kept has no samples; `samples_not_kept` says how many there were.
+    Of a file with several `channels`, `mixed_from` are those that were averaged, counted from 1; `channels_differ` says
+    that they held different sound.
     """
 
     name: str
     samples: NDArray[np.float32]
     samples_not_kept: int = 0
+    channels: int = 1
+    mixed_from: tuple[int, ...] = ()
+    channels_differ: bool = False
 
     @property
     def num_samples(self) -> int:

@@ -3,7 +3,7 @@
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,15 +34,13 @@ def decode(source: Source, limits: DecodeLimits = DEFAULT_LIMITS, name: str | No
     """
     name = shown_name(source, name)
     with open_source(source, limits, name) as file:
-        swift = _take(alac_blocks(file, limits), name, limits)
+        swift = _take(lambda: alac_blocks(_rewound(file), limits), name, limits)
         if swift.whole and len(swift.clip.samples):
             return swift.clip
-        file.seek(0)
-        first = _take(soundfile_blocks(file, limits), name, limits)
+        first = _take(lambda: soundfile_blocks(_rewound(file), limits), name, limits)
         if first.whole and len(first.clip.samples):
             return first.clip
-        file.seek(0)
-        second = _take(pyav_blocks(file), name, limits)
+        second = _take(lambda: pyav_blocks(_rewound(file)), name, limits)
     return _better(first, second)
 
 
@@ -82,10 +80,16 @@ def open_source(source: Source, limits: DecodeLimits = DEFAULT_LIMITS, name: str
 
 
 def shown_name(source: Source, name: str | None) -> str:
-    """The base name, fit for messages and file lists: no folders, no control characters."""
+    """The name of a recording, fit for messages and file lists: no control characters, and no folders of this machine.
+
+    A relative `name`, as in a zip or below a folder that is searched, keeps its folders with `/` between them; of a
+    whole path, of one that leads upwards, and of a source that was given without a name, the last part is left.
+    """
     given = name if name is not None else "" if isinstance(source, bytes) else str(source)
-    base = given.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    return "".join(letter for letter in base if letter.isprintable()) or "recording"
+    parts = [part for part in given.replace("\\", "/").split("/") if part not in ("", ".")]
+    is_whole_path = name is None or given[:1] in ("/", "\\") or given[1:2] == ":" or ".." in parts
+    shown = "/".join(parts[-1:] if is_whole_path else parts)
+    return "".join(letter for letter in shown if letter.isprintable()) or "recording"
 
 
 class _Nameless(io.BufferedReader):
@@ -119,17 +123,25 @@ class _Take:
     whole: bool
 
 
-def _take(blocks: Iterator[Block], name: str, limits: DecodeLimits) -> _Take:
+def _rewound(file: BinaryIO) -> BinaryIO:
+    file.seek(0)
+    return file
+
+
+def _take(read: Callable[[], Iterator[Block]], name: str, limits: DecodeLimits, channel: int | None = None) -> _Take:
+    """What a reader hears; read again, for one channel, where the mix of all cancels itself out."""
     known = whole = True
-    with ClipWriter(name, limits) as writer:
+    with ClipWriter(name, limits, channel) as writer:
         try:
-            for block in blocks:
+            for block in read():
                 writer.write(block)
         except Unreadable:
             known = whole = False
         except BrokenOff:
             whole = False
-        return _Take(writer.clip(), known, whole)
+        taken = _Take(writer.clip(), known, whole)
+        instead = writer.channel_instead
+    return taken if instead is None else _take(read, name, limits, instead)
 
 
 def _better(first: _Take, second: _Take) -> Clip:
@@ -144,11 +156,13 @@ def _better(first: _Take, second: _Take) -> Clip:
 
 def _clip_of_array(array: AnyArray, rate_hz: int, name: str, limits: DecodeLimits) -> Clip:
     step = max(1, BLOCK_SAMPLES // max(1, array.shape[1]))
-    with ClipWriter(name, limits) as writer:
+
+    def blocks() -> Iterator[Block]:
         for start in range(0, len(array), step):
             # Copied, since the caller may write into the array later.
-            writer.write(Block(as_float(array[start : start + step]).copy(), rate_hz))
-        clip = writer.clip()
+            yield Block(as_float(array[start : start + step]).copy(), rate_hz)
+
+    clip = _take(blocks, name, limits).clip
     if len(clip.samples) == 0:
         raise ClipEmpty(name)
     return clip

@@ -24,6 +24,10 @@ HELD_SAMPLES = 10 * 60 * SAMPLE_RATE_HZ
 LOUDEST = np.float32(1e12)
 # A real recording changes its rate once, when a decoder learns of its high band; every change builds a new filter.
 MAX_RATE_CHANGES = 32
+# Two voices on two channels lose 6 dB at most when they are mixed; channels in antiphase lose nearly everything.
+CANCELLED_DB = 12.0
+# The mean of equal channels loses nothing of their power, that of two different voices about half.
+DIFFERENT = 0.1
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,15 @@ class Block:
 
 
 class ClipWriter:
-    """Takes blocks in their order and makes the clip; use it as a context, so that a failure leaves no open file."""
+    """Takes blocks in their order and makes the clip; use it as a context, so that a failure leaves no open file.
 
-    def __init__(self, name: str, limits: DecodeLimits) -> None:
+    Of several channels the mean is taken, or one `channel`, counted from 0.
+    """
+
+    def __init__(self, name: str, limits: DecodeLimits, channel: int | None = None) -> None:
         self._name = name
         self._limits = limits
+        self._mix = ChannelMix(channel)
         self._tape = _Tape(needed_bytes=int(limits.max_clip_s * SAMPLE_RATE_HZ * 4))
         self._resampler: Resampler | None = None
         self._rate_changes = 0
@@ -66,7 +74,13 @@ class ClipWriter:
             self._tape.append(self._resampler.finish())
             if not self._heard:
                 raise NotSound(self._name)
-        return Clip(self._name, self._tape.samples())
+        mix = self._mix
+        return Clip(self._name, self._tape.samples(), 0, mix.channels, mix.mixed_from, mix.channels_differ)
+
+    @property
+    def channel_instead(self) -> int | None:
+        """The channel to take instead of a mix that cancels itself out; None where the mix is good."""
+        return self._mix.channel_instead
 
     def _hold_limits(self, frames: int, channels: int, rate_hz: int) -> None:
         limits = self._limits
@@ -94,13 +108,65 @@ class ClipWriter:
     def _mono(self, samples: Samples) -> Samples:
         """Mean over channels; a sample that is no number, infinite or absurdly loud counts as silence."""
         with np.errstate(over="ignore", invalid="ignore"):
-            mono = mean_over_channels(samples)
+            mono = self._mix.mono(samples)
         if mono.min() >= -LOUDEST and mono.max() <= LOUDEST:  # false for NaN
             self._heard = True
-            return mono
-        sound = np.abs(samples) <= LOUDEST
-        self._heard = self._heard or bool(sound.any())
-        return mean_over_channels(np.where(sound, samples, np.float32(0)))
+        else:
+            sound = np.abs(samples) <= LOUDEST
+            self._heard = self._heard or bool(sound.any())
+            samples = np.where(sound, samples, np.float32(0))
+            mono = self._mix.mono(samples)
+        self._mix.measure(samples, mono)
+        return mono
+
+
+class ChannelMix:
+    """Makes one channel of several, and learns whether that loses something."""
+
+    def __init__(self, channel: int | None) -> None:
+        self._channel = channel
+        self.channels = 1
+        self._powers = np.zeros(1)
+        self._mix_power = 0.0
+
+    def mono(self, samples: Samples) -> Samples:
+        """The mean of the channels [n, channels], or the one that was chosen, [n]."""
+        if self._channel is None:
+            return mean_over_channels(samples)
+        return np.ascontiguousarray(samples[:, min(self._channel, samples.shape[1] - 1)])
+
+    def measure(self, samples: Samples, mono: Samples) -> None:
+        """Add a block to what is known of the channels."""
+        channels = samples.shape[1]
+        if channels == 1 and self.channels == 1:
+            return
+        if channels > len(self._powers):  # a decoder may learn of more channels on the way
+            self._powers = np.concatenate([self._powers, np.zeros(channels - len(self._powers))])
+        self.channels = max(self.channels, channels)
+        self._powers[:channels] += np.einsum("ij,ij->j", samples, samples, dtype=np.float64)
+        self._mix_power += float(np.einsum("i,i->", mono, mono, dtype=np.float64))
+
+    @property
+    def mixed_from(self) -> tuple[int, ...]:
+        """The channels in the clip, counted from 1; none of a file that has only one."""
+        if self.channels == 1:
+            return ()
+        return tuple(range(1, self.channels + 1)) if self._channel is None else (self._channel + 1,)
+
+    @property
+    def channels_differ(self) -> bool:
+        """Whether the channels hold different sound: what the mean loses of them is more than DIFFERENT of it."""
+        if self._channel is not None:
+            return True
+        mean_power = float(self._powers.sum()) / self.channels
+        return self.channels > 1 and mean_power - self._mix_power > DIFFERENT * mean_power
+
+    @property
+    def channel_instead(self) -> int | None:
+        """The loudest channel, counted from 0, where the mean is more than CANCELLED_DB below it."""
+        loudest = int(self._powers.argmax())
+        is_cancelled = self._mix_power < self._powers[loudest] * 10 ** (-CANCELLED_DB / 10)
+        return loudest if self._channel is None and self.channels > 1 and is_cancelled else None
 
 
 def mean_over_channels(samples: Samples) -> Samples:

@@ -3,8 +3,10 @@
 With `--results` any number of them goes into Parquet files instead: see `emotion.cli.bulk`.
 """
 
+import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -87,19 +89,32 @@ def _request(granularity: str, embedding: bool, formats: list[str], keep_audio: 
     return AnalysisRequest(level, embedding, exports=exports, keep_audio=keep_audio)
 
 
-def _find_sources(files: list[str]) -> "Iterator[Path | Named]":
+def _find_sources(files: list[str]) -> "Iterator[Named]":
     """The recordings behind the words of the call; folders give their sound files in order of name."""
     from emotion.audio import sound_files
     from emotion.engine.batch import Named
 
+    names = _short_names([word for word in files if word != _STANDARD_INPUT])
     for word in files:
         path = Path(word)
         if word == _STANDARD_INPUT:
             yield Named(sys.stdin.buffer.read(), "standard input")
         elif path.is_dir():
-            yield from sound_files(path)
+            folder = Path() if len(files) == 1 else Path(names[word])
+            yield from (Named(found, (folder / found.relative_to(path)).as_posix()) for found in sound_files(path))
         else:
-            yield path
+            yield Named(path, names[word])
+
+
+def _short_names(words: list[str]) -> dict[str, str]:
+    """Each word with as many of its last parts as tell it from the others: `a.wav`, or `a/x.wav` beside `b/x.wav`."""
+    parts = {word: Path(os.path.abspath(word)).parts[1:] for word in words}  # noqa: PTH100 - links stay
+    names: dict[str, str] = {}
+    for count in range(1, max(map(len, parts.values()), default=0) + 1):
+        endings = {word: own[-count:] for word, own in parts.items() if word not in names}
+        common = Counter(own[-count:] for own in set(parts.values()))
+        names |= {word: "/".join(ending) for word, ending in endings.items() if common[ending] == 1}
+    return {word: names.get(word, word) for word in words}
 
 
 def _run(batch: "Batch", recognizer: "Recognizer", as_json: bool) -> int:

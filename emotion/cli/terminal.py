@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from emotion.errors import EmotionError, command_line
 from emotion.formatting import clock
-from emotion.labels import Language, emotion_of
+from emotion.labels import SILENCE, Emotion, Language, emotion_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,19 +79,26 @@ def show_analysis(analysis: "Analysis", folder: Path | None, as_json: bool) -> N
         show(json.dumps(analysis.record(all_frames=folder is None), ensure_ascii=False))
         return
     spoken = language()
-    headline = f"{analysis.emotion.headline(spoken)} {analysis.confidence:.1%}{_doubt(analysis, spoken)}"
+    headline = _with_confidence(analysis.emotion, analysis.confidence, spoken) + _doubt(analysis, spoken)
     show(f"{analysis.clip.name}: {headline}  ({analysis.clip.duration_s:.1f} s)")
     for segment in analysis.segments:
-        emotion = emotion_of(segment.emotion).headline(spoken)
-        show(f"  {clock(segment.start_s)} - {clock(segment.end_s)}  {emotion} {segment.confidence:.1%}")
+        emotion = _with_confidence(emotion_of(segment.emotion), segment.confidence, spoken)
+        show(f"  {clock(segment.start_s)} - {clock(segment.end_s)}  {emotion}")
     if folder is not None:
         show(f"  {folder}")
 
 
+def _with_confidence(emotion: Emotion, confidence: float, spoken: Language) -> str:
+    headline = emotion.headline(spoken)
+    return headline if emotion is SILENCE else f"{headline} {confidence:.1%}"
+
+
 def _doubt(analysis: "Analysis", spoken: Language) -> str:
+    """What stands behind the headline of an answer that is not to be relied on."""
     if analysis.silent:
-        return ", but the recording is silent, so this means nothing"
-    return f" or {analysis.runner_up.headline(spoken)}" if analysis.uncertain else ""
+        return ""
+    doubt = f" or {analysis.runner_up.headline(spoken)}" if analysis.uncertain else ""
+    return f"{doubt}, short: {analysis.speech_s:.1f} s of speech" if analysis.short else doubt
 
 
 def rich_bar(*columns: "ProgressColumn", transient: bool = True) -> "RichProgress":

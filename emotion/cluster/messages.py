@@ -100,7 +100,7 @@ def packed(analysis: Analysis, with_samples: bool) -> Iterator[Answer | Piece]:
         count += piece.rows.size
         if count >= _PIECE_NUMBERS:
             break
-    clip = Clip(analysis.clip.name, np.zeros(0, np.float32), analysis.clip.num_samples)
+    clip = replace(analysis.clip, samples=np.zeros(0, np.float32), samples_not_kept=analysis.clip.num_samples)
     bare = replace(analysis, clip=clip, embedding=None, frame_scores=None)
     yield Answer(bare, {name: array.shape for name, array in arrays.items()}, tuple(first))
     yield from pieces
@@ -134,11 +134,12 @@ class ResultAssembler:
         clip = self._clip
         if clip is None:
             self._arrays["samples"].setflags(write=False)
-            clip = Clip(self._analysis.clip.name, self._arrays["samples"])
+            clip = replace(self._analysis.clip, samples=self._arrays["samples"], samples_not_kept=0)
         return replace(
             self._analysis,
             # A copy: what came with the message lies in the memory of the cluster, and would keep all of it there.
             scores=np.array(self._analysis.scores),
+            speech_scores=None if self._analysis.speech_scores is None else np.array(self._analysis.speech_scores),
             clip=clip,
             embedding=self._arrays.get("embedding"),
             frame_scores=self._arrays.get("frame_scores"),

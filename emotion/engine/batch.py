@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -72,6 +72,7 @@ class Batch:
         self._skipped = 0
         for source in sources:
             self._take(source if isinstance(source, Named) else Named(source, shown_name(source, None)))
+        self._rows = [replace(row, name=name) for row, name in zip(self._rows, _told_apart(self._rows), strict=True)]
         self._ahead: deque[_Begun] = deque()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -275,6 +276,19 @@ class Batch:
         self._ended_s = time.perf_counter()
         if self._written is not None:
             self._written.close()
+
+
+def _told_apart(rows: Sequence[Row]) -> Iterator[str]:
+    """The names of the rows; the second of a name becomes `name (2)`, since nobody could tell the two apart."""
+    given: dict[str, int] = {}
+    taken = {row.name for row in rows}
+    for row in rows:
+        number = given[row.name] = given.get(row.name, 0) + 1
+        name = row.name
+        while number > 1 and name in taken:
+            name, number = f"{row.name} ({number})", number + 1
+        taken.add(name)
+        yield name
 
 
 def _state_in(progress: Progress) -> State:

@@ -2,9 +2,11 @@
 
 import csv
 import html
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
+from urllib.parse import quote
 
 import numpy as np
 import orjson
@@ -12,9 +14,9 @@ import orjson
 from emotion.analysis import Analysis, ExportFormat, Segment
 from emotion.errors import SettingsInvalid
 from emotion.formatting import timestamp
-from emotion.labels import emotion_of
+from emotion.labels import SILENCE, emotion_of
 from emotion.model import FRAME_RATE_HZ
-from emotion.outputs.names import printable, safe_name
+from emotion.outputs.names import printable, without_extension
 
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 # Rows that are rounded at once: 3 hours are 540,000 frames, which as Python numbers would fill 200 MB.
@@ -136,12 +138,13 @@ def audacity(analysis: Analysis) -> Iterator[str]:
 def rttm(analysis: Analysis) -> Iterator[str]:
     """NIST RTTM with the emotion in the speaker's field ("2009 Rich Transcription Evaluation Plan", appendix A).
 
-    Fields are separated by spaces, so the file's id (its name without extension) has none.
+    Silence is a line of the type NON-SPEECH.
     """
-    file_id = "_".join(safe_name(analysis.clip.name).split())
+    file_id = _rttm_id(analysis.clip.name)
     for segment in export_segments(analysis):
+        kind, subtype = ("NON-SPEECH", "other") if segment.is_silent else ("SPEAKER", "<NA>")
         span = f"{segment.start_s:.3f} {segment.end_s - segment.start_s:.3f}"
-        yield f"SPEAKER {file_id} 1 {span} <NA> <NA> {'_'.join(segment.emotion.split())} <NA> <NA>\n"
+        yield f"{kind} {file_id} 1 {span} <NA> {subtype} {'_'.join(segment.emotion.split())} <NA> <NA>\n"
 
 
 def labelstudio(analysis: Analysis) -> Iterator[str]:
@@ -170,7 +173,7 @@ def labelstudio(analysis: Analysis) -> Iterator[str]:
 def labelstudio_config(analysis: Analysis) -> Iterator[str]:
     """The labelling configuration that fits the task (Label Studio, tags Labels and Audio)."""
     yield '<View>\n  <Labels name="emotion" toName="audio">\n'
-    for label in analysis.model.labels:
+    for label in (*analysis.model.labels, SILENCE.key):
         yield f'    <Label value="{html.escape(label)}" background="{emotion_of(label).color}"/>\n'
     yield '  </Labels>\n  <Audio name="audio" value="$audio"/>\n</View>\n'
 
@@ -210,8 +213,17 @@ def _rounded_rows(analysis: Analysis) -> Iterator[list[float]]:
 
 
 def _caption(segment: Segment) -> str:
-    """What a person reads: `😊 Happy 85%`."""
-    return f"{emotion_of(segment.emotion).headline('en')} {segment.confidence:.0%}"
+    """What a person reads: `😊 Happy 85%`, `🔇 No speech`."""
+    headline = emotion_of(segment.emotion).headline("en")
+    return headline if segment.is_silent else f"{headline} {segment.confidence:.0%}"
+
+
+def _rttm_id(name: str) -> str:
+    """The file's id: its name, with folders where it has some, without extension.
+
+    Fields are separated by spaces, so white space is written as in a URL (RFC 3986); two names never share an id.
+    """
+    return re.sub(r"[\s%]", lambda letter: quote(letter[0]), printable(without_extension(name)))
 
 
 def _text_cell(text: str) -> str:

@@ -56,13 +56,18 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def without_extension(name: str) -> str:
+    """The name of a file without `.wav` or what else it ends with."""
+    return _SUFFIX.sub("", name)
+
+
 def safe_name(clip_name: str) -> str:
     """A folder name for a recording: its last part without extension, safe on Linux, macOS and Windows.
 
     Letters of every script stay. The result is never hidden, never empty and at most MAX_NAME_BYTES long in UTF-8.
     """
     last_part = re.split(r"[/\\]", unicodedata.normalize("NFC", printable(clip_name)))[-1]
-    stem = _SUFFIX.sub("", last_part)
+    stem = without_extension(last_part)
     safe = "".join("_" if _is_unsafe(character) else character for character in stem)
     # A leading hyphen would read as an option in a shell; Windows drops dots and spaces at the end.
     short = safe.lstrip(" .-").encode()[:MAX_NAME_BYTES].decode("utf-8", "ignore").rstrip(" .")

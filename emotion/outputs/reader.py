@@ -13,9 +13,10 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from emotion.analysis import FRAMES_FILE, TIMESTAMP_FORMAT, Analysis, AnalysisRequest, Segment
-from emotion.analysis.windows import is_silent
+from emotion.analysis.speech import find_speech
 from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, decode
 from emotion.errors import ClipError, RunNotFound
+from emotion.labels import SILENCE
 from emotion.model import FRAME_SPAN_SAMPLES, FRAME_STEP_SAMPLES, FloatArray, ModelCard, num_frames
 from emotion.outputs.exports import found_exports
 from emotion.outputs.run import AUDIO_FILE, EMBEDDING_FILE, RESULT_FILE, ClipFiles
@@ -78,13 +79,28 @@ def _clip_files(folder: Path, record: AnalysisRecord) -> ClipFiles:
         segments=tuple(_segment(entry) for entry in record["segments"]) if by_frame else (),
         overall_from="clip" if record["overall_from"] == "clip" else "windows",
         uncertain=record["uncertain"],
-        # Results of before 0.3 do not say.
-        silent=bool(record.get("silent", record["uncertain"] and is_silent(clip))),
+        speech_s=_speech_s(record, clip),
+        speech_scores=_speech_scores(record),
         cached=bool(record.get("cached", False)),
         timings_ms=dict(record["timings_ms"]),
     )
     kept_embedding = None if embedding is None else folder / EMBEDDING_FILE
     return ClipFiles(folder, folder / RESULT_FILE, audio, kept_embedding, frames, found_exports(folder), analysis)
+
+
+def _speech_s(record: AnalysisRecord, clip: Clip) -> float:
+    """How much speech there was; results of before 0.5 say at most that there was none."""
+    if "speech_s" in record:
+        return float(record["speech_s"])
+    if record.get("silent", False):
+        return 0.0
+    return find_speech(clip).seconds if "silent" not in record else clip.duration_s
+
+
+def _speech_scores(record: AnalysisRecord) -> FloatArray | None:
+    if "speech_scores" not in record:
+        return None
+    return np.array([record["speech_scores"][label] for label in record["scores"]], np.float32)
 
 
 def _checked(record: Any) -> ResultHead:
@@ -95,6 +111,8 @@ def _checked(record: Any) -> ResultHead:
         raise NotStored from error
     if len(record["scores"]) < 2:
         raise NotStored
+    if record.get("silent") is True:  # results of before 0.5 name an emotion of a silent recording too
+        record["emotion"] = SILENCE.key
     return cast(ResultHead, record)
 
 
@@ -111,8 +129,18 @@ def _sound(folder: Path, record: AnalysisRecord) -> tuple[Clip, Path | None]:
         with suppress(ClipError):
             clip = decode(path, limits)
             if num_frames(len(clip.samples)) == record["num_frames"]:
-                return replace(clip, name=record["file"]), path
-    return Clip(record["file"], np.zeros(0, np.float32), samples_not_kept=_num_samples(record)), None
+                return replace(clip, name=record["file"], **_channels(record)), path
+    clip = Clip(record["file"], np.zeros(0, np.float32), samples_not_kept=_num_samples(record), **_channels(record))
+    return clip, None
+
+
+def _channels(record: AnalysisRecord) -> dict[str, Any]:
+    mixed_from = tuple(record.get("mixed_from", ()))
+    return {
+        "channels": record.get("channels", 1),
+        "mixed_from": mixed_from,
+        "channels_differ": record.get("channels_differ", False),
+    }
 
 
 def _num_samples(record: AnalysisRecord) -> int:

@@ -16,6 +16,7 @@ import orjson
 
 from emotion.analysis import FRAMES_FILE, MAX_FRAMES_IN_JSON, Analysis, ExportFormat, frame_times_s
 from emotion.audio import forget_rows, write_wav
+from emotion.labels import EMOTIONS
 from emotion.model import FloatArray
 from emotion.outputs.exports import csv_line, known_formats, write_export
 from emotion.outputs.folders import disk_errors, partial_folder, publish, push_to_disk, remove_stale_once
@@ -29,7 +30,12 @@ RESULT_FILE = "result.json"
 _BLOCK_NUMBERS = 8_000_000
 EMBEDDING_FILE = "embedding.npy"
 SUMMARY_FILE = "summary.csv"
-SUMMARY_COLUMNS = ("file", "emotion", "confidence", "margin", "uncertain", "duration_s", "model", "folder", "error")
+# What came later stands behind what was there; a score that the model does not have stays empty.
+SUMMARY_COLUMNS = (
+    *("file", "emotion", "confidence", "margin", "uncertain", "duration_s", "model", "folder", "error"),
+    *("silent", "short", "speech_s"),
+    *(f"score_{emotion.key}" for emotion in EMOTIONS),
+)
 # Without a byte order mark Excel shows Chinese file names as noise. pandas skips it; Python's csv asks for utf-8-sig.
 _BYTE_ORDER_MARK = "\ufeff"
 
@@ -229,16 +235,25 @@ def _moved(files: ClipFiles, folder: Path) -> ClipFiles:
 
 
 def _summary_row(analysis: Analysis, folder: Path) -> dict[str, object]:
+    labels = analysis.model.labels
     return {
         "file": analysis.clip.name,
         "emotion": analysis.emotion.key,
         "confidence": round(analysis.confidence, 6),
         "margin": round(analysis.margin, 6),
-        "uncertain": "true" if analysis.uncertain else "false",
+        "uncertain": _flag(analysis.uncertain),
         "duration_s": round(analysis.clip.duration_s, 3),
         "model": analysis.model.name,
         "folder": folder.name,
+        "silent": _flag(analysis.silent),
+        "short": _flag(analysis.short),
+        "speech_s": round(analysis.speech_s, 3),
+        **dict(zip((f"score_{label}" for label in labels), analysis.scores.round(6).tolist(), strict=True)),
     }
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _needed_bytes(analysis: Analysis) -> int:
