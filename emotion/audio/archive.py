@@ -4,7 +4,6 @@ Names only ever become words to show: a member is unpacked into memory, and noth
 """
 
 import io
-import os
 import shutil
 import stat
 import struct
@@ -13,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -115,7 +115,8 @@ def read_archive(source: Source, name: str | None = None, limits: ArchiveLimits 
     if not sounds:
         raise NothingInside(name)
     # A folder that all lie in tells none from another.
-    shared = len(os.path.commonprefix([path.split("/")[:-1] for path, _ in sounds]))
+    first, last = (path.split("/")[:-1] for path, _ in (sounds[0], sounds[-1]))
+    shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))))
     names = [shown_name(b"", "/".join(path.split("/")[shared:])) for path, _ in sounds]
     members = tuple(Member(name, entry.file_size, entry) for name, (_, entry) in zip(names, sounds, strict=True))
     _hold_total(name, members, size_bytes, limits)
