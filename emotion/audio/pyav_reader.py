@@ -30,7 +30,7 @@ CONTAINERS = (
 )
 # Decoders of sound that those containers carry; no video decoder ever runs, not even to look at its first picture.
 CODECS = (
-    "aac,aac_latm,ac3,eac3,dca,truehd,mp1float,mp2float,mp3float,opus,libopus,vorbis,libvorbis,speex,flac,alac,"
+    "aac,aac_latm,ac3,eac3,dca,truehd,mp1,mp1float,mp2,mp2float,mp3,mp3float,opus,libopus,vorbis,libvorbis,speex,flac,alac,"
     "amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,wmav1,wmav2,wmapro,wmalossless,wmavoice,wavpack,tta,ape,"
     "g722,g723_1,g726,gsm,gsm_ms,qcelp,evrc,nellymoser,atrac3,qdm2,"
     "pcm_s8,pcm_u8,pcm_alaw,pcm_mulaw,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,"
