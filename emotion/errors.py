@@ -67,6 +67,12 @@ class ClipEmpty(ClipError):
     name: str
 
 
+class ClipCutOff(ClipError):
+    code = "clip_cut_off"
+    template = "{name!r} breaks off before its first sound. Copy or download it again."
+    name: str
+
+
 class NotSound(ClipError):
     code = "not_sound"
     template = "{name!r} holds no sound that can be read. Use WAV, MP3, M4A, FLAC, OGG, WEBM, AMR, AIFF, CAF or WMA."

@@ -35,6 +35,7 @@ from emotion.audio import (
 )
 from emotion.audio.writer import Block, ClipWriter, mean_over_channels
 from emotion.errors import (
+    ClipCutOff,
     ClipEmpty,
     ClipError,
     ClipNotFound,
@@ -828,3 +829,21 @@ def test_a_name_keeps_the_folders_within_a_zip_and_none_of_this_machine():
     for whole in ("/home/me/x.wav", "C:\\Users\\me\\x.wav", "\\\\server\\share\\x.wav"):
         assert shown_name(b"", whole) == "x.wav"
     assert shown_name(Path("/home/me/x.wav"), None) == "x.wav"
+
+
+def test_buffers_and_open_files_are_sources_too(tmp_path):
+    path = tmp_path / "call.wav"
+    path.write_bytes(WAV)
+    expected = decode(path).samples
+    for buffer in (bytearray(WAV), memoryview(WAV), io.BytesIO(WAV)):
+        np.testing.assert_array_equal(decode(buffer).samples, expected)
+    with path.open("rb") as file:
+        assert decode(file).name == "call.wav"
+    with pytest.raises(TypeError, match="binary mode"):
+        decode(io.StringIO("no bytes"))
+
+
+def test_an_ogg_that_ends_before_its_first_sound_is_not_called_empty():
+    file = sounds.soundfile_bytes(sounds.voice(4.0), 16_000, "OGG", "VORBIS")
+    with pytest.raises(ClipCutOff, match="breaks off"):
+        decode(file[:4_000])

@@ -16,12 +16,13 @@ from emotion.audio.clip import (
     SOUND_SUFFIXES,
     Clip,
     DecodeLimits,
+    Readable,
     Source,
     sound_files,
     wav_bytes,
     write_wav,
 )
-from emotion.audio.decoding import clip_from_samples, decode, open_source, shown_name
+from emotion.audio.decoding import clip_from_samples, decode, open_source, read_source, shown_name
 from emotion.audio.mapping import empty_array, forget_rows
 from emotion.audio.streaming import StreamRecorder
 from emotion.audio.support import decoder_versions, missing_decoders
@@ -35,6 +36,7 @@ __all__ = [
     "Clip",
     "DecodeLimits",
     "Member",
+    "Readable",
     "Source",
     "StreamRecorder",
     "clip_from_samples",
@@ -46,6 +48,7 @@ __all__ = [
     "missing_decoders",
     "open_source",
     "read_archive",
+    "read_source",
     "shown_name",
     "sound_files",
     "wav_bytes",

@@ -16,6 +16,8 @@ SAMPLE_RATE_HZ = 16_000
 
 Source = Path | str | bytes
 """A path or the bytes of a file. A string is always a path, never a URL: nothing is fetched."""
+Readable = Source | bytearray | memoryview | BinaryIO
+"""A source, or what becomes one when it is read: a buffer, or a file that is open in binary mode."""
 
 # fmt: off
 SOUND_SUFFIXES = frozenset({

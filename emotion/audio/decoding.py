@@ -12,11 +12,11 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from emotion.audio.clip import DEFAULT_LIMITS, SAMPLE_RATE_HZ, Clip, DecodeLimits, Source
+from emotion.audio.clip import DEFAULT_LIMITS, SAMPLE_RATE_HZ, Clip, DecodeLimits, Readable, Source
 from emotion.audio.pyav_reader import alac_blocks, pyav_blocks
 from emotion.audio.readers import BLOCK_SAMPLES, BrokenOff, Unreadable, as_float, soundfile_blocks
 from emotion.audio.writer import Block, ClipWriter
-from emotion.errors import ClipEmpty, ClipNotFound, ClipTooLarge, ClipUnreadable, NotSound
+from emotion.errors import ClipCutOff, ClipEmpty, ClipError, ClipNotFound, ClipTooLarge, ClipUnreadable, NotSound
 
 AnyArray = NDArray[np.generic]
 # Whole numbers of 64 bits have no full scale, so they are not taken for sound.
@@ -25,13 +25,14 @@ SAMPLE_KINDS = frozenset({"float16", "float32", "float64", "int8", "uint8", "int
 DECODERS_DIFFER_S = 0.25
 
 
-def decode(source: Source, limits: DecodeLimits = DEFAULT_LIMITS, name: str | None = None) -> Clip:
-    """The clip of a sound file, given by path or as bytes; the content decides what it is, not the name.
+def decode(source: Readable, limits: DecodeLimits = DEFAULT_LIMITS, name: str | None = None) -> Clip:
+    """The clip of a sound file, given by path, as bytes or open; the content decides what it is, not the name.
 
     Channels are averaged and the rate becomes 16 kHz with soxr HQ: for everything libsndfile reads, bit for bit what
     FunASR's own loader makes of it without torchaudio. NaN, infinite and absurdly loud samples count as silence.
     Damaged or truncated files give the sound that is there. Raises a `ClipError`, or `DiskFull` for long clips.
     """
+    source, name = read_source(source, limits, name)
     name = shown_name(source, name)
     with open_source(source, limits, name) as file:
         swift = _take(lambda: alac_blocks(_rewound(file), limits), name, limits)
@@ -41,7 +42,29 @@ def decode(source: Source, limits: DecodeLimits = DEFAULT_LIMITS, name: str | No
         if first.whole and len(first.clip.samples):
             return first.clip
         second = _take(lambda: pyav_blocks(_rewound(file)), name, limits)
-    return _better(first, second)
+        is_ogg = _rewound(file).read(4) == b"OggS"
+    clip = _better(first, second)
+    if not len(clip.samples):
+        raise _error_of_nothing(first, is_ogg)
+    return clip
+
+
+def read_source(
+    source: Readable, limits: DecodeLimits = DEFAULT_LIMITS, name: str | None = None
+) -> tuple[Source, str | None]:
+    """The source as a path or bytes, and its name: buffers and open files are read now, since they may change later.
+
+    Of an open file what follows its position is read, and at most one byte more than `max_file_bytes`.
+    """
+    if isinstance(source, bytes | str | Path):
+        return source, name
+    if isinstance(source, bytearray | memoryview):
+        return bytes(source), name
+    content = source.read(limits.max_file_bytes + 1)
+    if not isinstance(content, bytes):
+        raise TypeError("A recording is read from a file that was opened in binary mode: open(path, 'rb').")
+    path = getattr(source, "name", None)
+    return content, shown_name(path, None) if name is None and isinstance(path, str) else name
 
 
 def clip_from_samples(
@@ -147,11 +170,15 @@ def _take(read: Callable[[], Iterator[Block]], name: str, limits: DecodeLimits, 
 def _better(first: _Take, second: _Take) -> Clip:
     """The reader that heard clearly more; in doubt the first, which equals FunASR's loader."""
     ahead = len(second.clip.samples) - len(first.clip.samples)
-    if len(first.clip.samples) and ahead <= DECODERS_DIFFER_S * SAMPLE_RATE_HZ:
-        return first.clip
-    if len(second.clip.samples):
-        return second.clip
-    raise ClipEmpty(first.clip.name) if first.known and first.whole else NotSound(first.clip.name)
+    is_first = len(first.clip.samples) and ahead <= DECODERS_DIFFER_S * SAMPLE_RATE_HZ
+    return first.clip if is_first else second.clip
+
+
+def _error_of_nothing(take: _Take, is_ogg: bool) -> ClipError:
+    """Why there is no sound at all; every Ogg begins with pages that hold none, so one that ends there was cut off."""
+    if not (take.known and take.whole):
+        return NotSound(take.clip.name)
+    return ClipCutOff(take.clip.name) if is_ogg else ClipEmpty(take.clip.name)
 
 
 def _clip_of_array(array: AnyArray, rate_hz: int, name: str, limits: DecodeLimits) -> Clip:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emotion.analysis import Analysis, AnalysisRequest, Granularity
 from emotion.analysis.windows import Plan
-from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, Source, clip_from_samples
+from emotion.audio import SAMPLE_RATE_HZ, Clip, DecodeLimits, Readable, clip_from_samples, read_source
 from emotion.cache import PredictionCache, open_cache
 from emotion.engine import Engine, EnginePlan, Progress, SpeechEngine
 from emotion.engine.admission import Admission, ConcurrencyLimit
@@ -102,22 +102,24 @@ class Recognizer:
 
     def submit(
         self,
-        source: Source | Clip,
+        source: Readable | Clip,
         request: AnalysisRequest | Granularity | None = None,
         name: str | None = None,
         **wanted: Any,
     ) -> Future[Analysis]:
-        """Queue a path, the bytes of a file or a clip; raises EngineBusy at once when the queue is full.
+        """Queue a path, the bytes of a file, an open file or a clip; raises EngineBusy at once when the queue is full.
 
         What is wanted is a whole `request`, a granularity, or fields of a request by name: `submit(path,
         granularity="frame", embedding=True)`.
         """
         if isinstance(request, str):
             request = AnalysisRequest(request)
+        if not isinstance(source, Clip):
+            source, name = read_source(source, decode_limits(self.settings), name)
         return self.engine.submit(source, (request or AnalysisRequest()).with_changes(**wanted), name)
 
     def submit_all(
-        self, sources: Iterable[Source | Clip], request: AnalysisRequest | Granularity | None = None, **wanted: Any
+        self, sources: Iterable[Readable | Clip], request: AnalysisRequest | Granularity | None = None, **wanted: Any
     ) -> Iterator[Future[Analysis]]:
         """One future per source, in their order, submitted only a few ahead so that the queue never fills."""
         waiting: deque[Future[Analysis]] = deque()
@@ -133,14 +135,14 @@ class Recognizer:
 
     def recognize(
         self,
-        source: Source | Clip | NDArray[np.generic],
+        source: Readable | Clip | NDArray[np.generic],
         granularity: Granularity = "utterance",
         embedding: bool = False,
         *,
         rate_hz: int = SAMPLE_RATE_HZ,
         name: str | None = None,
     ) -> Analysis:
-        """The analysis of a path, the bytes of a file, a clip, or samples [n] or [n, channels] at `rate_hz`.
+        """The analysis of a path, a file as bytes or open, a clip, or samples [n] or [n, channels] at `rate_hz`.
 
         Raises an EmotionError that says what is wrong with the recording.
         """
