@@ -172,6 +172,14 @@ class CheckpointBroken(ModelError):
     code = "checkpoint_broken"
 
 
+class AnswerNotFinite(ModelError):
+    """What the model computed is no number."""
+
+    code = "answer_not_finite"
+    template = "{model} gives no numbers for this recording. Its weights are damaged: download the model again."
+    model: str
+
+
 class OutOfMemory(ModelError):
     """The memory of the device does not hold this work."""
 

@@ -11,7 +11,6 @@ from emotion.analysis.analysis import (
     find_segments,
     frame_times_s,
     smooth,
-    softmax,
 )
 from emotion.analysis.request import (
     GRANULARITIES,
@@ -20,6 +19,7 @@ from emotion.analysis.request import (
     ExportFormat,
     Priority,
 )
+from emotion.model import softmax
 from emotion.record import Granularity
 
 __all__ = [

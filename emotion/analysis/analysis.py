@@ -14,7 +14,7 @@ from emotion.analysis.speech import HEADLINE_SHARE, LEAST_S, SHORT_S, Speech, fi
 from emotion.analysis.windows import ClipPrediction, Plan
 from emotion.audio import Clip
 from emotion.labels import SILENCE, Emotion, emotion_of
-from emotion.model import FRAME_RATE_HZ, FloatArray, ModelCard, num_frames
+from emotion.model import FRAME_RATE_HZ, FloatArray, ModelCard, num_frames, softmax
 from emotion.record import AnalysisRecord, FrameRecord, OptionalParts, SegmentRecord
 
 SCHEMA: Final = 1
@@ -242,13 +242,6 @@ def smooth(frame_scores: FloatArray, smoothing_s: float) -> FloatArray:
     low, high = np.maximum(center - half, 0), np.minimum(center + half + 1, len(frame_scores))
     averages: FloatArray = ((sums[high] - sums[low]) / (high - low)[:, None]).astype(np.float32)
     return averages
-
-
-def softmax(logits: np.ndarray[Any, Any]) -> FloatArray:
-    """Scores over the last axis; a logit of minus infinity gives a score of exactly 0."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: FloatArray = exponentials / exponentials.sum(axis=-1, keepdims=True)
-    return shares
 
 
 def frame_times_s(count: int) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from emotion.model.contract import (
     SpeechModel,
     num_frames,
     pad_batch,
+    softmax,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "SpeechModel",
     "num_frames",
     "pad_batch",
+    "softmax",
 ]

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +99,13 @@ class CpuModel(ABC):
     def start(self, waveforms: Sequence[FloatArray]) -> Collect:
         """What `SpeechModel.start` says."""
         return lambda: self.predict(waveforms)
+
+
+def softmax(logits: np.ndarray[Any, Any]) -> FloatArray:
+    """Scores over the last axis; a logit of minus infinity gives a score of exactly 0."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: FloatArray = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def pad_batch(waveforms: Sequence[FloatArray]) -> tuple[FloatArray, list[int]]:

@@ -1,12 +1,13 @@
 """From a name and settings to a resident model; each runtime is imported only when it is wanted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emotion.errors import ModelError
 from emotion.model.checkpoint import Checkpoint
-from emotion.model.choice import choose
+from emotion.model.choice import Choice, choose
 from emotion.model.contract import SpeechModel
+from emotion.model.half_precision import FiniteModel, bf16_holds
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class RuntimeSpec:
     """How a model is to be computed; `auto` leaves it to the machine.
 
     `threads` is how many CPU threads the network may take, 0 leaves them as they are; `offload_blocks` of the first
-    transformer blocks stay in main memory beside a graphics card; `cache_dir` keeps what int8 was calibrated to.
+    transformer blocks stay in main memory beside a graphics card; `cache_dir` keeps what int8 was calibrated to, and
+    how near bf16 comes to float32, which is not asked without one.
     """
 
     runtime: str = "auto"
@@ -32,8 +34,19 @@ def open_model(checkpoint: Checkpoint | None, spec: RuntimeSpec | None = None) -
     """
     spec = spec or RuntimeSpec()
     if checkpoint is None:
-        return _open_compact(spec)
+        return FiniteModel(_open_compact(spec))
     choice = choose(spec.runtime, spec.device, spec.precision)
+
+    def opened(precision: str) -> SpeechModel:
+        return _open_checkpoint(checkpoint, replace(choice, precision=precision), spec)
+
+    precision = choice.precision
+    if spec.precision == "auto" and (precision, choice.device) == ("bf16", "cpu") and spec.cache_dir != Path():
+        precision = "bf16" if bf16_holds(opened, checkpoint.fingerprint, choice.runtime, spec.cache_dir) else "fp32"
+    return FiniteModel(opened(precision), None if precision == "fp32" else lambda: opened("fp32"))
+
+
+def _open_checkpoint(checkpoint: Checkpoint, choice: Choice, spec: RuntimeSpec) -> SpeechModel:
     if choice.runtime == "openvino":
         return _open_openvino(checkpoint, choice.precision, spec)
     if spec.threads:
