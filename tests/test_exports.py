@@ -100,6 +100,18 @@ def test_a_text_cell_is_never_a_formula_and_a_number_stays_a_number(start: str) 
     assert row == [f"'{start}1+1", "-0.5", "3"]
 
 
+def test_a_telephone_number_keeps_its_text() -> None:
+    for name in ("+49 170 1234567.wav", "-call_2.mp3"):
+        assert next(csv.reader([csv_line([name])])) == [name]
+    for formula in ("+1+cmd|' /C calc'!A0", "-HYPERLINK(1)", "=1", "@SUM(1)"):
+        assert next(csv.reader([csv_line([formula])])) == [f"'{formula}"]
+
+
+def test_subtitles_of_an_utterance_show_what_changes_and_not_one_label_for_all(tmp_path: Path) -> None:
+    (path,) = write_export(analyze(turning_clip()), "srt", tmp_path)
+    assert [cue.content for cue in srt.parse(path.read_text("utf-8"))] == ["😠 Angry 87%", "😢 Sad 87%"]
+
+
 def test_srt_is_read_by_a_subtitle_parser(tmp_path: Path) -> None:
     (path,) = write_export(turning(), "srt", tmp_path)
     cues = list(srt.parse(path.read_text("utf-8")))

@@ -46,11 +46,13 @@ class Segment:
 class Analysis:
     """Everything known of one clip.
 
-    `scores` [C] of the whole clip in the order of `model.labels`, `speech_scores` [C] of its speech alone where less
-    than half of the clip is speech, else None; `frame_scores` [T, C] for frame granularity, else None; `embedding` [D]
-    or [T, D], None unless asked for; `overall_from` is `clip` or `windows`. Emotion, confidence and margin are those
-    of the speech where there are such, and a `silent` clip has none. `cached` says that the same sound was recognised
-    before, and the model was not asked again.
+    - `scores` [C] are of the whole clip, in the order of `model.labels`; `speech_scores` [C] of its speech alone, where
+      less than half of the clip is speech. Emotion, confidence and margin are those of the latter where there are any;
+      a `silent` clip has none.
+    - `frame_scores` [T, C] are there for frame granularity, `segments` for either.
+    - `embedding` is [D] or [T, D], None unless asked for.
+    - `overall_from` is `clip` or `windows`.
+    - `cached` says that the same sound was recognised before, and the model was not asked again.
     """
 
     clip: Clip
@@ -168,8 +170,8 @@ def analyze(
     scores = _mean_scores(prediction.logits)
     is_half_silent = 0 < heard.sum() < HEADLINE_SHARE * len(heard)
     speech_scores = _mean_scores(prediction.logits[heard]) if is_half_silent else None
-    frame_scores = softmax(prediction.logits) if request.granularity == "frame" else None
-    segments = () if frame_scores is None else find_segments(frame_scores, card.labels, plan, clip.duration_s, speech)
+    frame_scores = softmax(prediction.logits)
+    segments = find_segments(frame_scores, card.labels, plan, clip.duration_s, speech)
     lead = _lead(scores if speech_scores is None else speech_scores)
     return Analysis(
         clip=clip,
@@ -177,7 +179,7 @@ def analyze(
         request=request,
         timestamp=timestamp,
         scores=scores,
-        frame_scores=frame_scores,
+        frame_scores=frame_scores if request.granularity == "frame" else None,
         embedding=_wanted_embedding(request, prediction),
         segments=segments,
         overall_from="clip" if prediction.windows == 1 else "windows",

@@ -22,13 +22,14 @@ EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 # Rows that are rounded at once: 3 hours are 540,000 frames, which as Python numbers would fill 200 MB.
 _BLOCK_FRAMES = 10_000
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# `+49 170 1234567.wav`: a sign and a name call no function and start no program, so the cell keeps its text.
+_HARMLESS = re.compile(r"[+-][\w .-]*", re.ASCII)
 
 
 def write_export(analysis: Analysis, format: str, folder: Path) -> tuple[Path, ...]:
     """Write one format into an existing folder; the paths of its files.
 
-    An analysis without segments is exported as one segment over the whole clip. Raises SettingsInvalid for a format
-    that is not in EXPORT_FORMATS.
+    Raises SettingsInvalid for a format that is not in EXPORT_FORMATS.
     """
     written = []
     for name, pieces in _files_of(analysis, known_formats([format])[0]).items():
@@ -59,7 +60,7 @@ def known_formats(names: Sequence[str]) -> tuple[ExportFormat, ...]:
 
 
 def export_segments(analysis: Analysis) -> tuple[Segment, ...]:
-    """The segments, or for utterance granularity one that covers the clip; together they always cover it."""
+    """The segments, which cover the clip; of a stored utterance, which keeps none, one over the whole clip."""
     if analysis.segments:
         return analysis.segments
     end_s = round(analysis.clip.duration_s, 3)
@@ -69,7 +70,8 @@ def export_segments(analysis: Analysis) -> tuple[Segment, ...]:
 def csv_line(cells: Iterable[object]) -> str:
     """One line of CSV (RFC 4180). Numbers stay numbers; text that a spreadsheet would run as a formula is quoted.
 
-    A leading `= + - @`, tab or return gets an apostrophe in front (OWASP, "CSV Injection").
+    A leading `= + - @`, tab or return gets an apostrophe in front (OWASP, "CSV Injection"), but for telephone numbers
+    and other plain words behind a sign.
     """
     row = [_text_cell(cell) if isinstance(cell, str) else cell for cell in cells]
     return cast(str, csv.writer(_Line()).writerow(row))
@@ -228,4 +230,4 @@ def _rttm_id(name: str) -> str:
 
 def _text_cell(text: str) -> str:
     shown = printable(text)
-    return f"'{shown}" if shown.startswith(_FORMULA_STARTS) else shown
+    return f"'{shown}" if shown.startswith(_FORMULA_STARTS) and not _HARMLESS.fullmatch(shown) else shown
