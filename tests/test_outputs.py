@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 import soundfile
 
@@ -22,7 +23,7 @@ from emotion.audio import Clip
 from emotion.errors import DiskFull, FolderNotWritable, SettingsInvalid
 from emotion.outputs import EXPORT_FORMATS, BatchRun, remove_stale, safe_name, write_run
 from emotion.outputs import run as run_room
-from tests.fakes import NOON, analyze, loud_clip, turning_clip
+from tests.fakes import LABELS, NOON, analyze, loud_clip, turning_clip
 
 NOON_RUN = "outputs_20261122_120000"
 HOSTILE_NAMES = [
@@ -275,7 +276,7 @@ def test_a_batch_has_a_folder_per_clip_and_a_summary(tmp_path: Path) -> None:
         batch.add_failure("broken.wav", "This is\nno sound.")
         batch.add(analyze(turning_clip("ben.m4a"), "frame"))
     assert batch.folder == tmp_path / NOON_RUN
-    assert names_in(batch.folder) == ["anna", "ben", "summary.csv"]
+    assert names_in(batch.folder) == ["anna", "ben", "summary.csv", "summary.xlsx"]
     assert names_in(first.folder) == ["emotion.srt", "processed_audio.wav", "result.json"]
     rows = summary_rows(batch.close())
     assert [row["file"] for row in rows] == ["anna.wav", "broken.wav", "ben.m4a"]
@@ -312,7 +313,7 @@ def test_a_clip_that_finds_the_disk_full_leaves_its_neighbours(tmp_path: Path) -
         with files_up_to(20_000), pytest.raises(DiskFull):
             batch.add(analyze(loud_clip(5, "large.wav")))
         batch.add(analyze(loud_clip(0.1, "last.wav")))
-    assert names_in(batch.folder) == ["last", "small", "summary.csv"]
+    assert names_in(batch.folder) == ["last", "small", "summary.csv", "summary.xlsx"]
     assert [row["file"] for row in summary_rows(batch.summary)] == ["small.wav", "last.wav"]
 
 
@@ -351,7 +352,7 @@ def test_hostile_names_stay_inside_the_run(tmp_path: Path) -> None:
             assert files.folder.parent == batch.folder
             assert files.folder.is_dir()
             parse_strictly(files.result.read_text("utf-8"))
-    assert len(names_in(batch.folder)) == 2 * len(HOSTILE_NAMES) + 1
+    assert len(names_in(batch.folder)) == 2 * len(HOSTILE_NAMES) + 2
     assert len(summary_rows(batch.summary)) == 2 * len(HOSTILE_NAMES)
     assert names_in(tmp_path) == ["outputs"]
     assert names_in(outputs) == [NOON_RUN]
@@ -392,3 +393,19 @@ def test_a_summary_runs_no_formula(tmp_path: Path) -> None:
         summary_rows(batch.summary)[0] | {"file": "'=HYPERLINK(1).wav", "error": "'@SUM(1)"}
         == summary_rows(batch.summary)[0]
     )
+
+
+def test_the_summary_of_a_batch_is_a_workbook_too(tmp_path):
+    with BatchRun(tmp_path, NOON) as batch:
+        batch.add(analyze(loud_clip(name="+49 170 1234.wav")))
+        batch.add(analyze(Clip("=1+1.wav", np.zeros(16_000, np.float32))))
+        batch.add_failure("broken.wav", "is empty")
+    sheet = openpyxl.load_workbook(batch.folder / "summary.xlsx").active
+    header, loud, silent, broken = ([cell.value for cell in row] for row in sheet.iter_rows())
+    assert header[:3] == ["file", "emotion", "confidence"]
+    assert header[-9:] == [f"score_{label}" for label in LABELS]
+    assert dict(zip(header, loud, strict=True))["file"] == "+49 170 1234.wav"
+    assert dict(zip(header, loud, strict=True))["score_angry"] == pytest.approx(0.872, abs=1e-3)
+    assert (silent[0], silent[1], dict(zip(header, silent, strict=True))["silent"]) == ("=1+1.wav", "silence", True)
+    assert (broken[0], broken[header.index("error")]) == ("broken.wav", "is empty")
+    assert sheet.auto_filter.ref

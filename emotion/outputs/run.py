@@ -23,6 +23,7 @@ from emotion.outputs.folders import disk_errors, partial_folder, publish, push_t
 from emotion.outputs.locks import WriteLock
 from emotion.outputs.names import numbered, printable, run_name, safe_name
 from emotion.outputs.replication import run_finished
+from emotion.outputs.workbook import write_workbook
 
 _LOG = logging.getLogger(__name__)
 AUDIO_FILE = "processed_audio.wav"
@@ -30,6 +31,7 @@ RESULT_FILE = "result.json"
 _BLOCK_NUMBERS = 8_000_000
 EMBEDDING_FILE = "embedding.npy"
 SUMMARY_FILE = "summary.csv"
+WORKBOOK_FILE = "summary.xlsx"
 # What came later stands behind what was there; a score that the model does not have stays empty.
 SUMMARY_COLUMNS = (
     *("file", "emotion", "confidence", "margin", "uncertain", "duration_s", "model", "folder", "error"),
@@ -119,10 +121,12 @@ class BatchRun:
         self._append({"file": name, "error": " ".join(message.split())})
 
     def close(self) -> Path:
-        """Push the summary to the disk and say that the run is complete; the path of the summary."""
+        """Push the summary to the disk, make a workbook of it and say that the run is complete; its path."""
         try:
             with disk_errors(self._outputs, needed_bytes=0):
                 push_to_disk([self.summary])
+            if self._lock.release.alive:
+                write_workbook(self.summary, self.folder / WORKBOOK_FILE)
         finally:
             was_open = self._lock.release.alive
             self._lock.release()
