@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 from emotion.audio import Clip
 from emotion.outputs import BatchRun, write_run
 from tests.browser import browser_marks, choose, recognize
-from tests.fakes import analyze, loud_clip, tone, turning_clip
+from tests.fakes import analyze, loud_clip, soft, tone, turning_clip
 
 pytestmark = browser_marks
 
@@ -29,7 +29,7 @@ def write(outputs: Path, clip: Clip, minutes_ago: float, exports: tuple[str, ...
 
 
 def sad_clip(name: str) -> Clip:
-    return Clip(name, np.concatenate([tone(0.3), tone(2.7, 0.001)]))
+    return Clip(name, np.concatenate([tone(0.3), soft(2.7)]))
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emotion.audio import SAMPLE_RATE_HZ, Clip, decode
-from emotion.audio.energy_gate import FRAME_SAMPLES, FRAMES_PER_S, frame_levels_db, gate, quiet_stretches, sounding
+from emotion.audio import SAMPLE_RATE_HZ, decode
+from emotion.audio.energy_gate import FRAMES_PER_S, frame_levels_db, sounding
 from tests.fakes import tone
 
 pytestmark = pytest.mark.numeric
@@ -66,24 +66,3 @@ def test_noise_is_judged_by_its_own_ten_seconds():
     sounds = sounding(joined(noise(10, -45), noise(10, -75) + talk))
     assert not sounds[: 10 * FRAMES_PER_S].any()
     assert sounds[10 * FRAMES_PER_S : -15].all()
-
-
-def test_quiet_stretches_have_times_and_the_last_ends_with_the_clip():
-    clip = Clip("call.wav", joined(silence(1), tone(2), silence(0.4), tone(1), silence(0.605)))
-    assert quiet_stretches(clip) == ((0.0, 1.0), (4.4, pytest.approx(5.005)))
-    assert quiet_stretches(clip, shortest_s=0.3) == ((0.0, 1.0), (3.0, 3.4), (4.4, pytest.approx(5.005)))
-
-
-def test_a_clip_without_sound_is_one_stretch_and_an_empty_one_has_none():
-    assert quiet_stretches(Clip("quiet.wav", silence(2))) == ((0.0, 2.0),)
-    assert quiet_stretches(Clip("loud.wav", tone(2))) == ()
-    assert quiet_stretches(Clip("short.wav", tone(0.01))) == ()
-    assert len(gate(frame_levels_db(silence(0.01)))) == 0
-
-
-def test_a_long_clip_is_read_in_parts_with_the_same_outcome(monkeypatch):
-    clip = Clip("call.wav", joined(*(part for n in range(8) for part in (tone(1 + n / 10), silence(0.7)))))
-    whole = quiet_stretches(clip)
-    monkeypatch.setattr("emotion.audio.energy_gate._BLOCK_SAMPLES", 7 * FRAME_SAMPLES)
-    assert quiet_stretches(clip) == whole
-    assert len(whole) == 8

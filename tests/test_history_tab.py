@@ -25,7 +25,7 @@ from emotion.ui.runs import Runs
 from emotion.ui.tabs.history import HistoryHandlers
 from emotion.ui.timeline_detail import TimelineDetails
 from emotion.ui.workspace import Workspaces
-from tests.fakes import NOON, analyze, loud_clip, tone, turning_clip
+from tests.fakes import NOON, analyze, loud_clip, soft, tone, turning_clip
 from tests.page_server import text_of
 
 ENGLISH, CHINESE = Words("en"), Words("zh")
@@ -47,7 +47,7 @@ def kept_batch(outputs: Path, *names: str, broken: tuple[str, ...] = (), hours_a
     """The name of a new batch of angry recordings, and one sad one where the name says so."""
     with BatchRun(outputs, now=NOON - timedelta(hours=hours_ago)) as batch:
         for name in names:
-            quiet = Clip(name, np.concatenate([tone(0.3), tone(2.0, 0.001)]))
+            quiet = Clip(name, np.concatenate([tone(0.3), soft(2.0)]))
             batch.add(analyze(quiet if "sad" in name else loud_clip(name=name)))
         for name in broken:
             batch.add_failure(name, f"{name!r} is empty. Record or export it again.")
@@ -242,7 +242,7 @@ def test_the_question_names_what_would_be_deleted(tmp_path: Path) -> None:
     runs = History(tmp_path).runs().runs
     one, batch = (sizeless(history_render.question([run], 0, ENGLISH)) for run in runs)
     assert "Delete this run? call.wav 22 November 2026 12:00 · 2 files, n KB" in one
-    assert "Batch of 4 · a.wav · b.wav · c.wav · … 21 November 2026 12:00 · 9 files, n KB" in batch
+    assert "Batch of 4 · a.wav · b.wav · c.wav · … 21 November 2026 12:00 · 10 files, n KB" in batch
 
 
 def test_the_question_counts_one_file_as_one_and_large_runs_in_megabytes(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_the_question_about_several_names_how_many_they_are_and_what_stays(tmp_p
     runs = History(tmp_path).runs().runs
     asked = history_render.question(runs, 1, ENGLISH)
     assert (
-        "Delete 4 runs? 0.wav · 1.wav · 2.wav · … 11 files, n KB Still being written, so not deleted: 1."
+        "Delete 4 runs? 0.wav · 1.wav · 2.wav · … 12 files, n KB Still being written, so not deleted: 1."
         in sizeless(asked)
     )
     assert f'data-delete="{" ".join(names)}">Delete 4</button>' in asked
@@ -496,7 +496,7 @@ def test_several_runs_come_in_one_zip_without_those_that_went(tmp_path: Path, ha
     assert re.fullmatch(
         r'<a href="streams/[\w-]{20,}/outputs_2_runs.zip" download="outputs_2_runs.zip" hidden></a>', link
     )
-    assert sizeless(summary).startswith("The download begins. Runs: 2, 7 files, n KB. Gone already: 1. Found: 2 of 2")
+    assert sizeless(summary).startswith("The download begins. Runs: 2, 8 files, n KB. Gone already: 1. Found: 2 of 2")
     assert (query, "data-run" in shown) == (HistoryQuery("a"), True)
     assert f"{run}.zip" in handlers.zip_runs(HistoryQuery(), event({"pack": run}), READER)[0]
     assert handlers.zip_runs(HistoryQuery(), event({"pack": gone}), READER)[0] == ""

@@ -55,17 +55,30 @@ def test_an_uncertain_result_names_both_candidates():
 
 def test_a_silent_recording_is_called_silent():
     silent = analyze(Clip("quiet.wav", np.zeros(16_000, np.float32)))
-    assert "silent, so the scores mean nothing" in text_of(render.result_card(silent, ENGLISH))
+    assert "No speech Nobody is heard, so the scores mean nothing" in text_of(render.result_card(silent, ENGLISH))
 
 
 def test_a_recording_in_which_nothing_stands_out_is_said_to_mean_little():
     noise = np.random.default_rng(0).normal(0, 0.001, 32_000).astype(np.float32)
     humming = analyze(Clip("hum.wav", noise), "frame")
-    source = timeline_data.source(humming, 0.5)
-    assert source.is_all_quiet
-    shown = text_of(render.result_card(humming, ENGLISH, heard=not source.is_all_quiet))
-    assert "Nothing stands out of the noise" in shown
+    assert timeline_data.source(humming, 0.5).quiet == ((0.0, 2.0),)
+    shown = text_of(render.result_card(humming, ENGLISH))
+    assert "No speech Nobody is heard" in shown
     assert "clear lead" not in shown
+
+
+def test_what_the_answer_is_made_of_stands_beside_it():
+    call = Clip("call.wav", np.concatenate([np.zeros(80_000, np.float32), tone(1.5)]))
+    assert "From its 1.5 s of speech; the rest of 0:06.5 is silent." in text_of(
+        render.result_card(analyze(call), ENGLISH)
+    )
+    word = analyze(loud_clip(0.7))
+    assert "Short: 0.7 s of speech" in text_of(render.result_card(word, ENGLISH))
+    assert "Only 0.2 s of speech: too short to tell" in text_of(render.result_card(analyze(loud_clip(0.2)), ENGLISH))
+    stereo = replace(loud_clip(2.0), channels=2, mixed_from=(1, 2), channels_differ=True)
+    assert "A mix of 2 different channels." in text_of(render.result_card(analyze(stereo), ENGLISH))
+    opposed = replace(stereo, mixed_from=(2,))
+    assert "From channel 2 of 2" in text_of(render.result_card(analyze(opposed), ENGLISH))
 
 
 def test_nine_bars_keep_their_order_and_show_three_decimals():

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.audio import SAMPLE_RATE_HZ, Clip
+from emotion.audio import SAMPLE_RATE_HZ
 
 FRAMES_PER_S = 50
 FRAME_SAMPLES = SAMPLE_RATE_HZ // FRAMES_PER_S
@@ -28,7 +28,6 @@ LOUD_NOISE_DB = -40.0
 HANGOVER_S = 0.3
 # A click of the mouse or a tap on the table is shorter, every syllable longer.
 SHORTEST_SOUND_S = 0.06
-_BLOCK_SAMPLES = 3_000 * FRAME_SAMPLES
 
 Samples = NDArray[np.float32]
 Levels = NDArray[np.float32]
@@ -38,20 +37,6 @@ Flags = NDArray[np.bool_]
 def sounding(samples: Samples) -> Flags:
     """Whether there is sound in each whole frame of 20 ms, [T] for samples [n] at 16 kHz."""
     return gate(frame_levels_db(samples))
-
-
-def quiet_stretches(clip: Clip, shortest_s: float = 0.5) -> tuple[tuple[float, float], ...]:
-    """Start and end in seconds of the stretches without sound, in order; the clip is read a minute at a time."""
-    blocks = []
-    for start in range(0, len(clip.samples), _BLOCK_SAMPLES):
-        blocks.append(frame_levels_db(clip.samples[start : start + _BLOCK_SAMPLES]))
-        clip.forget(start, start + _BLOCK_SAMPLES)
-    quiet = ~gate(np.concatenate(blocks)) if blocks else np.zeros(0, np.bool_)
-    firsts, lasts = _runs(quiet)
-    long = lasts - firsts >= shortest_s * FRAMES_PER_S
-    # What is left after the last whole frame goes with that frame.
-    ends_s = np.where(lasts == len(quiet), clip.duration_s, lasts / FRAMES_PER_S)
-    return tuple(zip((firsts[long] / FRAMES_PER_S).tolist(), ends_s[long].tolist(), strict=True))
 
 
 def frame_levels_db(samples: Samples) -> Levels:

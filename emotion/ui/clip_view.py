@@ -60,7 +60,7 @@ def clip_values(
         for label, path in _labelled(files, words)
     ]
     has_lanes = len(source.samples) or source.scores is not None  # else there is an axis and nothing on it
-    card = render.result_card(analysis, words, heard=not source.is_all_quiet)
+    card = render.result_card(analysis, words)
     downloads = render.downloads(words("result.downloads"), offered, words)
     return card, drawn if has_lanes else None, downloads, log_text(analysis, files.folder.name, words)
 

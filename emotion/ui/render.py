@@ -1,9 +1,10 @@
 """What the page says of a recording, of its way through the engine and of the model: values in, HTML out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from emotion.analysis import Analysis
+from emotion.analysis.speech import LEAST_S
 from emotion.engine import Progress
 from emotion.engine.recognizer import ModelState
 from emotion.errors import command_line
@@ -25,24 +26,21 @@ class Download:
     address: str
 
 
-def result_card(analysis: Analysis, words: Words, heard: bool = True) -> str:
-    """Emotion, confidence, how sure, which recording it is about, and the nine bars.
-
-    `heard` is whether any sound stands out of the noise.
-    """
+def result_card(analysis: Analysis, words: Words) -> str:
+    """Emotion, confidence, how sure, which recording it is about, and the nine bars."""
     subject = words(
         "result.subject",
         file=analysis.clip.name,
         duration=clock(analysis.clip.duration_s),
         granularity=words(f"page.{analysis.request.granularity}"),
     )
-    scores = dict(zip(analysis.model.labels, analysis.scores.tolist(), strict=True))
+    scores = dict(zip(analysis.model.labels, analysis.headline_scores.tolist(), strict=True))
     return render(
         "result.html",
         words,
-        emotion=analysis.emotion,
-        confidence=analysis.confidence,
-        doubt=_doubt(analysis, words, heard),
+        analysis=analysis,
+        doubt=_doubt(analysis, words),
+        notes=list(_notes(analysis, words)),
         subject=subject,
         bars=bars(scores, analysis.model.unsupported_labels),
     )
@@ -157,12 +155,25 @@ def _card(kind: str, role: str, title: str, text: str, words: Words) -> str:
     return render("card.html", words, bars=bars({}, ()), **values)
 
 
-def _doubt(analysis: Analysis, words: Words, heard: bool) -> str:
+def _notes(analysis: Analysis, words: Words) -> Iterator[str]:
+    """What has to be known of the sound behind the answer."""
+    clip = analysis.clip
+    if analysis.speech_scores is not None:
+        yield words("result.from_speech", seconds=f"{analysis.speech_s:.1f}", duration=clock(clip.duration_s))
+    if len(clip.mixed_from) == 1:
+        yield words("result.one_channel", channel=clip.mixed_from[0], channels=clip.channels)
+    elif clip.channels_differ:
+        yield words("result.mixed", channels=clip.channels)
+
+
+def _doubt(analysis: Analysis, words: Words) -> str:
     """Why the result says little; empty where it is clear."""
-    if analysis.silent or not heard:
-        return words("result.silent" if analysis.silent else "result.unheard")
+    if analysis.silent:
+        return words("result.silent")
+    if analysis.speech_s < LEAST_S:
+        return words("result.too_short", seconds=f"{analysis.speech_s:.1f}")
     if not analysis.uncertain:
-        return ""
+        return words("result.short", seconds=f"{analysis.speech_s:.1f}") if analysis.short else ""
     first, second = (emotion.name(words.language) for emotion in (analysis.emotion, analysis.runner_up))
     return words("result.uncertain", first=first, second=second)
 

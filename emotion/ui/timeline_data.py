@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from emotion.analysis import Analysis, Segment, smooth
 from emotion.audio import SAMPLE_RATE_HZ
-from emotion.audio.energy_gate import quiet_stretches
 from emotion.labels import emotion_of
 from emotion.model import FRAME_RATE_HZ, FloatArray
 from emotion.texts import Words
@@ -34,27 +33,24 @@ class Source:
     loudest: float
     quiet: tuple[tuple[float, float], ...]
 
-    @property
-    def is_all_quiet(self) -> bool:
-        return self.quiet == ((0.0, self.duration_s),)
-
 
 def source(analysis: Analysis, smoothing_s: float) -> Source:
     """The source of an analysis' lanes."""
     samples, scores = analysis.clip.samples, analysis.frame_scores
     loudest = max((max(float(part.max()), -float(part.min())) for part in _parts(samples)), default=0.0)
     smoothed = None if scores is None else smooth(scores, smoothing_s)
-    quiet = quiet_stretches(analysis.clip)
+    quiet = tuple((part.start_s, part.end_s) for part in analysis.segments if part.is_silent)
     return Source(analysis.clip.duration_s, samples, smoothed, max(loudest, 1e-3), quiet)
 
 
 def timeline(analysis: Analysis, drawn: Source, words: Words) -> dict[str, Any]:
     """Lanes and words of the timeline component, as plain JSON values; scores are in per mille."""
+    segments = () if drawn.scores is None else analysis.segments
     return {
         "duration_s": drawn.duration_s,
         "labels": _labels(analysis, words),
-        "segments": _segments(analysis.segments, analysis.model.labels),
-        "segment_count": len(analysis.segments),
+        "segments": _segments(segments, analysis.model.labels),
+        "segment_count": sum(not part.is_silent for part in segments),
         "quiet": _longest(drawn.quiet),
         "words": words.group("timeline"),
         **detail(drawn, 0.0, drawn.duration_s),
@@ -133,7 +129,8 @@ def _labels(analysis: Analysis, words: Words) -> list[dict[str, str]]:
 
 def _segments(segments: tuple[Segment, ...], labels: tuple[str, ...]) -> list[list[float]]:
     """Start and end in seconds, index of the label, score in per mille; beyond MAX_POINTS the longest ones."""
-    return _longest([(s.start_s, s.end_s, labels.index(s.emotion), round(s.confidence * 1000)) for s in segments])
+    spoken = [part for part in segments if not part.is_silent]
+    return _longest([(s.start_s, s.end_s, labels.index(s.emotion), round(s.confidence * 1000)) for s in spoken])
 
 
 def _longest(stretches: Sequence[tuple[float, ...]]) -> list[list[float]]:
