@@ -164,7 +164,7 @@ def test_exports_can_be_fetched_by_name_and_are_those_of_a_run(ask, recognizer, 
     assert ask.get(files["segments.csv"]).content == (run.folder / "segments.csv").read_bytes()
     fetched = ask.get(files["emotion.srt"])
     assert fetched.content == (run.folder / "emotion.srt").read_bytes()
-    assert fetched.headers["content-disposition"] == 'attachment; filename="emotion.srt"'
+    assert fetched.headers["content-disposition"] == 'attachment; filename="recording.emotion.srt"'
     listed = ask.get(answer.headers["content-location"] + "/files").json()["files"]
     assert {file["name"]: file["href"] for file in listed} == files
     assert all(file["size_bytes"] == len(ask.get(file["href"]).content) for file in listed)

@@ -52,6 +52,13 @@ def test_a_file_is_served_under_the_address_that_was_handed_out(app, shelf, run)
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+def test_a_download_is_saved_under_the_name_of_its_recording(app, shelf, run):
+    answer = get(app, "/" + shelf.address(run / "result.json", "", save_as="interview_3min.result.json"))
+    assert answer.headers["content-disposition"] == 'attachment; filename="interview_3min.result.json"'
+    chinese = get(app, "/" + shelf.address(run / "result.json", "", save_as="../通话.result.json"))
+    assert chinese.headers["content-disposition"].endswith("filename*=utf-8''%E9%80%9A%E8%AF%9D.result.json")
+
+
 def test_sound_can_be_sought_and_plays_in_place(app, shelf, run):
     answer = get(app, "/" + shelf.address(run / "processed_audio.wav", ""), range="bytes=4-13")
     assert answer.status_code == 206

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from fastapi import Request, Response
@@ -15,6 +16,7 @@ from emotion.api import responses
 from emotion.api.job import Job
 from emotion.api.jobs import Jobs
 from emotion.errors import JobNotFound
+from emotion.outputs.names import download_name
 from emotion.outputs.run import RESULT_FILE
 from emotion.record import JobRecord
 
@@ -85,14 +87,16 @@ class JobEndpoints:
         job = self._find(request, id)
         if job.result is None:
             raise FileNotThere
-        path = job.result.files.get(name)
+        path, saved_as = job.result.files.get(name), download_name(job.record.name, name)
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
         if path is not None and path.is_file():
             media_type = _MEDIA_TYPES.get(path.suffix, "text/plain; charset=utf-8")
-            return FileResponse(path, headers=headers, media_type=media_type, filename=name)
+            return FileResponse(
+                path, headers=headers, media_type=media_type, filename=download_name(job.record.name, name)
+            )
         if name != RESULT_FILE:
             raise FileNotThere
-        headers["Content-Disposition"] = f'attachment; filename="{RESULT_FILE}"'
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(saved_as)}"
         return Response(await job.result.read_json(), headers=headers, media_type=responses.JSON)
 
     async def delete(self, request: Request, id: str) -> Response:

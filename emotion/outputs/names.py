@@ -61,6 +61,11 @@ def without_extension(name: str) -> str:
     return _SUFFIX.sub("", name)
 
 
+def download_name(clip_name: str, file_name: str) -> str:
+    """What a file of a run is saved as, named after its recording: `call.result.json`."""
+    return f"{safe_name(clip_name)}.{file_name}"
+
+
 def safe_name(clip_name: str) -> str:
     """A folder name for a recording: its last part without extension, safe on Linux, macOS and Windows.
 

@@ -8,6 +8,7 @@ import gradio as gr
 from emotion.analysis import Analysis
 from emotion.formatting import clock, percent
 from emotion.outputs import ClipFiles
+from emotion.outputs.names import download_name
 from emotion.texts import Words
 from emotion.ui import render, timeline_data
 from emotion.ui.layout import html, text
@@ -54,10 +55,10 @@ def clip_values(
     audio = files.audio or copy
     if audio is not None:
         drawn["audio"] = context.file_links.address(audio, workspace.owner)
-    stem = Path(analysis.clip.name).stem
+    named = [(label, path, download_name(analysis.clip.name, path.name)) for label, path in _labelled(files, words)]
     offered = [
-        render.Download(label, f"{stem}.{path.name}", context.file_links.address(path, workspace.owner))
-        for label, path in _labelled(files, words)
+        render.Download(label, name, context.file_links.address(path, workspace.owner, save_as=name))
+        for label, path, name in named
     ]
     has_lanes = len(source.samples) or source.scores is not None  # else there is an axis and nothing on it
     card = render.result_card(analysis, words)

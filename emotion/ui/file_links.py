@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
@@ -36,9 +36,10 @@ class FileLinks:
         self._folders: OrderedDict[str, _Shown] = OrderedDict()
         self._streams: OrderedDict[str, tuple[str, str, Chunks]] = OrderedDict()
 
-    def address(self, path: Path, owner: str) -> str:
-        """Where a file is served."""
-        return f"files/{self._token((owner, path.parent))}/{quote(path.name)}"
+    def address(self, path: Path, owner: str, save_as: str = "") -> str:
+        """Where a file is served; `save_as` is the name that a browser saves it under, its own by default."""
+        address = f"files/{self._token((owner, path.parent))}/{quote(path.name)}"
+        return f"{address}?{urlencode({'save_as': save_as})}" if save_as else address
 
     def stream(self, name: str, chunks: Chunks, owner: str) -> str:
         """Where something is served that is made while it is sent."""
@@ -73,7 +74,8 @@ class FileLinks:
             raise HTTPException(404)
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         place = "inline" if kind in _SHOWN_IN_PLACE else "attachment"
-        return FileResponse(path, media_type=kind, filename=name, content_disposition_type=place, headers=_CLOSED)
+        filename = Path(request.query_params.get("save_as", "")).name or name
+        return FileResponse(path, media_type=kind, filename=filename, content_disposition_type=place, headers=_CLOSED)
 
     def _serve_stream(self, token: str, name: str, request: Request) -> Response:
         owner, known_name, make = self._streams.get(token, ("", "", None))

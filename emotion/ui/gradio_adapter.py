@@ -20,6 +20,8 @@ from emotion.errors import NotSound
 
 GRADIO_VERSION = "6.31.0"
 API = "/gradio_api/"
+# What the audio component calls what it recorded (Index-*.js: `new File(..., "audio.wav")`).
+MICROPHONE_FILE = "audio.wav"
 # What page and clients use below API. The rest would fetch addresses, keep a session's values for anybody, or write
 # into this program.
 USED_ADDRESSES = frozenset({

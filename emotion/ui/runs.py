@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from emotion.logs import request_context
 from emotion.outputs import ClipFiles, write_run
 from emotion.texts import Words
 from emotion.ui import render
+from emotion.ui.gradio_adapter import MICROPHONE_FILE
 from emotion.ui.workspace import PageVisitor
 
 # What is done sooner gets no step of its own, which would take the browser as long to show.
@@ -88,7 +90,7 @@ class Runs:
 
     def _submit(self, recording: str, request: AnalysisRequest, visitor: PageVisitor) -> "Future[Analysis]":
         with request_context.request_scope(visitor.request_id):
-            return self.recognizer.admission.submit(Path(recording), visitor.own(request), Path(recording).name)
+            return self.recognizer.admission.submit(Path(recording), visitor.own(request), _name_of(recording))
 
     async def _follow(self, future: "Future[Analysis]", visitor: PageVisitor) -> AsyncIterator[RunStep]:
         words, started_s = visitor.words, time.perf_counter()
@@ -110,6 +112,12 @@ class Runs:
         if files.analysis.cached:
             done += f" · {words('progress.cached')}"
         yield RunStep(render.progress_done(done, words), files=files)
+
+
+def _name_of(recording: str) -> str:
+    """The name of an upload; what the microphone recorded is named after the moment."""
+    name = Path(recording).name
+    return datetime.now().strftime("recording_%Y%m%d_%H%M%S.wav") if name == MICROPHONE_FILE else name
 
 
 def _write(visitor: PageVisitor, analysis: Analysis) -> ClipFiles:
