@@ -76,7 +76,7 @@ def test_the_record_is_that_of_result_json(ask, recognizer, tmp_path, granularit
 
 def test_a_body_that_is_the_recording_is_named_by_the_query_or_by_its_disposition(ask):
     by_query = ask.post("/v1/analyses", params={"name": "a/b/call.wav"}, content=LOUD, headers=WAV)
-    assert by_query.json()["file"] == "call.wav"
+    assert by_query.json()["file"] == "a/b/call.wav"
     disposition = WAV | {"Content-Disposition": "attachment; filename*=UTF-8''%E9%80%9A%E8%AF%9D.wav"}
     assert ask.post("/v1/analyses", content=LOUD, headers=disposition).json()["file"] == "通话.wav"
     plain = WAV | {"Content-Disposition": 'attachment; filename="../../etc/passwd"'}
