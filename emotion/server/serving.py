@@ -17,6 +17,7 @@ from emotion.logs import set_up_logs
 from emotion.server.application import check_settings, make_app
 from emotion.server.drain import DrainState, StudioServer
 from emotion.server.http_limits import BoundedProtocol
+from emotion.server.temporary import private_folder
 from emotion.settings import Settings, load_settings
 
 Say = Callable[[str], None]
@@ -34,7 +35,7 @@ def serve(settings: Settings, say: Say, on_download: ReportDownload | None = Non
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     check_settings(settings)
     set_up_logs(settings.log_level, settings.log_format)
-    with _listen(settings.host, settings.port) as listener:
+    with private_folder(), _listen(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         if cluster:

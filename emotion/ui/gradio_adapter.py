@@ -10,9 +10,11 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio import route_utils, routes
 from gradio.data_classes import ListFiles
+from gradio.route_utils import GradioMultiPartParser
 from gradio.utils import get_upload_folder
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import FormData, MutableHeaders
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Send
 
@@ -39,6 +41,7 @@ def mount_behind(guard: Callable[[ASGIApp], ASGIApp], app: FastAPI, page: gr.Blo
     """Mount the page at `/`, with `guard` before everything that Gradio serves."""
     # Gradio holds a client to its own uploads only after `launch`; a mounted page would read any path that is sent.
     page.has_launched = True
+    delete_broken_uploads()
     gr.mount_gradio_app(app, page, path="/", **options)
     mount = app.routes[-1]
     if not isinstance(mount, Mount):
@@ -55,6 +58,25 @@ def event_text(event: gr.EventData, name: str) -> str:
 def upload_folder() -> Path:
     """Where Gradio keeps uploads, each alone in a folder that is named by its content."""
     return Path(get_upload_folder())
+
+
+class _CleanParser(GradioMultiPartParser):
+    """Deletes what it has written of an upload that breaks off; Gradio leaves it in the temporary folder for good."""
+
+    async def parse(self) -> FormData:
+        try:
+            return await super().parse()
+        except BaseException:
+            for file in self._files_to_close_on_error:
+                file.close()
+                Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def delete_broken_uploads() -> None:
+    """Let Gradio's route of uploads delete what came of one that breaks off, or finds the disk full."""
+    for module in (routes, route_utils):
+        vars(module)["GradioMultiPartParser"] = _CleanParser
 
 
 def take_only_uploads(component: gr.components.Component) -> None:
