@@ -271,6 +271,17 @@ def test_with_a_key_page_and_numbers_are_shown(guarded, path):
     assert guarded.get(path, headers=WITH_KEY).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/", "/login", "/v1/labels", "/docs", "/gradio_api/info", "/nowhere"])
+def test_no_other_site_frames_anything_and_head_is_answered_like_get(guarded, path):
+    answer = guarded.get(path, headers=WITH_KEY)
+    policies = [value for name, value in answer.headers.multi_items() if name == "content-security-policy"]
+    assert sum("frame-ancestors" in policy for policy in policies) == 1
+    assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+    head = guarded.head(path, headers=WITH_KEY)
+    assert (head.status_code, head.content) == (answer.status_code, b"")
+    assert head.headers.get("content-type") == answer.headers.get("content-type")
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/login"])
 def test_probes_and_the_page_of_sign_in_need_no_key(guarded, path):
     assert guarded.get(path).status_code == 200

@@ -24,6 +24,7 @@ from emotion.metrics import Metrics, RequestMetrics
 from emotion.monitor import StudioWatch
 from emotion.outputs.retention import Retention, RetentionTask
 from emotion.server.drain import DrainMiddleware, DrainState
+from emotion.server.page_headers import FrameAncestors, HeadAsGet
 from emotion.settings import Settings
 
 _CORS: dict[str, Any] = {
@@ -81,6 +82,8 @@ def _guards(
     guards = [
         Middleware(RequestId),
         Middleware(RequestMetrics, metrics, route_of),
+        Middleware(HeadAsGet),
+        Middleware(FrameAncestors),
         Middleware(ErrorMiddleware),
         Middleware(DrainMiddleware, ending),
         Middleware(KnownHosts, names) if names else None,
