@@ -243,6 +243,15 @@ class LiveFull(EmotionError):
     limit: int
 
 
+@dataclass(eq=False, repr=False)
+class LiveSilent(EmotionError):
+    """Less sound came than any microphone sends."""
+
+    code = "live_silent"
+    template = "Next to no sound came for {limit_s:.0f} s, so listening ended. Check the microphone and start again."
+    limit_s: float
+
+
 class LiveRefused(EmotionError):
     """What came over the web socket of a live session is not what it takes."""
 

@@ -87,10 +87,10 @@ def api_app(recognizer: ApiRecognizer, **limits: Any) -> FastAPI:
 
 
 @contextmanager
-def served(app: FastAPI, port: int = 0) -> Iterator[str]:
-    """The address of an application while it is served."""
+def served(app: FastAPI, port: int = 0, **config: Any) -> Iterator[str]:
+    """The address of an application while it is served; `config` is for uvicorn."""
     with socket.create_server(("127.0.0.1", port)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", **config))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

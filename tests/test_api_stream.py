@@ -1,18 +1,20 @@
 import json
 import tempfile
+import time
 import wave
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from websockets.sync.client import connect
 
 from emotion.audio import StreamRecorder, decode
 from emotion.errors import EngineBusy
 from emotion.live import socket as live_socket
 from emotion.settings import Settings
-from tests.api_server import ApiRecognizer, api_app
+from tests.api_server import ApiRecognizer, api_app, served
 from tests.fakes import HeldModel, files_below, loud_clip, tone, turning_clip, wait_for
 
 RATES_HZ = [8_000, 16_000, 44_100, 48_000]
@@ -155,11 +157,80 @@ def test_a_client_that_is_gone_leaves_nothing(client, recognizer, places):
     wait_for(lambda: recognizer.engine.queue_length == 0)
 
 
-def test_who_falls_silent_for_good_is_gone(client, monkeypatch, places):
+def test_who_falls_silent_for_good_is_told_so(client, monkeypatch, places):
     monkeypatch.setattr(live_socket, "IDLE_S", 0.1)
-    with streaming(client) as socket, pytest.raises(WebSocketDisconnect):
-        socket.receive_json()
+    with streaming(client) as socket:
+        message, _, code = last_word(socket)
+    assert (message["problem"]["code"], message["problem"]["status"], code) == ("live_silent", 408, 1008)
     assert not files_below(places)
+
+
+def test_who_sends_next_to_nothing_holds_no_place(client, monkeypatch):
+    monkeypatch.setattr(live_socket, "IDLE_S", 0.3)
+    with streaming(client) as socket:
+        for _ in range(40):
+            socket.send_bytes(b"\0\0")
+            time.sleep(0.01)
+        message, _, _ = last_word(socket)
+    assert message["problem"]["code"] == "live_silent"
+
+
+def test_who_sends_little_by_little_or_waits_for_the_server_is_not_silent(client, monkeypatch):
+    monkeypatch.setattr(live_socket, "IDLE_S", 0.3)
+    monkeypatch.setattr(live_socket, "MAX_LEAD_S", 0.0)
+    with streaming(client) as socket:
+        for _ in range(6):
+            socket.send_bytes(pcm(tone(0.05)))
+            time.sleep(0.1)
+        send(socket, pcm(tone(1.2)))
+        while socket.receive_json()["time_s"] < 1.5:  # the client says nothing until it is told of the end of its sound
+            pass
+        socket.send_text('{"stop": true}')
+        message, _, _ = last_word(socket)
+    assert message["record"]["duration_s"] == 1.5
+
+
+@contextmanager
+def on_a_server(recognizer, **pings):
+    """A stream on a real web server, whose pings go as well as the client's."""
+    with (
+        served(api_app(recognizer), **{f"ws_{name}": value for name, value in pings.items()}) as address,
+        connect(f"{address.replace('http', 'ws')}/v1/stream", proxy=None, **pings) as socket,
+    ):
+        yield socket
+
+
+def test_a_file_that_is_sent_at_once_is_heard_at_the_pace_of_speech_and_pings_are_answered(monkeypatch):
+    monkeypatch.setattr(live_socket, "MAX_LEAD_S", 0.5)
+    began_s = time.monotonic()
+    with on_a_server(ApiRecognizer(), ping_interval=0.5, ping_timeout=0.5) as socket:
+        for start in range(0, 3 * 32_000, 3_200):
+            socket.send(pcm(tone(0.1)) if start < 64_000 else bytes(3_200))
+        socket.send('{"stop": true}')
+        messages = [json.loads(text) for text in socket]
+    assert messages[-1]["record"]["duration_s"] == 3.0
+    assert [message["time_s"] for message in messages if message["type"] == "moment"][-1] >= 2.5
+    assert time.monotonic() - began_s > 2.4
+
+
+def test_sound_that_waits_when_its_client_goes_is_not_waited_for(recognizer, monkeypatch, places):
+    monkeypatch.setattr(live_socket, "MAX_LEAD_S", 0.0)
+    with on_a_server(recognizer) as socket:
+        assert "ready" in socket.recv()
+        for _ in range(100):
+            socket.send(bytes(320_000))
+        socket.close()
+        wait_for(lambda: not files_below(places))
+
+
+def test_who_said_stop_and_went_is_not_waited_for_either(recognizer, monkeypatch):
+    monkeypatch.setattr(live_socket, "MAX_LEAD_S", 0.0)
+    with on_a_server(recognizer) as socket:
+        for _ in range(20):
+            socket.send(bytes(320_000))  # of silence only the whole is given to the model
+        socket.send('{"stop": true}')
+        socket.close()
+        wait_for(lambda: bool(recognizer.model.lengths))
 
 
 def test_only_so_many_stream_at_a_time(recognizer):
@@ -173,6 +244,18 @@ def test_only_so_many_stream_at_a_time(recognizer):
                 return third.receive_json()["type"] == "ready"
 
         wait_for(is_free)
+
+
+def test_no_client_takes_all_places(recognizer):
+    mine, others = {"X-Client": "one"}, {"X-Client": "two"}
+    with TestClient(api_app(recognizer, max_streams=4)) as client, ExitStack() as open_streams:
+        for _ in range(3):
+            open_streams.enter_context(streaming(client, headers=mine))
+        with client.websocket_connect("/v1/stream", headers=mine) as fourth:
+            message, _, code = last_word(fourth)
+        assert (message["problem"]["code"], code) == ("too_many_requests", 1013)
+        with streaming(client, headers=others):
+            pass
 
 
 def test_a_stream_is_a_recording_in_work_of_its_client():

@@ -1,5 +1,6 @@
 import errno
 import json
+import tempfile
 import threading
 from datetime import datetime
 
@@ -8,7 +9,8 @@ import pytest
 import soxr
 
 from emotion.analysis import AnalysisRequest
-from emotion.audio import SAMPLE_RATE_HZ, Clip, StreamRecorder, decode, wav_bytes
+from emotion.analysis import speech as speech_rule
+from emotion.audio import SAMPLE_RATE_HZ, Clip, SoundQueue, StreamRecorder, decode, wav_bytes
 from emotion.engine import EnginePlan
 from emotion.errors import ClipTooShort, DiskFull, EngineBusy, RateOutOfRange
 from emotion.live import LiveMoment, LiveSession
@@ -147,6 +149,13 @@ def test_microphones_of_every_rate_are_heard(listen, rate_hz):
 def test_a_rate_that_no_microphone_has_is_refused(listen, rate_hz):
     with pytest.raises(RateOutOfRange):
         listen(rate_hz=rate_hz)
+
+
+def test_live_and_upload_ask_one_rule_whether_somebody_is_heard(listener, recognizer, monkeypatch):
+    monkeypatch.setattr(speech_rule, "gate", lambda levels_db: np.zeros(len(levels_db), np.bool_))
+    listener.hear(tone(1.0))
+    assert [moment.is_silent for moment in listener.moments] == [True] * 2
+    assert recognizer.engine.submit(Clip("tone.wav", tone(1.0))).result(PATIENCE_S).silent
 
 
 # Pace
@@ -375,6 +384,48 @@ def test_a_full_disk_is_said_and_leaves_no_file(tmp_path, monkeypatch, name):
         recorder.feed(pcm(tone(0.1)))
     recorder.close()
     assert not list(tmp_path.iterdir())
+
+
+# Sound that waits
+
+
+def test_sound_that_waits_comes_out_as_it_went_in_from_memory_and_from_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("emotion.audio.streaming._HELD_BYTES", 1_000)
+    sound = np.random.default_rng(1).bytes(20_000)
+    queue, heard = SoundQueue(1 << 30), b""
+    for start in range(0, 20_000, 400):
+        queue.push(sound[start : start + 400])
+        heard += queue.pull(100 if start < 10_000 else 700)
+        queue.push(b"")
+    while not queue.is_empty:
+        heard += queue.pull(333)
+    assert heard == sound
+    assert queue.pull(333) == b""
+    queue.clear()
+
+
+def test_no_more_waits_than_there_is_room_for():
+    queue = SoundQueue(1_000)
+    for _ in range(3):
+        queue.push(bytes(600))
+    assert len(queue.pull(5_000)) == 1_000
+    queue.push(bytes(600))
+    assert queue.is_empty
+
+
+def test_a_full_disk_is_said_when_sound_has_to_wait(monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("emotion.audio.streaming.write_all", full)
+    monkeypatch.setattr("emotion.audio.streaming._HELD_BYTES", 1_000)
+    queue = SoundQueue(1 << 30)
+    queue.push(bytes(1_000))
+    with pytest.raises(DiskFull):
+        queue.push(bytes(1_000))
+    queue.clear()
+    assert queue.is_empty
 
 
 def recorder_samples(samples):

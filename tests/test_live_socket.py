@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from websockets.sync.client import connect
 
 from emotion.access.gate import AccessGate
 from emotion.access.keys import Keyring, hash_key
@@ -21,6 +22,7 @@ from emotion.settings import Settings
 from emotion.texts import Words, catalogue
 from emotion.ui import live_socket
 from emotion.ui.live_socket import add_live_route, live_value
+from tests.api_server import served
 from tests.fakes import tone, turning_clip, wait_for
 from tests.page_server import FakeRecognizer
 
@@ -299,6 +301,29 @@ def test_who_sends_faster_than_anybody_speaks_has_to_wait(client, monkeypatch):
         socket.send_json({"stop": True})
         said = last_word(socket)
     assert "run" in said
+
+
+def test_sound_that_waits_when_the_browser_goes_is_kept_too(recognizer, monkeypatch):
+    monkeypatch.setattr(wire, "MAX_LEAD_S", 0.0)
+    app = FastAPI()
+    add_live_route(app, recognizer, ConcurrencyLimit(0))
+    with served(app) as address, connect(f"{address.replace('http', 'ws')}/live", proxy=None) as socket:
+        socket.send(json.dumps(HELLO))
+        for _ in range(200):
+            socket.send(pcm(tone(0.1)))
+        socket.close()
+        wait_for(lambda: len(runs(recognizer)) == 1)
+    record = json.loads((recognizer.settings.outputs / runs(recognizer)[0] / "result.json").read_text())
+    assert record["duration_s"] == 20.0
+
+
+def test_who_falls_silent_is_told_so_and_what_was_heard_is_kept(client, recognizer, monkeypatch):
+    with talking(client) as socket:
+        converse(socket, tone(2.0))
+        monkeypatch.setattr(wire, "IDLE_S", 0.05)
+        send(socket, tone(0.1))
+        assert last_word(socket) == {"error": catalogue()["error"]["live_silent"]["en"]}
+    assert len(runs(recognizer)) == 1
 
 
 def test_a_fault_inside_is_logged_and_not_told(client, recognizer, monkeypatch, caplog):

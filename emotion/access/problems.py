@@ -28,6 +28,7 @@ class ForeignOrigin(EmotionError):
 _STATUS: tuple[tuple[type[EmotionError], HTTPStatus], ...] = (
     (errors.RequestInvalid, HTTPStatus.BAD_REQUEST),
     (errors.LiveRefused, HTTPStatus.BAD_REQUEST),
+    (errors.LiveSilent, HTTPStatus.REQUEST_TIMEOUT),
     (errors.NotAllowed, HTTPStatus.UNAUTHORIZED),
     (ForeignOrigin, HTTPStatus.FORBIDDEN),
     (errors.JobNotFound, HTTPStatus.NOT_FOUND),

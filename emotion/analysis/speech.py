@@ -11,8 +11,8 @@ from itertools import pairwise
 import numpy as np
 
 from emotion.audio import SAMPLE_RATE_HZ, Clip
-from emotion.audio.energy_gate import FLOOR_DB, FRAME_SAMPLES, SHORTEST_SOUND_S, Flags, frame_levels_db, gate
-from emotion.model import FRAME_RATE_HZ
+from emotion.audio.energy_gate import FLOOR_DB, FRAME_SAMPLES, SHORTEST_SOUND_S, Flags, Levels, frame_levels_db, gate
+from emotion.model import FRAME_RATE_HZ, FloatArray
 
 # Shorter pauses are those between words: to split there would leave segments of a syllable.
 SHORTEST_SILENCE_S = 0.5
@@ -56,13 +56,20 @@ def find_speech(clip: Clip) -> Speech:
     for start in range(FRAME_SAMPLES, len(clip.samples), _BLOCK_SAMPLES):
         levels.append(frame_levels_db(clip.samples[start : start + _BLOCK_SAMPLES]))
         clip.forget(start, start + _BLOCK_SAMPLES)
-    levels_db = np.concatenate(levels)
-    # What is shorter than a syllable cannot be told from a click, and is given the benefit of the doubt.
-    is_tiny = clip.duration_s < 2 * SHORTEST_SOUND_S
-    heard = levels_db > FLOOR_DB if is_tiny else gate(levels_db)
+    heard = _heard(np.concatenate(levels), clip.duration_s)
     rest = len(clip.samples) % FRAME_SAMPLES if heard[-1] else 0
     seconds = (int(heard.sum()) * FRAME_SAMPLES + rest) / SAMPLE_RATE_HZ
     return Speech(_without_pauses(heard, round(SHORTEST_SILENCE_S * FRAME_RATE_HZ)), seconds)
+
+
+def heard_frames(samples: FloatArray) -> Flags:
+    """Whether somebody is heard in each whole frame of 20 ms, [T] for samples [n] at 16 kHz; pauses are silent."""
+    return _heard(frame_levels_db(samples), len(samples) / SAMPLE_RATE_HZ)
+
+
+def _heard(levels_db: Levels, duration_s: float) -> Flags:
+    # What is shorter than a syllable cannot be told from a click, and is given the benefit of the doubt.
+    return levels_db > FLOOR_DB if duration_s < 2 * SHORTEST_SOUND_S else gate(levels_db)
 
 
 def _without_pauses(heard: Flags, shortest: int) -> Flags:

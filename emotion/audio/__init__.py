@@ -24,7 +24,7 @@ from emotion.audio.clip import (
 )
 from emotion.audio.decoding import clip_from_samples, decode, open_source, read_source, shown_name
 from emotion.audio.mapping import empty_array, forget_rows
-from emotion.audio.streaming import StreamRecorder
+from emotion.audio.streaming import SoundQueue, StreamRecorder
 from emotion.audio.support import decoder_versions, missing_decoders
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "DecodeLimits",
     "Member",
     "Readable",
+    "SoundQueue",
     "Source",
     "StreamRecorder",
     "clip_from_samples",

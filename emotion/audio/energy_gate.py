@@ -34,11 +34,6 @@ Levels = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
 
-def sounding(samples: Samples) -> Flags:
-    """Whether there is sound in each whole frame of 20 ms, [T] for samples [n] at 16 kHz."""
-    return gate(frame_levels_db(samples))
-
-
 def frame_levels_db(samples: Samples) -> Levels:
     """Level of each whole frame in dBFS, [T]; a constant offset of the converter counts as silence."""
     frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)

@@ -2,6 +2,7 @@
 
 import struct
 import tempfile
+import threading
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,8 @@ _HEADER_BYTES = 44
 # The header counts in 32 bits.
 _MAX_WAV_BYTES = (1 << 32) - 1
 _BLOCK_SAMPLES = 1 << 20
+# Half a minute of 16 kHz: what a page sends at once after it was held up.
+_HELD_BYTES = 1 << 20
 
 
 class StreamRecorder:
@@ -55,6 +58,11 @@ class StreamRecorder:
     @property
     def is_full(self) -> bool:
         return self._room_bytes == 0
+
+    @property
+    def room_bytes(self) -> int:
+        """How much more is taken."""
+        return self._room_bytes
 
     def feed(self, pcm: bytes) -> None:
         """Take 16-bit little-endian mono samples; a sample may be split between two pieces."""
@@ -110,6 +118,66 @@ class StreamRecorder:
             self._file.seek(self._end_bytes)
             write_all(self._file, data)
         self._end_bytes += len(data)
+
+
+class SoundQueue:
+    """Sound that came faster than it is heard, first in, first out; from any thread.
+
+    A megabyte of it lies in memory, more in a temporary file without a name. After `room_bytes` nothing is taken.
+    """
+
+    def __init__(self, room_bytes: int) -> None:
+        self._room_bytes = room_bytes
+        self._held = bytearray()
+        self._file: BinaryIO | None = None
+        self._written_bytes = self._read_bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._held and self._read_bytes == self._written_bytes
+
+    def push(self, sound: bytes) -> None:
+        """Take a piece; raises DiskFull."""
+        with self._lock:
+            sound = sound[: self._room_bytes]
+            self._room_bytes -= len(sound)
+            if self._written_bytes == self._read_bytes and len(self._held) < _HELD_BYTES:
+                self._held += sound
+            else:
+                self._write(sound)
+
+    def pull(self, size_bytes: int) -> bytes:
+        """The oldest `size_bytes`, or what there is."""
+        with self._lock:
+            if not self._held and self._file is not None and self._read_bytes < self._written_bytes:
+                self._file.seek(self._read_bytes)
+                self._held += self._file.read(_HELD_BYTES)
+                self._read_bytes += len(self._held)
+            sound = bytes(self._held[:size_bytes])
+            del self._held[:size_bytes]
+            return sound
+
+    def clear(self) -> None:
+        """Forget all of it, and take nothing more."""
+        with self._lock:
+            self._room_bytes = self._read_bytes = self._written_bytes = 0
+            self._held.clear()
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def _write(self, sound: bytes) -> None:
+        with disk_full_as_error(self._room_bytes):
+            if self._file is None:
+                # Without a buffer a failed write cannot fail again when the file is closed.
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+            if self._read_bytes == self._written_bytes:
+                self._file.truncate(0)
+                self._read_bytes = self._written_bytes = 0
+            self._file.seek(self._written_bytes)
+            write_all(self._file, sound)
+        self._written_bytes += len(sound)
 
 
 def _samples(pcm: bytes) -> Samples:

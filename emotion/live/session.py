@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from emotion.analysis import Analysis, AnalysisRequest
+from emotion.analysis.speech import heard_frames
 from emotion.audio import SAMPLE_RATE_HZ, Clip, StreamRecorder
-from emotion.audio.energy_gate import FRAME_SAMPLES, FRAMES_PER_S, NOISE_SPAN_S, Flags, frame_levels_db, sounding
+from emotion.audio.energy_gate import FRAME_SAMPLES, FRAMES_PER_S, NOISE_SPAN_S, Flags, frame_levels_db
 from emotion.engine import PATIENCE_S, Progress
 from emotion.engine.recognizer import Recognizer
 from emotion.errors import EngineBusy
@@ -89,6 +90,7 @@ class LiveSession:
         self._recognizer, self._on_moment = recognizer, on_moment
         self._window_s, self._every_s = max(settings.live_window_s, MIN_SOUND_S), settings.live_every_s
         tail_s = max(NOISE_SPAN_S, self._window_s)
+        self.bytes_per_s = 2 * rate_hz
         self._recorder = StreamRecorder(rate_hz, settings.max_clip_s, tail_s, path, settings.max_file_bytes)
         self._name = datetime.now().strftime("live_%Y%m%d_%H%M%S.wav")
         self._due_s = MIN_SOUND_S
@@ -108,6 +110,11 @@ class LiveSession:
     def is_full(self) -> bool:
         """Whether the recording is as long as it may be."""
         return self._recorder.is_full
+
+    @property
+    def room_bytes(self) -> int:
+        """How much more it takes."""
+        return self._recorder.room_bytes
 
     def progress(self, _: Future[ClipFiles] | None = None) -> Progress:
         """How far the analysis of the whole recording is, once `stop` was called."""
@@ -160,7 +167,7 @@ class LiveSession:
     def _beat(self) -> None:
         now_s = self.heard_s
         heard = self._recorder.tail()
-        sounds = sounding(heard)
+        sounds = heard_frames(heard)
         newest = max(round(self._every_s * FRAMES_PER_S), 1) * FRAME_SAMPLES
         level_db = float(frame_levels_db(heard[-newest:]).max())
         if not sounds[-round(SILENCE_AFTER_S * FRAMES_PER_S) :].any():

@@ -108,10 +108,14 @@ class Live {
   }
 
   lost() {
-    const { words, wish } = this.value;
-    const isKept = wish.keep_audio || this.state === "finishing";
     if (this.state === "connecting") this.enter("unreachable");
-    else this.enter("lost", isKept ? words.lost_hint : words.lost_unkept_hint);
+    else this.enter("lost", this.keptHint());
+  }
+
+  // What became of the sound of a session that ended otherwise than by Stop.
+  keptHint() {
+    const { words, wish } = this.value;
+    return wish.keep_audio || this.state === "finishing" ? words.lost_hint : words.lost_unkept_hint;
   }
 
   piece(level_db) {
@@ -141,8 +145,9 @@ class Live {
     } else if (said.run) {
       this.showSaved(said);
     } else if (said.error) {
+      const hint = this.state === "listening" ? ` ${this.keptHint()}` : "";
       this.session.end();
-      this.enter("error", said.error);
+      this.enter("error", said.error + hint);
     }
   }
 
