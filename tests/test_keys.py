@@ -13,12 +13,19 @@ from emotion.settings import Settings
 QUICK = "scrypt$16$8$1$c2FsdHNhbHQ$4aV8Ngq4hFoE_vFh1WtY9V7dxwKC6fjJfXfb8tqwzj8"
 
 
+class Terminal(io.StringIO):
+    """A standard input at which a person sits."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture
 def call(capfd, monkeypatch):
     """Runs the command line with something on standard input; gives exit code, standard output and standard error."""
 
-    def run(*words: str, typed: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    def run(*words: str, typed: str = "", at_terminal: bool = False) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.stdin", Terminal() if at_terminal else io.StringIO(typed))
         with pytest.raises(SystemExit) as ending:
             main(list(words))
         captured = capfd.readouterr()
@@ -163,8 +170,7 @@ def test_a_password_from_standard_input_becomes_a_line_for_the_settings(call):
 def test_a_password_that_is_typed_is_asked_for_twice(call, monkeypatch):
     typed = iter(["correct horse", "correct hose"])
     monkeypatch.setattr("getpass.getpass", lambda _: next(typed))
-    monkeypatch.setattr("emotion.cli.keys._is_terminal", lambda: True)
-    code, out, err = call("keys", "password", "ben")
+    code, out, err = call("keys", "password", "ben", at_terminal=True)
     assert (code, out) == (1, "")
     assert "differ" in err
 
