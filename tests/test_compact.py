@@ -158,9 +158,9 @@ def test_it_runs_much_faster_than_real_time_on_one_core(network: Compact) -> Non
     network(waveform)
     times_s = []
     for _ in range(5):
-        start_s = time.perf_counter()
+        start_s = time.thread_time()  # the clock would count who else works on this machine
         network(waveform)
-        times_s.append(time.perf_counter() - start_s)
+        times_s.append(time.thread_time() - start_s)
     # Measured: well over 100 times; a busy machine may halve it.
     assert 20.0 / min(times_s) > 40
 

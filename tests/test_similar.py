@@ -339,9 +339,9 @@ def test_two_thousand_clips_are_mapped_in_a_moment():
     unit = directions(voices(2000, 1024, moods=9))
     seconds = []
     for _ in range(3):
-        started_s = time.perf_counter()
+        started_s = time.process_time()  # the clock would count who else works on this machine
         flat_map(unit)
-        seconds.append(time.perf_counter() - started_s)
+        seconds.append(time.process_time() - started_s)
     assert min(seconds) < 1.0, "all eigenvectors would take longer; on an idle machine it is a tenth of this"
 
 
