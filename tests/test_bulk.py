@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 import threading
 from concurrent.futures import Future
@@ -89,6 +90,16 @@ def test_a_folder_becomes_one_row_for_each_recording(recognizer, calls, tmp_path
     assert first["size_bytes"] == (calls / "0.wav").stat().st_size
     assert rows["broken.wav"]["error_code"] == "not_sound"
     assert rows["broken.wav"]["emotion"] is None
+
+
+def test_a_name_that_is_not_utf8_is_a_row_as_every_other_and_is_known_again(recognizer, calls, tmp_path):
+    (calls / "0.wav").rename(calls / os.fsdecode(b"caf\xe9.wav"))
+    (calls / "broken.wav").rename(calls / os.fsdecode(b"broken\xff.wav"))
+    assert work(recognizer, tmp_path / "out", calls).here.rows == 10
+    rows = {row["entry"]: row for row in table(tmp_path / "out").to_pylist()}
+    assert rows["caf\\xe9.wav"]["emotion"] == "angry"
+    assert rows["broken\\xff.wav"]["error_code"] == "not_sound"
+    assert work(recognizer, tmp_path / "out", calls).here.rows == 0
 
 
 def test_pandas_reads_the_folder_as_one_table(recognizer, calls, tmp_path):

@@ -89,8 +89,13 @@ class Listing:
                 raise NothingInside(name_of(source))
 
 
+def escaped(path: str) -> str:
+    """A path as a table can hold it: bytes of a name that are not UTF-8 become `\\xff`."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _digest(path: str) -> bytes:
-    return blake2b(path.encode("utf-8", "surrogateescape"), digest_size=_DIGEST_BYTES).digest()
+    return blake2b(escaped(path).encode(), digest_size=_DIGEST_BYTES).digest()
 
 
 def _checked(word: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow
 
 from emotion.analysis import Analysis
-from emotion.bulk.listing import Recording
+from emotion.bulk.listing import Recording, escaped
 from emotion.errors import EmotionError
 from emotion.model import ModelCard
 
@@ -56,8 +56,8 @@ def schema_of(labels: Sequence[str], by_frame: bool, embedding: bool) -> pyarrow
 def row_of(recording: Recording, outcome: Analysis | EmotionError, card: ModelCard) -> Row:
     """The row of a recording; what an error leaves unknown is not in it, and so null in the table."""
     row: Row = {
-        "path": recording.path,
-        "entry": recording.entry,
+        "path": escaped(recording.path),
+        "entry": escaped(recording.entry),
         "size_bytes": recording.size_bytes,
         "modified": recording.modified,
         "analysed_at": datetime.now(UTC),
