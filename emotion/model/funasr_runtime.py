@@ -136,7 +136,35 @@ def _description(checkpoint: Checkpoint, device: str) -> dict[str, Any]:
 
 def _model_conf(config: NetworkConfig) -> dict[str, Any]:
     """The keys that FunASR reads of `model_conf`; what only training needs is off."""
-    audio = {
+    return {
+        "activation_dropout": 0.0,
+        "attention_dropout": 0.0,
+        "average_top_k_layers": config.num_blocks,
+        "clone_batch": 1,
+        "depth": config.depth,
+        "dropout_input": 0.0,
+        "embed_dim": config.width,
+        "encoder_dropout": 0.0,
+        "end_drop_path_rate": 0.0,
+        "end_of_block_targets": False,
+        "layer_norm_first": False,
+        "layerdrop": 0.0,
+        "loss_beta": 0.0,
+        "loss_scale": None,
+        "mlp_ratio": config.mlp_width / config.width,
+        "modalities": {"audio": _audio_conf(config)},
+        "norm_affine": True,
+        "norm_eps": config.norm_eps,
+        "normalize": True,
+        "num_heads": config.heads,
+        "post_mlp_drop": 0.0,
+        "start_drop_path_rate": 0.0,
+    }
+
+
+def _audio_conf(config: NetworkConfig) -> dict[str, Any]:
+    """The part of `model_conf` that is about the waveform."""
+    return {
         "alibi_max_pos": None,
         "alibi_scale": 1.0,
         "conv_pos_depth": config.position_layers,
@@ -161,30 +189,6 @@ def _model_conf(config: NetworkConfig) -> dict[str, Any]:
         "prenet_layerdrop": 0.0,
         "start_drop_path_rate": 0.0,
         "use_alibi_encoder": True,
-    }
-    return {
-        "activation_dropout": 0.0,
-        "attention_dropout": 0.0,
-        "average_top_k_layers": config.num_blocks,
-        "clone_batch": 1,
-        "depth": config.depth,
-        "dropout_input": 0.0,
-        "embed_dim": config.width,
-        "encoder_dropout": 0.0,
-        "end_drop_path_rate": 0.0,
-        "end_of_block_targets": False,
-        "layer_norm_first": False,
-        "layerdrop": 0.0,
-        "loss_beta": 0.0,
-        "loss_scale": None,
-        "mlp_ratio": config.mlp_width / config.width,
-        "modalities": {"audio": audio},
-        "norm_affine": True,
-        "norm_eps": config.norm_eps,
-        "normalize": True,
-        "num_heads": config.heads,
-        "post_mlp_drop": 0.0,
-        "start_drop_path_rate": 0.0,
     }
 
 
