@@ -314,6 +314,14 @@ def test_serve_says_when_the_port_is_in_use(call):
     assert "in use" in err
 
 
+def test_segments_are_shown_where_frames_are_wanted(call, recordings, tmp_path):
+    shown = {}
+    for granularity in ("utterance", "frame"):
+        words = ("--granularity", granularity, "--output", tmp_path / "out", "--model", "compact")
+        shown[granularity] = call("recognize", recordings / "one.wav", *words)[1].count(" - ")
+    assert shown["utterance"] == 0 < shown["frame"]
+
+
 def test_recordings_of_one_name_are_told_apart_by_their_folders(call, tmp_path):
     for folder in ("one", "two"):
         (tmp_path / "corpus" / folder).mkdir(parents=True)

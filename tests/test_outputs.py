@@ -400,6 +400,7 @@ def test_the_summary_of_a_batch_is_a_workbook_too(tmp_path):
         batch.add(analyze(loud_clip(name="+49 170 1234.wav")))
         batch.add(analyze(Clip("=1+1.wav", np.zeros(16_000, np.float32))))
         batch.add_failure("broken.wav", "is empty")
+    assert summary_rows(batch.summary)[0]["score_angry"] == "0.872201"
     sheet = openpyxl.load_workbook(batch.folder / "summary.xlsx").active
     header, loud, silent, broken = ([cell.value for cell in row] for row in sheet.iter_rows())
     assert header[:3] == ["file", "emotion", "confidence"]

@@ -81,7 +81,7 @@ def show_analysis(analysis: "Analysis", folder: Path | None, as_json: bool) -> N
     spoken = language()
     headline = _with_confidence(analysis.emotion, analysis.confidence, spoken) + _doubt(analysis, spoken)
     show(f"{analysis.clip.name}: {headline}  ({analysis.clip.duration_s:.1f} s)")
-    for segment in analysis.segments:
+    for segment in analysis.segments if analysis.request.granularity == "frame" else ():
         emotion = _with_confidence(emotion_of(segment.emotion), segment.confidence, spoken)
         show(f"  {clock(segment.start_s)} - {clock(segment.end_s)}  {emotion}")
     if folder is not None:

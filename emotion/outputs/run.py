@@ -252,7 +252,13 @@ def _summary_row(analysis: Analysis, folder: Path) -> dict[str, object]:
         "silent": _flag(analysis.silent),
         "short": _flag(analysis.short),
         "speech_s": round(analysis.speech_s, 3),
-        **dict(zip((f"score_{label}" for label in labels), analysis.scores.round(6).tolist(), strict=True)),
+        **dict(
+            zip(
+                (f"score_{label}" for label in labels),
+                analysis.scores.astype(np.float64).round(6).tolist(),
+                strict=True,
+            )
+        ),
     }
 
 
